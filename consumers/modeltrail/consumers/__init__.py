@@ -1,0 +1,1 @@
+"""The fold: from the log to DuckDB."""

@@ -1,0 +1,1 @@
+"""Projections: each turns events into tables."""

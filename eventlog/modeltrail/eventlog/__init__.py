@@ -1,0 +1,37 @@
+"""The event log: one interface, three implementations, chosen by one URL."""
+
+from modeltrail.eventlog.base import (
+    REGISTRY,
+    RUNS,
+    STREAMS,
+    EventLog,
+    LogClosed,
+    LogError,
+    LogMisconfigured,
+    LogRecord,
+    LogRefused,
+    LogUnavailable,
+    NewEvent,
+    Partition,
+    Position,
+    Reader,
+)
+from modeltrail.eventlog.opening import open_log
+
+__all__ = [
+    "REGISTRY",
+    "RUNS",
+    "STREAMS",
+    "EventLog",
+    "LogClosed",
+    "LogError",
+    "LogMisconfigured",
+    "LogRecord",
+    "LogRefused",
+    "LogUnavailable",
+    "NewEvent",
+    "Partition",
+    "Position",
+    "Reader",
+    "open_log",
+]

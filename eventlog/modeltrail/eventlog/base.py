@@ -1,0 +1,163 @@
+"""The log's interface. Nothing outside this package knows which log is in use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+RUNS = "runs"
+REGISTRY = "registry"
+STREAMS = (RUNS, REGISTRY)
+
+
+class LogError(Exception):
+    """The log could not do what was asked.
+
+    LogError
+    ├── LogUnavailable   out of reach, full, or busy for too long; a retry may help, and repeats
+    │                    that it leaves are removed by the fold
+    ├── LogRefused       these events, or this caller, are refused; a retry will not help
+    ├── LogMisconfigured wrong URL, setting, topic or folder; the message says how to repair it
+    └── LogClosed        the log was closed by this process
+    """
+
+
+class LogUnavailable(LogError):
+    """Out of reach, full, or busy for too long. Nothing is known of the events; retrying is safe."""
+
+
+class LogRefused(LogError):
+    """The log will not take these events from this caller. Retrying will not help."""
+
+
+class LogMisconfigured(LogError):
+    """A URL, setting, topic or folder is wrong."""
+
+
+class LogClosed(LogError):
+    """The log was used after ``close()``."""
+
+
+class Partition(NamedTuple):
+    """One totally ordered part of a stream."""
+
+    stream: str
+    partition: int
+
+    def __str__(self) -> str:
+        """As in ``runs:3``."""
+        return f"{self.stream}:{self.partition}"
+
+
+class Position(NamedTuple):
+    """Where one event is."""
+
+    stream: str
+    partition: int
+    offset: int
+
+    @property
+    def within(self) -> Partition:
+        """The partition of this position."""
+        return Partition(self.stream, self.partition)
+
+    def __str__(self) -> str:
+        """As in ``runs:3:12345``."""
+        return f"{self.stream}:{self.partition}:{self.offset}"
+
+    @classmethod
+    def parse(cls, text: str) -> Position:
+        """The inverse of ``str()``; raises ``ValueError``."""
+        stream, partition, offset = text.split(":")
+        if stream not in STREAMS or not (partition.isdecimal() and offset.isdecimal()):
+            raise ValueError(f"not a position: {text!r}; expected as in 'registry:0:17'")
+        return cls(stream, int(partition), int(offset))
+
+
+class NewEvent(NamedTuple):
+    """An event to append."""
+
+    stream: str
+    key: str
+    """Events of one key stay in order. ``runs``: the run's id. ``registry``: not used."""
+    payload: bytes
+    """Avro single-object encoding, see ``modeltrail.schemas``."""
+
+
+class LogRecord(NamedTuple):
+    """An event as the log holds it."""
+
+    stream: str
+    partition: int
+    offset: int
+    appended_at_ms: int
+    """When the log took it, in milliseconds since 1970 UTC; the time that audits go by."""
+    payload: bytes
+
+    @property
+    def position(self) -> Position:
+        """Where it is."""
+        return Position(self.stream, self.partition, self.offset)
+
+
+class Reader(Protocol):
+    """Reads on from given positions. For one thread, but for ``wake``."""
+
+    def poll(self, timeout_s: float, bytes_max: int = 32 * 1024 * 1024) -> list[LogRecord]:
+        """The next records, in order within each partition; empty after ``timeout_s`` seconds.
+
+        Returns as soon as there is anything; about ``bytes_max`` bytes at most, one record at least.
+        """
+        ...
+
+    def wake(self) -> None:
+        """Make a ``poll`` that waits in another thread return at once."""
+        ...
+
+    def commit(self, positions: Mapping[Partition, int]) -> None:
+        """Tell the log how far its reader has come, for tools that show the lag; best effort."""
+        ...
+
+    def close(self) -> None:
+        """Free what the reader holds."""
+        ...
+
+
+class EventLog(Protocol):
+    """An append-only log of two streams. Safe for use by several threads."""
+
+    url: str
+    """Where it is, without passwords."""
+
+    def append(self, events: Sequence[NewEvent], timeout_s: float = 30.0) -> list[Position]:
+        """Append events; returns when all are durable (fsync, or ``acks=all``).
+
+        Calls by several threads are committed in groups. Events of one call and one partition keep
+        their order. A failed call may have appended some of its events: retry all of them with
+        their sequence numbers unchanged, and the fold removes the repeats.
+
+        Raises:
+            LogUnavailable: not durable within ``timeout_s``.
+            LogRefused: too large, or not allowed.
+        """
+        ...
+
+    def reader(self, start: Mapping[Partition, int]) -> Reader:
+        """A reader of all partitions, from the given offsets on; a missing one means 0."""
+        ...
+
+    def end(self) -> dict[Partition, int]:
+        """For every partition the offset that its next event will get. Raises LogUnavailable."""
+        ...
+
+    def add_schemas(self, schemas: Mapping[bytes, str]) -> None:
+        """Keep writer schemas (fingerprint to JSON text) with the log; known ones are left."""
+        ...
+
+    def schemas(self) -> dict[bytes, str]:
+        """All writer schemas that were kept."""
+        ...
+
+    def close(self) -> None:
+        """Finish appends under way and free what is held."""
+        ...

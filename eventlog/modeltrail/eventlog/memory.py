@@ -1,0 +1,126 @@
+"""A log in memory, for tests: as exact as the others, and gone with the process."""
+
+from __future__ import annotations
+
+import threading
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+
+from modeltrail.eventlog.base import (
+    REGISTRY,
+    RUNS,
+    LogClosed,
+    LogRecord,
+    LogRefused,
+    NewEvent,
+    Partition,
+    Position,
+)
+
+_RECORD_BYTES_MAX = 8 * 1024 * 1024
+
+
+class MemoryLog:
+    """An event log in memory."""
+
+    def __init__(self, run_partitions: int = 1, clock_ms: Callable[[], int] | None = None) -> None:
+        """Make an empty log; ``clock_ms`` gives append times, milliseconds since 1970 UTC."""
+        self.url = "memory:"
+        self._clock_ms = clock_ms or (lambda: time.time_ns() // 1_000_000)
+        self._changed = threading.Condition()
+        self._records: dict[Partition, list[LogRecord]] = {Partition(REGISTRY, 0): []}
+        self._run_partitions = run_partitions
+        for i in range(run_partitions):
+            self._records[Partition(RUNS, i)] = []
+        self._schemas: dict[bytes, str] = {}
+        self._closed = False
+
+    def append(self, events: Sequence[NewEvent], timeout_s: float = 30.0) -> list[Position]:
+        """See ``EventLog.append``."""
+        for event in events:
+            if len(event.payload) > _RECORD_BYTES_MAX:
+                raise LogRefused(f"an event of {len(event.payload):,} bytes is too large")
+        with self._changed:
+            if self._closed:
+                raise LogClosed("the log was closed")
+            positions = []
+            for event in events:
+                partition = 0
+                if event.stream == RUNS:
+                    partition = zlib.crc32(event.key.encode()) % self._run_partitions
+                records = self._records[Partition(event.stream, partition)]
+                records.append(
+                    LogRecord(
+                        event.stream, partition, len(records), self._clock_ms(), event.payload
+                    )
+                )
+                positions.append(records[-1].position)
+            self._changed.notify_all()
+        return positions
+
+    def reader(self, start: Mapping[Partition, int]) -> MemoryReader:
+        """See ``EventLog.reader``."""
+        return MemoryReader(self, start)
+
+    def end(self) -> dict[Partition, int]:
+        """See ``EventLog.end``."""
+        with self._changed:
+            return {p: len(records) for p, records in self._records.items()}
+
+    def add_schemas(self, schemas: Mapping[bytes, str]) -> None:
+        """See ``EventLog.add_schemas``."""
+        self._schemas = {**schemas, **self._schemas}
+
+    def schemas(self) -> dict[bytes, str]:
+        """See ``EventLog.schemas``."""
+        return dict(self._schemas)
+
+    def close(self) -> None:
+        """See ``EventLog.close``."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+class MemoryReader:
+    """Reads a ``MemoryLog``."""
+
+    def __init__(self, log: MemoryLog, start: Mapping[Partition, int]) -> None:
+        self._log = log
+        self._next = dict(start)
+        self._woken = False
+
+    def poll(self, timeout_s: float, bytes_max: int = 32 * 1024 * 1024) -> list[LogRecord]:
+        """See ``Reader.poll``."""
+        with self._log._changed:
+            self._log._changed.wait_for(self._ready, timeout_s)
+            self._woken = False
+            out: list[LogRecord] = []
+            for partition, records in self._log._records.items():
+                for record in records[self._next.get(partition, 0) :]:
+                    if out and bytes_max <= 0:
+                        break
+                    out.append(record)
+                    bytes_max -= len(record.payload)
+                    self._next[partition] = record.offset + 1
+            return out
+
+    def _ready(self) -> bool:
+        return (
+            self._woken
+            or self._log._closed
+            or any(len(r) > self._next.get(p, 0) for p, r in self._log._records.items())
+        )
+
+    def wake(self) -> None:
+        """See ``Reader.wake``."""
+        with self._log._changed:
+            self._woken = True
+            self._log._changed.notify_all()
+
+    def commit(self, positions: Mapping[Partition, int]) -> None:
+        """See ``Reader.commit``; nobody looks at the lag of a log in memory."""
+
+    def close(self) -> None:
+        """See ``Reader.close``."""

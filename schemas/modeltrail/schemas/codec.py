@@ -1,0 +1,285 @@
+"""Avro single-object encoding of events, and reading what any released program wrote.
+
+The encoding is the Avro specification's, section "Single-object encoding": the two bytes
+``C3 01``, the CRC-64-AVRO fingerprint of the writer's schema in Parsing Canonical Form as eight
+little-endian bytes, and the body in Avro's binary encoding.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from io import BytesIO
+from typing import Any, NamedTuple
+
+import fastavro
+from fastavro.repository.base import AbstractSchemaRepository
+from fastavro.schema import fingerprint as _avro_fingerprint
+from fastavro.schema import load_schema, to_parsing_canonical_form
+
+MARKER = b"\xc3\x01"
+_HEADER_BYTES = len(MARKER) + 8
+
+EVENT_BYTES_MAX = 8 * 1024 * 1024
+"""The largest event that a log takes, header included, in bytes."""
+
+Schema = dict[str, Any]
+
+
+class SchemaError(ValueError):
+    """An event cannot be encoded or decoded.
+
+    SchemaError
+    ├── Malformed       the bytes or the dict do not fit the schema; a retry will not help
+    └── UnknownSchema   no schema with that fingerprint is known here; learn it, then retry
+    """
+
+
+class Malformed(SchemaError):
+    """The bytes, or the values given, do not fit the schema."""
+
+
+class UnknownSchema(SchemaError):
+    """The writer's schema is not known here.
+
+    Attributes:
+        fingerprint: CRC-64-AVRO fingerprint of the writer's schema, 8 bytes little-endian.
+    """
+
+    def __init__(self, fingerprint: bytes) -> None:
+        self.fingerprint = fingerprint
+        super().__init__(
+            f"no writer schema with fingerprint {fingerprint.hex()} is known; "
+            "the log's own schemas may hold it, otherwise its program never registered it"
+        )
+
+
+class Decoded(NamedTuple):
+    """A decoded event."""
+
+    type: str
+    """Event type, as in ``MetricsLogged``."""
+    event: dict[str, Any]
+    """Its fields, in the shape of the newest released schema of that type."""
+
+
+@dataclass(frozen=True, slots=True)
+class _EventType:
+    name: str
+    stream: str
+    schema: Schema
+    fingerprint: bytes
+
+
+class _Folder(AbstractSchemaRepository):
+    """Finds named types as files of one version's folder."""
+
+    def __init__(self, version: str) -> None:
+        self._folder = resources.files(__package__) / version
+
+    def load(self, name: str) -> Any:
+        return json.loads((self._folder / f"{name}.avsc").read_text(encoding="utf-8"))
+
+
+@cache
+def released_versions() -> tuple[str, ...]:
+    """Names of the schema folders, oldest first, as in ``("v1",)``."""
+    folders = [f.name for f in resources.files(__package__).iterdir() if f.is_dir()]
+    return tuple(
+        sorted((n for n in folders if n[0] == "v" and n[1:].isdigit()), key=lambda n: int(n[1:]))
+    )
+
+
+@cache
+def _version(version: str) -> Mapping[str, _EventType]:
+    types: dict[str, _EventType] = {}
+    for file in sorted(f.name for f in (resources.files(__package__) / version).iterdir()):
+        full_name = file.removesuffix(".avsc")
+        namespace, _, name = full_name.rpartition(".")
+        if full_name == file or namespace == "modeltrail":
+            continue  # not a schema, or a type that the events share
+        schema = load_schema(full_name, repo=_Folder(version), _injected_schemas=set())
+        types[name] = _EventType(
+            name, namespace.removeprefix("modeltrail."), schema, fingerprint(schema)
+        )
+    return types
+
+
+@cache
+def _types() -> Mapping[str, _EventType]:
+    """Every event type in its newest version; a version's folder holds only what it changed."""
+    newest: dict[str, _EventType] = {}
+    for version in released_versions():
+        newest.update(_version(version))
+    return newest
+
+
+def event_types() -> tuple[str, ...]:
+    """Names of all event types, sorted."""
+    return tuple(sorted(_types()))
+
+
+def event_stream(type: str) -> str:
+    """The stream that events of this type belong to: ``runs`` or ``registry``."""
+    try:
+        return _types()[type].stream
+    except KeyError:
+        raise Malformed(f"unknown event type {type!r}") from None
+
+
+def fingerprint(schema: Any) -> bytes:
+    """CRC-64-AVRO fingerprint of a schema, as 8 little-endian bytes."""
+    canonical = to_parsing_canonical_form(schema)
+    return bytes.fromhex(_avro_fingerprint(canonical, "CRC-64-AVRO"))  # little-endian already
+
+
+@cache
+def writer_schemas() -> Mapping[bytes, str]:
+    """The schemas this program writes with: fingerprint to schema as JSON text."""
+    return {t.fingerprint: _portable(t.schema) for t in _types().values()}
+
+
+def _portable(schema: Any) -> str:
+    """The schema as JSON text, without what fastavro keeps for itself."""
+
+    def clean(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {k: clean(v) for k, v in node.items() if not k.startswith("__")}
+        if isinstance(node, list):
+            return [clean(v) for v in node]
+        return node
+
+    return json.dumps(clean(schema), ensure_ascii=False)
+
+
+def parse_writer_schema(text: str) -> tuple[bytes, Schema]:
+    """Check a schema that came with a log or a request.
+
+    Returns:
+        Its fingerprint (8 bytes little-endian) and the parsed schema.
+
+    Raises:
+        Malformed: the text is no Avro schema of an event type of ours.
+    """
+    try:
+        raw = json.loads(text)
+        parsed: Any = fastavro.parse_schema(raw, _write_hint=False)
+        name = str(parsed["name"])
+    except Exception as error:  # fastavro raises many kinds, all of them mean the same here
+        raise Malformed(f"not an Avro schema: {error}") from None
+    known = _types().get(name.rpartition(".")[2])
+    if known is None or name != known.schema["name"]:
+        raise Malformed(f"schema {name!r} is not an event type of Modeltrail")
+    from modeltrail.schemas.compatibility import check
+
+    problems = check(parsed, known.schema)
+    if problems:
+        raise Malformed(f"schema {name!r} cannot be read by this version: {problems[0]}")
+    return fingerprint(parsed), parsed
+
+
+def encode(type: str, event: Mapping[str, Any]) -> bytes:
+    """Encode an event with the newest released schema of its type.
+
+    Args:
+        type: Event type, as in ``RunStarted``.
+        event: Its fields; fields with a default may be left out.
+
+    Raises:
+        Malformed: an unknown type, values that do not fit the schema, or a result of more than
+            ``EVENT_BYTES_MAX`` bytes.
+    """
+    known = _types().get(type)
+    if known is None:
+        raise Malformed(f"unknown event type {type!r}")
+    out = BytesIO()
+    out.write(MARKER)
+    out.write(known.fingerprint)
+    try:
+        fastavro.schemaless_writer(out, known.schema, event)
+    except (TypeError, ValueError, KeyError, OverflowError, AttributeError) as error:
+        raise Malformed(f"{type} does not fit its schema: {error}") from None
+    payload = out.getvalue()
+    if len(payload) > EVENT_BYTES_MAX:
+        raise Malformed(
+            f"{type} has {len(payload):,} bytes; an event may have {EVENT_BYTES_MAX:,} at most"
+        )
+    return payload
+
+
+class Codec:
+    """Decodes events of every schema that was ever released or that the log brought along."""
+
+    def __init__(self, schemas: Callable[[], Iterable[str]] | None = None) -> None:
+        """Make a codec.
+
+        Args:
+            schemas: Gives the writer schemas that the log holds, as JSON texts. Asked when an
+                event names a fingerprint that is not known yet.
+        """
+        self._schemas = schemas
+        self._readers: dict[bytes, tuple[str, Any, Any]] = {}
+        self._unknown: set[bytes] = set()
+        for version in released_versions():
+            for known in _version(version).values():
+                self._know(known.name, known.fingerprint, known.schema)
+
+    def _know(self, name: str, fingerprint: bytes, writer: Any) -> None:
+        newest = _types()[name]
+        reader = None if fingerprint == newest.fingerprint else newest.schema
+        self._readers.setdefault(fingerprint, (name, writer, reader))
+
+    def learn(self, text: str) -> bytes:
+        """Take in a writer schema; returns its fingerprint. Raises ``Malformed``."""
+        fp, schema = parse_writer_schema(text)
+        self._know(schema["name"].rpartition(".")[2], fp, schema)
+        self._unknown.discard(fp)
+        return fp
+
+    def forget_unknown(self) -> None:
+        """Ask the log again for schemas that it did not have; before a retry of dead letters."""
+        self._unknown.clear()
+
+    def decode(self, payload: bytes) -> Decoded:
+        """Decode one event.
+
+        Raises:
+            UnknownSchema: no schema with the event's fingerprint is known.
+            Malformed: the bytes are not an event, are cut off, or go on after its end.
+        """
+        if payload[:2] != MARKER or len(payload) < _HEADER_BYTES:
+            raise Malformed("not an event: it does not begin with Avro's single-object header")
+        if len(payload) > EVENT_BYTES_MAX:
+            raise Malformed(
+                f"the event has {len(payload):,} bytes; {EVENT_BYTES_MAX:,} are allowed"
+            )
+        fp = payload[2:_HEADER_BYTES]
+        found = self._readers.get(fp)
+        if found is None:
+            found = self._ask(fp)
+        name, writer, reader = found
+        body = BytesIO(payload)
+        body.seek(_HEADER_BYTES)
+        try:
+            event: Any = fastavro.schemaless_reader(body, writer, reader)
+        except Exception as error:  # damaged bytes surface as many kinds of error
+            raise Malformed(f"{name} cannot be decoded: {error or type(error).__name__}") from None
+        if body.tell() != len(payload):
+            raise Malformed(f"{name} has {len(payload) - body.tell()} bytes after its end")
+        return Decoded(name, event)
+
+    def _ask(self, fp: bytes) -> tuple[str, Any, Any]:
+        if self._schemas is not None and fp not in self._unknown:
+            for text in self._schemas():
+                try:
+                    self.learn(text)
+                except Malformed:
+                    continue  # a newer program's event type; its events become dead letters
+        if fp not in self._readers:
+            # Remembered, so that a stream of foreign events does not read the schemas each time.
+            self._unknown.add(fp)
+            raise UnknownSchema(fp)
+        return self._readers[fp]
