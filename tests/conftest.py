@@ -1,0 +1,48 @@
+"""Fixtures for every part. What only one part needs is in that part's tests."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # `import kafka_broker`, from any test folder
+
+from kafka_broker import KafkaBroker, KafkaMissing
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip the test for lack of Kafka; in CI that is a failure."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """``host:port`` of a Kafka broker that all tests share: take topics of your own prefix."""
+    given = os.environ.get("MODELTRAIL_TEST_KAFKA")
+    if given:
+        yield given
+        return
+    try:
+        broker = KafkaBroker(tmp_path_factory.mktemp("kafka") / "shared")
+    except KafkaMissing as e:
+        missing(str(e))
+    with broker:
+        yield broker.bootstrap
+
+
+@pytest.fixture
+def own_kafka(tmp_path: Path) -> Iterator[KafkaBroker]:
+    """A running broker for this test alone, to be killed, frozen and started again."""
+    try:
+        broker = KafkaBroker(tmp_path / "kafka")
+    except KafkaMissing as e:
+        missing(str(e))
+    with broker:
+        yield broker
