@@ -20,7 +20,6 @@ from modeltrail.schemas.codec import (
     released_versions,
     writer_schemas,
 )
-from modeltrail.schemas.compatibility import Incompatibility, check, check_released
 from modeltrail.schemas.identity import (
     envelope,
     experiment_id,
@@ -35,13 +34,10 @@ __all__ = [
     "MARKER",
     "Codec",
     "Decoded",
-    "Incompatibility",
     "Malformed",
     "Points",
     "SchemaError",
     "UnknownSchema",
-    "check",
-    "check_released",
     "encode",
     "envelope",
     "event_stream",

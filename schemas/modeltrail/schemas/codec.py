@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import cache
-from importlib import resources
+from functools import cache, cached_property
 from io import BytesIO
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 import fastavro
 from fastavro.repository.base import AbstractSchemaRepository
 from fastavro.schema import fingerprint as _avro_fingerprint
 from fastavro.schema import load_schema, to_parsing_canonical_form
 
+_HERE = Path(__file__).parent
+
 MARKER = b"\xc3\x01"
 _HEADER_BYTES = len(MARKER) + 8
+
+_UNKNOWN_MAX = 10_000
 
 EVENT_BYTES_MAX = 8 * 1024 * 1024
 """The largest event that a log takes, header included, in bytes."""
@@ -50,6 +53,7 @@ class UnknownSchema(SchemaError):
     """
 
     def __init__(self, fingerprint: bytes) -> None:
+        """Make the error for a fingerprint."""
         self.fingerprint = fingerprint
         super().__init__(
             f"no writer schema with fingerprint {fingerprint.hex()} is known; "
@@ -66,46 +70,53 @@ class Decoded(NamedTuple):
     """Its fields, in the shape of the newest released schema of that type."""
 
 
-@dataclass(frozen=True, slots=True)
 class _EventType:
-    name: str
-    stream: str
-    schema: Schema
-    fingerprint: bytes
+    """One event type in one version. Its schema is parsed when it is first used."""
+
+    def __init__(self, version: str, full_name: str) -> None:
+        namespace, _, self.name = full_name.rpartition(".")
+        self.stream = namespace.removeprefix("modeltrail.")
+        self._version = version
+        self._full_name = full_name
+
+    @cached_property
+    def schema(self) -> Schema:
+        # fastavro's own repository class looks for shared types in one folder only.
+        repository = _Repository(self._version)
+        parsed = load_schema(self._full_name, repo=repository, _injected_schemas=set())
+        return cast(Schema, parsed)
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        return fingerprint(self.schema)
 
 
-class _Folder(AbstractSchemaRepository):
-    """Finds named types as files of one version's folder."""
+class _Repository(AbstractSchemaRepository):
+    """Finds named types in a version's folder, else in the folders of the versions before it."""
 
     def __init__(self, version: str) -> None:
-        self._folder = resources.files(__package__) / version
+        versions = released_versions()
+        self._folders = [_HERE / v for v in reversed(versions[: versions.index(version) + 1])]
 
     def load(self, name: str) -> Any:
-        return json.loads((self._folder / f"{name}.avsc").read_text(encoding="utf-8"))
+        files = [folder / f"{name}.avsc" for folder in self._folders]
+        found = next((file for file in files if file.exists()), files[0])
+        return json.loads(found.read_text(encoding="utf-8"))
 
 
 @cache
 def released_versions() -> tuple[str, ...]:
     """Names of the schema folders, oldest first, as in ``("v1",)``."""
-    folders = [f.name for f in resources.files(__package__).iterdir() if f.is_dir()]
-    return tuple(
-        sorted((n for n in folders if n[0] == "v" and n[1:].isdigit()), key=lambda n: int(n[1:]))
-    )
+    names = [p.name for p in _HERE.glob("v*") if p.is_dir() and p.name[1:].isdigit()]
+    return tuple(sorted(names, key=lambda n: int(n[1:])))
 
 
 @cache
 def _version(version: str) -> Mapping[str, _EventType]:
-    types: dict[str, _EventType] = {}
-    for file in sorted(f.name for f in (resources.files(__package__) / version).iterdir()):
-        full_name = file.removesuffix(".avsc")
-        namespace, _, name = full_name.rpartition(".")
-        if full_name == file or namespace == "modeltrail":
-            continue  # not a schema, or a type that the events share
-        schema = load_schema(full_name, repo=_Folder(version), _injected_schemas=set())
-        types[name] = _EventType(
-            name, namespace.removeprefix("modeltrail."), schema, fingerprint(schema)
-        )
-    return types
+    names = sorted(p.name.removesuffix(".avsc") for p in (_HERE / version).glob("*.avsc"))
+    # modeltrail.Envelope is not an event but a part that the events share.
+    types = [_EventType(version, n) for n in names if n.count(".") > 1]
+    return {t.name: t for t in types}
 
 
 @cache
@@ -165,8 +176,9 @@ def parse_writer_schema(text: str) -> tuple[bytes, Schema]:
         Malformed: the text is no Avro schema of an event type of ours.
     """
     try:
-        raw = json.loads(text)
-        parsed: Any = fastavro.parse_schema(raw, _write_hint=False)
+        # The canonical form leaves out logical types: they would turn numbers into other objects.
+        canonical = to_parsing_canonical_form(json.loads(text))
+        parsed: Any = fastavro.parse_schema(json.loads(canonical), _write_hint=False)
         name = str(parsed["name"])
     except Exception as error:  # fastavro raises many kinds, all of them mean the same here
         raise Malformed(f"not an Avro schema: {error}") from None
@@ -189,8 +201,8 @@ def encode(type: str, event: Mapping[str, Any]) -> bytes:
         event: Its fields; fields with a default may be left out.
 
     Raises:
-        Malformed: an unknown type, values that do not fit the schema, or a result of more than
-            ``EVENT_BYTES_MAX`` bytes.
+        Malformed: an unknown type, values that do not fit the schema, fields that the schema does
+            not have, or a result of more than ``EVENT_BYTES_MAX`` bytes.
     """
     known = _types().get(type)
     if known is None:
@@ -199,7 +211,7 @@ def encode(type: str, event: Mapping[str, Any]) -> bytes:
     out.write(MARKER)
     out.write(known.fingerprint)
     try:
-        fastavro.schemaless_writer(out, known.schema, event)
+        fastavro.schemaless_writer(out, known.schema, event, strict_allow_default=True)
     except (TypeError, ValueError, KeyError, OverflowError, AttributeError) as error:
         raise Malformed(f"{type} does not fit its schema: {error}") from None
     payload = out.getvalue()
@@ -223,6 +235,7 @@ class Codec:
         self._schemas = schemas
         self._readers: dict[bytes, tuple[str, Any, Any]] = {}
         self._unknown: set[bytes] = set()
+        self._tried: set[str] = set()
         for version in released_versions():
             for known in _version(version).values():
                 self._know(known.name, known.fingerprint, known.schema)
@@ -273,13 +286,16 @@ class Codec:
 
     def _ask(self, fp: bytes) -> tuple[str, Any, Any]:
         if self._schemas is not None and fp not in self._unknown:
-            for text in self._schemas():
+            for text in set(self._schemas()) - self._tried:
+                self._tried.add(text)
                 try:
                     self.learn(text)
                 except Malformed:
                     continue  # a newer program's event type; its events become dead letters
         if fp not in self._readers:
             # Remembered, so that a stream of foreign events does not read the schemas each time.
+            if len(self._unknown) >= _UNKNOWN_MAX:
+                self._unknown.clear()
             self._unknown.add(fp)
             raise UnknownSchema(fp)
         return self._readers[fp]

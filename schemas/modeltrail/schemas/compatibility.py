@@ -93,6 +93,8 @@ def _compare(
         return [Incompatibility(path, f"was {_name(writer)}, is now {_name(reader)}")]
     if writer["type"] != reader["type"]:
         return [Incompatibility(path, f"was {writer['type']}, is now {reader['type']}")]
+    if "name" in writer and _name(writer) != _name(reader):
+        return [Incompatibility(path, f"was named {_name(writer)}, is {_name(reader)}")]
     match writer["type"]:
         case "array":
             return _compare(writer["items"], reader["items"], f"{path}[]", writers, readers)
@@ -112,8 +114,6 @@ def _compare_fields(
     writer: Any, reader: Any, path: str, writers: dict[str, Any], readers: dict[str, Any]
 ) -> list[Incompatibility]:
     problems: list[Incompatibility] = []
-    if _name(writer) != _name(reader):
-        problems.append(Incompatibility(path, f"was record {_name(writer)}, is {_name(reader)}"))
     now = {f["name"]: f for f in reader["fields"]}
     before = {f["name"]: f for f in writer["fields"]}
     for name, field in before.items():

@@ -33,6 +33,13 @@ def _bytes(column: array[Any]) -> bytes:
     return column.tobytes()
 
 
+def _array(typecode: str, data: bytes) -> array[Any]:
+    column: array[Any] = array(typecode, data)
+    if sys.byteorder == "big":
+        column.byteswap()
+    return column
+
+
 def pack(
     series_index: Iterable[int],
     steps: Iterable[int],
@@ -42,14 +49,17 @@ def pack(
     """The four column fields of ``MetricsLogged``.
 
     Raises:
+        Malformed: the columns differ in length, or there are too many points for one event.
         OverflowError: an index above 65,535, or a step or time that needs more than 64 bits.
     """
-    return {
+    event = {
         "series_index": _bytes(array("H", series_index)),
         "steps": _bytes(array("q", steps)),
         "timestamps_ms": _bytes(array("q", timestamps_ms)),
         "values": _bytes(array("d", values)),
     }
+    count(event)
+    return event
 
 
 def count(event: Mapping[str, Any]) -> int:
@@ -74,11 +84,12 @@ def unpack(event: Mapping[str, Any]) -> Points:
         Malformed: the columns differ in length, or an index names no series.
     """
     count(event)
-    columns = Points(array("H"), array("q"), array("q"), array("d"))
-    for name, column in zip(Points._fields, columns, strict=True):
-        column.frombytes(event[name])
-        if sys.byteorder == "big":
-            column.byteswap()
+    columns = Points(
+        _array("H", event["series_index"]),
+        _array("q", event["steps"]),
+        _array("q", event["timestamps_ms"]),
+        _array("d", event["values"]),
+    )
     if columns.series_index and max(columns.series_index) >= len(event["series"]):
         raise Malformed("MetricsLogged: a point names a series that the event does not have")
     return columns
