@@ -1,0 +1,35 @@
+-- What this file is: the shape it has, and the program that made it.
+CREATE TABLE fold.meta (key VARCHAR NOT NULL, value VARCHAR NOT NULL);
+
+-- How far each partition was folded, written in the transaction of the effects. The digest (SHA-256)
+-- of the last record shows at the next start whether this is still the same log.
+CREATE TABLE fold.positions (
+    stream VARCHAR NOT NULL,
+    partition INTEGER NOT NULL,
+    next_offset BIGINT NOT NULL,
+    last_digest BLOB NOT NULL,
+    last_appended_at_ms BIGINT NOT NULL,
+    repeats BIGINT NOT NULL
+);
+
+-- The last sequence number of each producer: what comes again at or below it is a repeat.
+CREATE TABLE fold.producers (
+    producer_id BLOB NOT NULL,
+    stream VARCHAR NOT NULL,
+    partition INTEGER NOT NULL,
+    last_sequence BIGINT NOT NULL,
+    missing BIGINT NOT NULL,
+    points_logged BIGINT NOT NULL,
+    points_dropped BIGINT NOT NULL
+);
+
+-- Events that could not be decoded or applied, as they came.
+CREATE TABLE fold.dead_letters (
+    stream VARCHAR NOT NULL,
+    partition INTEGER NOT NULL,
+    "offset" BIGINT NOT NULL,
+    appended_at_ms BIGINT NOT NULL,
+    event_type VARCHAR,
+    error VARCHAR NOT NULL,
+    payload BLOB NOT NULL
+);

@@ -1,0 +1,312 @@
+"""Metric points: many small columns of a batch into one large insert.
+
+A point that was logged before (same series, step, timestamp and value) is one point. Looking for
+each in the table would cost more than storing it, so only points that could be there are looked
+for: those that do not come after the latest point of their series.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+from modeltrail.consumers import tables
+from modeltrail.consumers.projections import KEY_LENGTH_MAX
+from modeltrail.schemas import Malformed, points
+
+SeriesKey = tuple[str, str | None, str | None, str | None]
+"""Metric key, model id, dataset name, dataset digest."""
+
+_Ints = npt.NDArray[np.int64]
+
+
+class Counted(Protocol):
+    """Who wants to know how many points were stored."""
+
+    points_stored: int
+
+
+class PointsWriter:
+    """Collects the points of a batch, and writes them."""
+
+    def __init__(self) -> None:
+        """Begin with no series; ``load`` fetches them."""
+        self._count = 0  # of series
+        self._saved = 0  # series that are in the table
+        self._latest = _Latest(0)
+        self._clear()
+
+    def _clear(self) -> None:
+        self._ids: list[int] = []  # the events' series, one event after the other
+        self._bases: list[int] = []  # where each event's series begin in _ids
+        self._counts: list[int] = []  # points of each event
+        self._columns: tuple[list[bytes], ...] = ([], [], [], [])
+        self._new: list[tuple[int, int, SeriesKey]] = []
+        self._owners: dict[int, Counted] = {}  # series to the counter of its run
+
+    def load(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Fetch the latest point of every series."""
+        found = con.execute(
+            "SELECT series, step, timestamp_ms, value, points FROM fold.series"
+        ).fetchnumpy()
+        self._count = self._saved = int(found["series"].max()) + 1 if len(found["series"]) else 0
+        self._latest = _Latest(self._count)
+        self._latest.put(
+            found["series"], found["step"], found["timestamp_ms"], found["value"], found["points"]
+        )
+        self._clear()
+
+    def add(
+        self, run: int, owner: Counted, known: dict[SeriesKey, int], event: dict[str, Any]
+    ) -> None:
+        """Take the points of a ``MetricsLogged`` of a run whose series are ``known``.
+
+        Raises:
+            Malformed: columns of different length, or an index that names no series.
+        """
+        n = points.count(event)
+        if not n:
+            return
+        keys = [
+            (s["key"], s["model_id"], s["dataset_name"], s["dataset_digest"])
+            for s in event["series"]
+        ]
+        index = event["series_index"]
+        highest = index[0] + 256 * index[1] if n == 1 else np.frombuffer(index, "<u2").max()
+        if highest >= len(keys):
+            raise Malformed("MetricsLogged: a point names a series that the event does not have")
+        for key in keys:
+            if key not in known and not 0 < len(key[0]) <= KEY_LENGTH_MAX:
+                raise Malformed(
+                    f"a metric key has 1 to {KEY_LENGTH_MAX} characters, not {len(key[0])}"
+                )
+        self._bases.append(len(self._ids))
+        self._counts.append(n)
+        for key in keys:
+            series = known.get(key)
+            if series is None:
+                series = known[key] = self._count
+                self._count += 1
+                self._new.append((series, run, key))
+            self._ids.append(series)
+            self._owners[series] = owner
+        for column, name in zip(self._columns, points.Points._fields, strict=True):
+            column.append(event[name])
+
+    def write(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Write points and series, and count the points of the runs."""
+        if not self._counts:
+            return
+        self._latest.grow(self._count)
+        ids = np.array(self._ids, np.int32)
+        index, steps, times = (
+            np.frombuffer(b"".join(column), kind)
+            for column, kind in zip(self._columns, ("<u2", "<i8", "<i8"), strict=False)
+        )
+        values = np.frombuffer(b"".join(self._columns[3]), "<f8")
+        # np.unique makes the numbers small, so that the sort below is a radix sort.
+        distinct, ranks = np.unique(ids, return_inverse=True)
+        if len(distinct) <= 65_536:
+            ranks = ranks.astype(np.uint16)
+        rank = ranks[np.repeat(self._bases, self._counts) + index]
+        order = np.argsort(rank, kind="stable")
+        batch = _Batch(distinct[rank[order]], steps[order], times[order], values[order])
+        batch = self._without_repeats(con, batch)
+        if len(batch.series):
+            tables.insert(
+                con,
+                "fold.points",
+                {
+                    "series": batch.series,
+                    "step": batch.steps,
+                    "timestamp_ms": batch.times,
+                    "value": batch.values,
+                },
+            )
+            firsts, lasts = batch.groups()
+            stored = lasts - firsts + 1
+            self._latest.advance(batch, lasts, stored)
+            touched = batch.series[firsts]
+            for series, count in zip(touched.tolist(), stored.tolist(), strict=True):
+                self._owners[series].points_stored += count
+            self._write_series(con, touched)
+        self._clear()
+
+    def _without_repeats(self, con: duckdb.DuckDBPyConnection, batch: _Batch) -> _Batch:
+        """The batch without points that are there already, in order within each series."""
+        late = batch.late(self._latest)
+        if not late.any():
+            return batch
+        suspects = batch.take(late).ordered()
+        firsts, lasts = suspects.groups()
+        stored = self._latest.before_or_at(suspects, firsts)
+        if stored.any():
+            # Some of these may be in the table.
+            sizes = lasts - firsts + 1
+            where = np.repeat(stored, sizes)
+            suspects = suspects.take(~where).join(_missing(con, suspects.take(where)))
+        return batch.take(~late).join(suspects).ordered()
+
+    def _write_series(self, con: duckdb.DuckDBPyConnection, touched: npt.NDArray[Any]) -> None:
+        latest = self._latest
+        old = touched[touched < self._saved]
+        if len(old):
+            tables.run(
+                con,
+                """UPDATE fold.series SET points = b.points, step = b.step,
+                   timestamp_ms = b.timestamp_ms, value = b.value
+                   FROM batch b WHERE fold.series.series = b.series""",
+                {"series": old, **latest.columns(old)},
+            )
+        if self._new:
+            ids = np.array([series for series, _, _ in self._new])
+            tables.insert(
+                con,
+                "fold.series",
+                {
+                    "series": ids,
+                    "run": [run for _, run, _ in self._new],
+                    "key": [key[0] for _, _, key in self._new],
+                    "model_id": [key[1] for _, _, key in self._new],
+                    "dataset_name": [key[2] for _, _, key in self._new],
+                    "dataset_digest": [key[3] for _, _, key in self._new],
+                    **latest.columns(ids),
+                },
+            )
+        self._saved = self._count
+
+
+class _Batch:
+    """Columns of points, sorted by series."""
+
+    def __init__(
+        self,
+        series: npt.NDArray[Any],
+        steps: _Ints,
+        times: _Ints,
+        values: npt.NDArray[np.float64],
+    ) -> None:
+        self.series, self.steps, self.times, self.values = series, steps, times, values
+
+    def take(self, where: npt.NDArray[Any]) -> _Batch:
+        return _Batch(self.series[where], self.steps[where], self.times[where], self.values[where])
+
+    def join(self, other: _Batch) -> _Batch:
+        return _Batch(
+            np.concatenate([self.series, other.series]),
+            np.concatenate([self.steps, other.steps]),
+            np.concatenate([self.times, other.times]),
+            np.concatenate([self.values, other.values]),
+        )
+
+    def groups(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """Index of the first and the last point of each series."""
+        edges = np.flatnonzero(self.series[1:] != self.series[:-1]) + 1
+        return np.concatenate([[0], edges]), np.concatenate([edges, [len(self.series)]]) - 1
+
+    def late(self, latest: _Latest) -> npt.NDArray[np.bool_]:
+        """The points of those series that do not strictly advance, in this batch and from before.
+
+        All points of such a series are meant, since any of them may be the repeat.
+        """
+        same = self.series[1:] == self.series[:-1]
+        later = self.steps[1:] > self.steps[:-1]
+        tied = self.steps[1:] == self.steps[:-1]
+        later |= tied & (self.times[1:] > self.times[:-1])
+        firsts, lasts = self.groups()
+        bad = latest.before_or_at(self, firsts)
+        stuck = np.flatnonzero(same & ~later)
+        if len(stuck):
+            bad[np.searchsorted(firsts, stuck, side="right") - 1] = True
+        if not bad.any():
+            return np.zeros(len(self.series), np.bool_)
+        return np.repeat(bad, lasts - firsts + 1)
+
+    def ordered(self) -> _Batch:
+        """Sorted by series, step, timestamp and value, each point once; NaN is the greatest."""
+        sorted_ = self.take(np.lexsort((self.values, self.times, self.steps, self.series)))
+        s, t, m, v = sorted_.series, sorted_.steps, sorted_.times, sorted_.values
+        again = (s[1:] == s[:-1]) & (t[1:] == t[:-1]) & (m[1:] == m[:-1])
+        again &= (v[1:] == v[:-1]) | (np.isnan(v[1:]) & np.isnan(v[:-1]))
+        return sorted_.take(np.concatenate([[True], ~again])) if len(s) else sorted_
+
+
+class _Latest:
+    """The latest point and the number of points of every series, as arrays by series."""
+
+    def __init__(self, size: int) -> None:
+        size = max(1024, 2 * size)
+        self.steps = np.zeros(size, np.int64)
+        self.times = np.zeros(size, np.int64)
+        self.values = np.zeros(size, np.float64)
+        self.points = np.zeros(size, np.int64)
+
+    def grow(self, size: int) -> None:
+        if size > len(self.steps):
+            old, count = self, len(self.steps)
+            bigger = _Latest(size)
+            for name in ("steps", "times", "values", "points"):
+                getattr(bigger, name)[:count] = getattr(old, name)
+                setattr(self, name, getattr(bigger, name))
+
+    def put(self, series: Any, steps: Any, times: Any, values: Any, points: Any) -> None:
+        self.steps[series], self.times[series] = steps, times
+        self.values[series], self.points[series] = values, points
+
+    def before_or_at(self, batch: _Batch, firsts: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+        """For each series whether its first point in the batch comes no later than the latest."""
+        series = batch.series[firsts]
+        steps, times = batch.steps[firsts], batch.times[firsts]
+        reached = (steps < self.steps[series]) | (
+            (steps == self.steps[series]) & (times <= self.times[series])
+        )
+        return reached & (self.points[series] > 0)
+
+    def advance(self, batch: _Batch, lasts: npt.NDArray[np.intp], stored: _Ints) -> None:
+        """Take the last point of each series of the batch, unless the latest is greater."""
+        series = batch.series[lasts]
+        steps, times, values = batch.steps[lasts], batch.times[lasts], batch.values[lasts]
+        old_steps, old_times = self.steps[series], self.times[series]
+        greater = (steps > old_steps) | ((steps == old_steps) & (times > old_times))
+        tied = (steps == old_steps) & (times == old_times)
+        old_values = self.values[series]
+        greater |= tied & ((values > old_values) | (np.isnan(values) & ~np.isnan(old_values)))
+        greater |= self.points[series] == 0
+        moved = series[greater]
+        self.steps[moved], self.times[moved] = steps[greater], times[greater]
+        self.values[moved] = values[greater]
+        self.points[series] += stored
+
+    def columns(self, series: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+        return {
+            "points": self.points[series],
+            "step": self.steps[series],
+            "timestamp_ms": self.times[series],
+            "value": self.values[series],
+        }
+
+
+def _missing(con: duckdb.DuckDBPyConnection, batch: _Batch) -> _Batch:
+    """The points of a batch that are not in the table."""
+    found = np.array(
+        tables.lookup(
+            con,
+            """SELECT w.at FROM wanted w SEMI JOIN fold.points p
+               ON p.series = w.series AND p.step = w.step AND p.timestamp_ms = w.timestamp_ms
+               AND p.value = w.value""",
+            {
+                "at": np.arange(len(batch.series)),
+                "series": batch.series,
+                "step": batch.steps,
+                "timestamp_ms": batch.times,
+                "value": batch.values,
+            },
+        ),
+        np.intp,
+    ).reshape(-1)
+    missing = np.ones(len(batch.series), np.bool_)
+    missing[found] = False
+    return batch.take(missing)

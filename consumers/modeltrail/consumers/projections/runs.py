@@ -1,0 +1,514 @@
+"""The runs stream: runs with params, tags, datasets, artifacts, metric points, completeness."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from modeltrail.consumers import tables
+from modeltrail.consumers.projections import KEY_LENGTH_MAX, VALUE_LENGTH_MAX, Incoming
+from modeltrail.consumers.projections.points import PointsWriter, SeriesKey
+from modeltrail.consumers.sequences import Producer
+from modeltrail.eventlog import RUNS, LogRecord
+from modeltrail.schemas import Malformed, experiment_id, uuid_from_cause
+
+_STATUSES = {"RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"}
+_ENDED = {"FINISHED", "FAILED", "KILLED"}
+_RUN_ID_LENGTH_MAX = 256
+_KEPT_MAX = 50_000
+_MAP = pa.map_(pa.string(), pa.string())
+
+
+@dataclass(slots=True)
+class _Run:
+    """A row of ``fold.runs``, in its order of columns."""
+
+    run: int
+    run_id: str
+    partition: int
+    started: bool = False
+    experiment_id: str | None = None
+    experiment_name: str | None = None
+    experiment_derived_id: str | None = None
+    name: str | None = None
+    status: str = "RUNNING"
+    started_at_ms: int | None = None
+    ended_at_ms: int | None = None
+    user: str | None = None
+    parent_run_id: str | None = None
+    message: str | None = None
+    deleted: bool = False
+    entry_point: str | None = None
+    git_commit: str | None = None
+    git_branch: str | None = None
+    git_dirty: bool | None = None
+    git_remote: str | None = None
+    host: str | None = None
+    process_id: int | None = None
+    python_version: str | None = None
+    platform: str | None = None
+    environment: str | None = None
+    heartbeat_interval_ms: int | None = None
+    heart_stopped: bool = False
+    events_after_end: int = 0
+    actor: str | None = None
+    appended_at_ms: int = 0
+    offset: int = 0
+
+
+@dataclass(slots=True)
+class _Activity:
+    """A row of ``fold.activity``, in its order of columns."""
+
+    run: int
+    events_missing: int = 0
+    points_logged: int = 0
+    points_dropped: int = 0
+    points_stored: int = 0
+    last_seen_offset: int = -1
+    last_seen_ms: int = 0
+
+
+@dataclass(slots=True)
+class _State:
+    """A run at work: its rows, and what decisions about it need."""
+
+    row: _Run
+    activity: _Activity
+    is_new: bool
+    series: dict[SeriesKey, int] = field(default_factory=dict)
+    params: dict[str, str] | None = None  # None: not fetched
+
+
+_RUN_COLUMNS = [f.name for f in fields(_Run)]
+_ACTIVITY_COLUMNS = [f.name for f in fields(_Activity)]
+_SOURCE_COLUMNS = [
+    "entry_point", "git_commit", "git_branch", "git_dirty", "git_remote", "host", "process_id",
+    "python_version", "platform",
+]  # fmt: skip
+
+
+class RunsProjection:
+    """Folds the runs stream. A run's events are all in one partition, so runs are independent."""
+
+    stream = RUNS
+
+    def __init__(self) -> None:
+        """Begin with no state; ``load`` fetches it."""
+        self._runs: dict[str, _State] = {}
+        self._run_count = 0
+        self._environments: set[str] = set()
+        self._points = PointsWriter()
+        self._clear_batch()
+        self._handlers: dict[str, Callable[[_State, Incoming, Producer], None]] = {
+            "RunStarted": self._run_started,
+            "RunUpdated": self._run_updated,
+            "RunEnded": self._run_ended,
+            "RunHeartStopped": self._run_heart_stopped,
+            "RunDeleted": self._run_deleted,
+            "RunRestored": self._run_restored,
+            "MetricsLogged": self._metrics_logged,
+            "ParamsLogged": self._params_logged,
+            "TagsChanged": self._tags_changed,
+            "DatasetsLogged": self._datasets_logged,
+            "ArtifactLogged": self._artifact_logged,
+            "ArtifactDeleted": self._artifact_deleted,
+            "Heartbeat": self._heartbeat,
+            "ModelRegistrationRequested": self._registration_requested,
+        }
+
+    def _clear_batch(self) -> None:
+        self._changed: dict[int, _State] = {}
+        self._active: dict[int, _State] = {}
+        self._new_params: list[tuple[int, str, str]] = []
+        self._conflicts: list[tuple[int, str, str, str, int, int]] = []
+        self._tags: dict[tuple[int, str], str | None] = {}
+        self._datasets: dict[tuple[int, str, str], dict[str, Any]] = {}
+        self._artifacts: dict[tuple[int, str], dict[str, Any] | None] = {}
+        self._packages: list[tuple[str, str, str]] = []
+        self._registrations: list[dict[str, Any]] = []
+        self.asks_for_registry = False
+
+    def create(self, con: duckdb.DuckDBPyConnection) -> None:
+        """See ``Projection.create``."""
+        tables.script(con, __package__, "runs.sql")
+
+    def load(self, con: duckdb.DuckDBPyConnection) -> None:
+        """See ``Projection.load``."""
+        self._runs.clear()
+        self._clear_batch()
+        self._run_count = _scalar(con, "SELECT coalesce(max(run) + 1, 0) FROM fold.runs")
+        self._environments = {
+            row[0]
+            for row in con.execute("SELECT DISTINCT environment FROM fold.environments").fetchall()
+        }
+        self._points.load(con)
+
+    def see(self, record: LogRecord) -> None:
+        """See ``Projection.see``; this stream has no chain."""
+
+    def prepare(self, con: duckdb.DuckDBPyConnection, batch: Sequence[Incoming]) -> None:
+        """See ``Projection.prepare``."""
+        unknown = {i.event["run_id"] for i in batch} - self._runs.keys()
+        if unknown and self._run_count:
+            self._fetch_runs(con, unknown)
+        with_params = {
+            state.row.run: state
+            for i in batch
+            if i.type == "ParamsLogged" or (i.type == "RunStarted" and i.event["params"])
+            if (state := self._runs.get(i.event["run_id"])) is not None and state.params is None
+        }
+        if with_params:
+            for state in with_params.values():
+                state.params = {}
+            for run, key, value in tables.lookup(
+                con,
+                "SELECT p.* FROM fold.params p SEMI JOIN wanted w ON p.run = w.run",
+                {"run": list(with_params)},
+            ):
+                params = with_params[run].params
+                assert params is not None
+                params[key] = value
+
+    def _fetch_runs(self, con: duckdb.DuckDBPyConnection, run_ids: Iterable[str]) -> None:
+        by_run: dict[int, _State] = {}
+        for row in tables.lookup(
+            con,
+            """SELECT r.*, a.* FROM fold.runs r SEMI JOIN wanted w ON r.run_id = w.run_id
+               JOIN fold.activity a ON a.run = r.run""",
+            {"run_id": list(run_ids)},
+        ):
+            split = len(_RUN_COLUMNS)
+            state = _State(_Run(*row[:split]), _Activity(*row[split:]), is_new=False)
+            by_run[state.row.run] = self._runs[state.row.run_id] = state
+        if by_run:
+            for run, key, model_id, name, digest, series in tables.lookup(
+                con,
+                """SELECT s.run, key, model_id, dataset_name, dataset_digest, series
+                   FROM fold.series s SEMI JOIN wanted w ON s.run = w.run""",
+                {"run": list(by_run)},
+            ):
+                by_run[run].series[(key, model_id, name, digest)] = series
+
+    def apply(self, incoming: Incoming, producer: Producer, missing: int) -> None:
+        """See ``Projection.apply``."""
+        record, type, event = incoming
+        run_id: str = event["run_id"]
+        state = self._runs.get(run_id)
+        is_first = state is None
+        if state is None:
+            if not 0 < len(run_id) <= _RUN_ID_LENGTH_MAX:
+                raise Malformed(f"{type}: a run id has 1 to {_RUN_ID_LENGTH_MAX} characters")
+            row = _Run(
+                self._run_count, run_id, record.partition,
+                appended_at_ms=record.appended_at_ms, offset=record.offset,
+            )  # fmt: skip
+            state = _State(row, _Activity(row.run), is_new=True, params={})
+        self._handlers[type](state, incoming, producer)
+        # From here on nothing fails: the event has taken effect.
+        if is_first:
+            self._runs[run_id] = state
+            self._run_count += 1
+            self._changed[state.row.run] = state
+        state.activity.events_missing += missing
+        self._active[state.row.run] = state
+        if type != "RunHeartStopped":
+            self._sign_of_life(state, record, type)
+
+    def _sign_of_life(self, state: _State, record: LogRecord, type: str) -> None:
+        state.activity.last_seen_offset = record.offset
+        state.activity.last_seen_ms = record.appended_at_ms
+        row = state.row
+        if row.status in _ENDED and type not in _AFTER_END:
+            self._changed[row.run] = state
+            if row.heart_stopped:
+                # The end was a server's conclusion, and it was wrong: the job was only cut off.
+                row.heart_stopped = False
+                row.status, row.message, row.ended_at_ms = "RUNNING", None, None
+            else:
+                row.events_after_end += 1
+
+    # One method for each event type. Each checks first and changes afterwards.
+
+    def _run_started(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+        event, row = incoming.event, state.row
+        if row.started:
+            raise Malformed(f"run {row.run_id} was started before")
+        if event["experiment_id"] is None and not event["experiment_name"]:
+            raise Malformed("RunStarted: neither experiment_id nor experiment_name is given")
+        _check_entries("param", event["params"])
+        _check_entries("tag", event["tags"])
+        for name in ("experiment_id", "experiment_name", "name", "parent_run_id", "user"):
+            setattr(row, name, event[name])
+        if row.experiment_id is None:
+            row.experiment_derived_id = experiment_id(event["experiment_name"])
+            self.asks_for_registry = True
+        row.started = True
+        row.started_at_ms = event["started_at_ms"]
+        row.heartbeat_interval_ms = event["heartbeat_interval_ms"]
+        row.actor = event["envelope"]["actor"]
+        row.appended_at_ms, row.offset = incoming.record.appended_at_ms, incoming.record.offset
+        source = event["source"]
+        if source is not None:
+            for name in _SOURCE_COLUMNS:
+                setattr(row, name, source[name])
+            row.environment = self._environment(source["packages"])
+        self._add_params(state, incoming.record, event["params"])
+        self._change_tags(state, event["tags"])
+        self._changed[row.run] = state
+
+    def _environment(self, packages: dict[str, str]) -> str | None:
+        if not packages:
+            return None
+        text = json.dumps(sorted(packages.items()))
+        environment = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        if environment not in self._environments:
+            self._environments.add(environment)
+            self._packages += [(environment, name, packages[name]) for name in sorted(packages)]
+        return environment
+
+    def _run_updated(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+        event, row = incoming.event, state.row
+        status = event["status"]
+        if status is not None and status not in _STATUSES:
+            raise Malformed(f"RunUpdated: no such status: {status!r}")
+        if event["name"] is not None:
+            row.name = event["name"]
+        if event["heartbeat_interval_ms"] is not None:
+            row.heartbeat_interval_ms = event["heartbeat_interval_ms"]
+        if event["ended_at_ms"] is not None:
+            row.ended_at_ms = event["ended_at_ms"]
+        if status is not None:
+            row.status, row.heart_stopped = status, False
+            if status not in _ENDED:
+                row.message, row.ended_at_ms = None, None
+        self._changed[row.run] = state
+
+    def _run_ended(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+        event, row = incoming.event, state.row
+        if event["status"] not in _ENDED:
+            raise Malformed(f"RunEnded: {event['status']!r} is not FINISHED, FAILED or KILLED")
+        row.status, row.message = event["status"], event["message"]
+        row.ended_at_ms, row.heart_stopped = event["ended_at_ms"], False
+        self._count_points(state, producer, event)
+        self._changed[row.run] = state
+
+    def _run_heart_stopped(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+        event, row = incoming.event, state.row
+        still_silent = event["last_seen_offset"] == state.activity.last_seen_offset
+        if row.status in _ENDED or not still_silent:
+            return  # it ended, or gave a sign of life, before this arrived
+        row.status, row.heart_stopped = "FAILED", True
+        row.ended_at_ms = event["last_seen_at_ms"]
+        row.message = f"no sign of life for more than {event['timeout_ms'] / 1000:g} s"
+        self._changed[row.run] = state
+
+    def _run_deleted(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+        state.row.deleted = True
+        self._changed[state.row.run] = state
+
+    def _run_restored(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+        state.row.deleted = False
+        self._changed[state.row.run] = state
+
+    def _metrics_logged(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+        self._points.add(state.row.run, state.activity, state.series, incoming.event)
+
+    def _params_logged(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+        _check_entries("param", incoming.event["params"])
+        self._add_params(state, incoming.record, incoming.event["params"])
+
+    def _add_params(self, state: _State, record: LogRecord, params: dict[str, str]) -> None:
+        if not params:
+            return
+        known = state.params
+        assert known is not None, "prepare() fetches params"
+        for key, value in params.items():
+            stands = known.setdefault(key, value)
+            if stands is value:
+                self._new_params.append((state.row.run, key, value))
+            elif stands != value:
+                self._conflicts.append(
+                    (state.row.run, key, stands, value, record.offset, record.appended_at_ms)
+                )
+
+    def _tags_changed(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+        _check_entries("tag", incoming.event["tags"])
+        self._change_tags(state, incoming.event["tags"])
+
+    def _change_tags(self, state: _State, tags: dict[str, str | None]) -> None:
+        for key, value in tags.items():
+            self._tags[state.row.run, key] = value
+
+    def _datasets_logged(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+        for dataset in incoming.event["datasets"]:
+            self._datasets[state.row.run, dataset["name"], dataset["digest"]] = dataset
+
+    def _artifact_logged(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+        event = incoming.event
+        path = event["path"]
+        if not path or path.startswith("/") or ".." in path.split("/"):
+            raise Malformed(f"ArtifactLogged: not a relative path: {path!r}")
+        self._artifacts[state.row.run, path] = {
+            **event, "appended_at_ms": incoming.record.appended_at_ms,
+        }  # fmt: skip
+
+    def _artifact_deleted(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+        self._artifacts[state.row.run, incoming.event["path"]] = None
+
+    def _heartbeat(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+        self._count_points(state, producer, incoming.event)
+
+    def _count_points(self, state: _State, producer: Producer, event: dict[str, Any]) -> None:
+        # A producer's counters are totals; a run may have several producers.
+        state.activity.points_logged += event["points_logged"] - producer.points_logged
+        state.activity.points_dropped += event["points_dropped"] - producer.points_dropped
+        producer.points_logged = event["points_logged"]
+        producer.points_dropped = event["points_dropped"]
+
+    def _registration_requested(
+        self, state: _State, incoming: Incoming, producer: Producer
+    ) -> None:
+        record, event = incoming.record, incoming.event
+        envelope = event["envelope"]
+        self._registrations.append(
+            {
+                "event_id": envelope["event_id"],
+                "taken_over_by": uuid_from_cause("registration", envelope["event_id"].hex()),
+                **{k: event[k] for k in ("run_id", "model", "source", "description", "aliases")},
+                "tags": list(event["tags"].items()),
+                **{k: envelope[k] for k in ("actor", "actor_verified", "reason")},
+                **{k: getattr(record, k) for k in ("partition", "offset", "appended_at_ms")},
+            }
+        )
+        self.asks_for_registry = True
+
+    def write(self, con: duckdb.DuckDBPyConnection) -> None:
+        """See ``Projection.write``."""
+        self._points.write(con)
+        self._write_runs(con)
+        self._write_entries(con)
+        self._write_files(con)
+        self._clear_batch()
+        if len(self._runs) > _KEPT_MAX:
+            self._runs.clear()
+
+    def _write_runs(self, con: duckdb.DuckDBPyConnection) -> None:
+        changed, active = list(self._changed.values()), list(self._active.values())
+        if changed:
+            old = [s.row.run for s in changed if not s.is_new]
+            if old:
+                tables.run(
+                    con,
+                    "DELETE FROM fold.runs USING batch b WHERE fold.runs.run = b.run",
+                    {"run": old},
+                )
+            tables.insert(con, "fold.runs", tables.rows([s.row for s in changed], _RUN_COLUMNS))
+        if active:
+            rows = [s.activity for s in active if not s.is_new]
+            if rows:
+                tables.run(
+                    con,
+                    """UPDATE fold.activity SET events_missing = b.events_missing,
+                       points_logged = b.points_logged, points_dropped = b.points_dropped,
+                       points_stored = b.points_stored,
+                       last_seen_offset = b.last_seen_offset, last_seen_ms = b.last_seen_ms
+                       FROM batch b WHERE fold.activity.run = b.run""",
+                    tables.rows(rows, _ACTIVITY_COLUMNS),
+                )
+            rows = [s.activity for s in active if s.is_new]
+            if rows:
+                tables.insert(con, "fold.activity", tables.rows(rows, _ACTIVITY_COLUMNS))
+            for state in active:
+                state.is_new = False
+
+    def _write_entries(self, con: duckdb.DuckDBPyConnection) -> None:
+        if self._new_params:
+            tables.insert(
+                con, "fold.params", _transpose(self._new_params, "run", "key", "value")
+            )
+        if self._conflicts:
+            names = ("run", "key", "value", "refused_value", "offset", "appended_at_ms")
+            tables.insert(con, "fold.param_conflicts", _transpose(self._conflicts, *names))
+        if self._tags:
+            tables.run(
+                con,
+                """DELETE FROM fold.tags USING batch b
+                   WHERE fold.tags.run = b.run AND fold.tags.key = b.key""",
+                _transpose(list(self._tags), "run", "key"),
+            )
+            kept = [(run, key, v) for (run, key), v in self._tags.items() if v is not None]
+            if kept:
+                tables.insert(con, "fold.tags", _transpose(kept, "run", "key", "value"))
+        if self._packages:
+            names = ("environment", "name", "version")
+            tables.insert(con, "fold.environments", _transpose(self._packages, *names))
+
+    def _write_files(self, con: duckdb.DuckDBPyConnection) -> None:
+        if self._datasets:
+            tables.run(
+                con,
+                """DELETE FROM fold.datasets t USING batch b
+                   WHERE t.run = b.run AND t.name = b.name AND t.digest = b.digest""",
+                _transpose(list(self._datasets), "run", "name", "digest"),
+            )
+            found = list(self._datasets.values())
+            columns: dict[str, Any] = {
+                k: [d[k] for d in found]
+                for k in ("name", "digest", "source_type", "source", "schema", "profile")
+            }
+            columns["run"] = [run for run, _, _ in self._datasets]
+            columns["tags"] = [list(d["tags"].items()) for d in found]
+            tables.insert(con, "fold.datasets", columns, tags=_MAP)
+        if self._artifacts:
+            tables.run(
+                con,
+                """DELETE FROM fold.artifacts t USING batch b
+                   WHERE t.run = b.run AND t.path = b.path""",
+                _transpose(list(self._artifacts), "run", "path"),
+            )
+            kept = [(run, a) for (run, _), a in self._artifacts.items() if a is not None]
+            columns = {
+                k: [a[k] for _, a in kept]
+                for k in ("path", "size_bytes", "sha256", "location", "appended_at_ms")
+            }
+            columns["run"] = [run for run, _ in kept]
+            tables.insert(con, "fold.artifacts", columns)
+        if self._registrations:
+            columns = {
+                k: [r[k] for r in self._registrations] for k in self._registrations[0]
+            }
+            tables.insert(
+                con, "fold.registrations", columns, tags=_MAP, aliases=pa.list_(pa.string())
+            )
+
+
+# After a run's end its producer still has these to say; they are no sign that it goes on.
+_AFTER_END = {"RunEnded", "RunUpdated", "RunDeleted", "RunRestored", "TagsChanged"}
+
+
+def _check_entries(kind: str, entries: dict[str, Any]) -> None:
+    for key, value in entries.items():
+        if not 0 < len(key) <= KEY_LENGTH_MAX:
+            raise Malformed(f"a {kind} key has 1 to {KEY_LENGTH_MAX} characters, not {len(key)}")
+        if value is not None and len(value) > VALUE_LENGTH_MAX:
+            raise Malformed(
+                f"the value of {kind} {key!r} has {len(value):,} characters; "
+                f"{VALUE_LENGTH_MAX:,} are allowed"
+            )
+
+
+def _transpose(rows: Sequence[tuple[Any, ...]], *names: str) -> dict[str, Sequence[Any]]:
+    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+
+
+def _scalar(con: duckdb.DuckDBPyConnection, sql: str) -> Any:
+    row = con.execute(sql).fetchone()
+    assert row is not None
+    return row[0]

@@ -1,0 +1,124 @@
+-- Runs, one row each. `run` is this file's own number for the run; it is in no public view.
+CREATE TABLE fold.runs (
+    run INTEGER NOT NULL,
+    run_id VARCHAR NOT NULL,
+    partition INTEGER NOT NULL,
+    started BOOLEAN NOT NULL,
+    experiment_id VARCHAR,
+    experiment_name VARCHAR,
+    experiment_derived_id VARCHAR,
+    name VARCHAR,
+    status VARCHAR NOT NULL,
+    started_at_ms BIGINT,
+    ended_at_ms BIGINT,
+    "user" VARCHAR,
+    parent_run_id VARCHAR,
+    message VARCHAR,
+    deleted BOOLEAN NOT NULL,
+    entry_point VARCHAR,
+    git_commit VARCHAR,
+    git_branch VARCHAR,
+    git_dirty BOOLEAN,
+    git_remote VARCHAR,
+    host VARCHAR,
+    process_id BIGINT,
+    python_version VARCHAR,
+    platform VARCHAR,
+    environment VARCHAR,
+    heartbeat_interval_ms BIGINT,
+    heart_stopped BOOLEAN NOT NULL,
+    events_after_end BIGINT NOT NULL,
+    actor VARCHAR,
+    appended_at_ms BIGINT NOT NULL,
+    "offset" BIGINT NOT NULL
+);
+
+-- What changes with every batch of a running run, apart from fold.runs so that an update is narrow.
+CREATE TABLE fold.activity (
+    run INTEGER NOT NULL,
+    events_missing BIGINT NOT NULL,
+    points_logged BIGINT NOT NULL,
+    points_dropped BIGINT NOT NULL,
+    points_stored BIGINT NOT NULL,
+    last_seen_offset BIGINT NOT NULL,
+    last_seen_ms BIGINT NOT NULL
+);
+
+CREATE TABLE fold.params (run INTEGER NOT NULL, key VARCHAR NOT NULL, value VARCHAR NOT NULL);
+
+-- Values that came after another value of the same param, which stands.
+CREATE TABLE fold.param_conflicts (
+    run INTEGER NOT NULL,
+    key VARCHAR NOT NULL,
+    value VARCHAR NOT NULL,
+    refused_value VARCHAR NOT NULL,
+    "offset" BIGINT NOT NULL,
+    appended_at_ms BIGINT NOT NULL
+);
+
+CREATE TABLE fold.tags (run INTEGER NOT NULL, key VARCHAR NOT NULL, value VARCHAR NOT NULL);
+
+CREATE TABLE fold.datasets (
+    run INTEGER NOT NULL,
+    name VARCHAR NOT NULL,
+    digest VARCHAR NOT NULL,
+    source_type VARCHAR NOT NULL,
+    source VARCHAR NOT NULL,
+    schema VARCHAR,
+    profile VARCHAR,
+    tags MAP(VARCHAR, VARCHAR)
+);
+
+CREATE TABLE fold.artifacts (
+    run INTEGER NOT NULL,
+    path VARCHAR NOT NULL,
+    size_bytes BIGINT NOT NULL,
+    sha256 VARCHAR NOT NULL,
+    location VARCHAR NOT NULL,
+    appended_at_ms BIGINT NOT NULL
+);
+
+-- Installed packages. Runs with equal packages share an environment, named by its digest.
+CREATE TABLE fold.environments (
+    environment VARCHAR NOT NULL, name VARCHAR NOT NULL, version VARCHAR NOT NULL
+);
+
+-- What points belong to, with the latest point: the greatest by step, then timestamp, then value.
+CREATE TABLE fold.series (
+    series INTEGER NOT NULL,
+    run INTEGER NOT NULL,
+    key VARCHAR NOT NULL,
+    model_id VARCHAR,
+    dataset_name VARCHAR,
+    dataset_digest VARCHAR,
+    points BIGINT NOT NULL,
+    step BIGINT NOT NULL,
+    timestamp_ms BIGINT NOT NULL,
+    value DOUBLE NOT NULL
+);
+
+CREATE TABLE fold.points (
+    series INTEGER NOT NULL,
+    step BIGINT NOT NULL,
+    timestamp_ms BIGINT NOT NULL,
+    value DOUBLE NOT NULL
+);
+
+-- Model versions that training jobs asked for; a server takes them over into the registry.
+-- taken_over_by is the id of the event that does it, the same on every server.
+CREATE TABLE fold.registrations (
+    event_id BLOB NOT NULL,
+    taken_over_by BLOB NOT NULL,
+    run_id VARCHAR NOT NULL,
+    model VARCHAR NOT NULL,
+    source VARCHAR NOT NULL,
+    description VARCHAR,
+    tags MAP(VARCHAR, VARCHAR),
+    aliases VARCHAR[],
+    actor VARCHAR NOT NULL,
+    actor_verified BOOLEAN NOT NULL,
+    reason VARCHAR,
+    partition INTEGER NOT NULL,
+    "offset" BIGINT NOT NULL,
+    appended_at_ms BIGINT NOT NULL
+);

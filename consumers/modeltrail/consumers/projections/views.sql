@@ -1,0 +1,241 @@
+-- The public views over the runs stream, and over the fold itself. They are what people query:
+-- a column, once released, stays. All times are UTC.
+
+-- Milliseconds since 1970 as TIMESTAMP. Clocks can be absurd; a time outside of the years 1 to 9999
+-- is NULL, so that one such event does not break everybody's queries.
+CREATE MACRO fold.at(ms) AS
+    CASE WHEN ms BETWEEN -62135596800000 AND 253402300799999 THEN epoch_ms(ms) END;
+
+-- Who held which experiment name, from when until when. A name that nobody holds for a while counts
+-- for the next to take it, so the intervals of a name follow each other without holes.
+CREATE VIEW fold.experiment_names AS
+SELECT
+    entity_id AS experiment_id,
+    value AS name,
+    coalesce(lag(to_time_ms) OVER names, -9223372036854775808) AS from_ms,
+    coalesce(to_time_ms, 9223372036854775807) AS to_ms
+FROM fold.history
+WHERE entity = 'experiment' AND attribute = 'name'
+WINDOW names AS (PARTITION BY value ORDER BY from_offset);
+
+-- Runs that named their experiment: the experiment that held the name when the start was appended.
+CREATE VIEW runs AS
+SELECT
+    r.run_id,
+    coalesce(r.experiment_id, n.experiment_id, r.experiment_derived_id) AS experiment_id,
+    coalesce(e.name, r.experiment_name) AS experiment_name,
+    r.name,
+    r.status,
+    fold.at(r.started_at_ms) AS start_time,
+    fold.at(r.ended_at_ms) AS end_time,
+    (r.ended_at_ms - r.started_at_ms) / 1000 AS duration_s,
+    r."user",
+    r.parent_run_id,
+    r.message,
+    r.deleted,
+    r.entry_point,
+    r.git_commit,
+    r.git_branch,
+    r.git_dirty,
+    r.git_remote,
+    r.host,
+    r.python_version,
+    r.started AND a.events_missing = 0 AND a.points_dropped = 0 AS complete,
+    a.events_missing,
+    a.points_logged,
+    a.points_dropped,
+    a.points_stored,
+    r.events_after_end,
+    fold.at(a.last_seen_ms) AS last_seen,
+    r.actor,
+    fold.at(r.appended_at_ms) AS appended_at,
+    'runs:' || r.partition || ':' || r."offset" AS position
+FROM fold.runs r
+JOIN fold.activity a ON a.run = r.run
+LEFT JOIN fold.experiment_names n
+    ON r.experiment_id IS NULL AND n.name = r.experiment_name
+    AND r.appended_at_ms >= n.from_ms AND r.appended_at_ms < n.to_ms
+LEFT JOIN experiments e
+    ON e.experiment_id = coalesce(r.experiment_id, n.experiment_id, r.experiment_derived_id);
+
+CREATE VIEW params AS
+SELECT r.run_id, p.key, p.value FROM fold.params p JOIN fold.runs r ON r.run = p.run;
+
+CREATE VIEW param_conflicts AS
+SELECT
+    r.run_id, c.key, c.value, c.refused_value,
+    fold.at(c.appended_at_ms) AS at,
+    'runs:' || r.partition || ':' || c."offset" AS position
+FROM fold.param_conflicts c JOIN fold.runs r ON r.run = c.run;
+
+CREATE VIEW tags AS
+SELECT r.run_id, t.key, t.value FROM fold.tags t JOIN fold.runs r ON r.run = t.run;
+
+CREATE VIEW metrics AS
+SELECT
+    r.run_id, s.key, p.step, fold.at(p.timestamp_ms) AS "timestamp", p.value,
+    s.model_id, s.dataset_name, s.dataset_digest
+FROM fold.points p
+JOIN fold.series s ON s.series = p.series
+JOIN fold.runs r ON r.run = s.run;
+
+CREATE VIEW latest_metrics AS
+SELECT
+    r.run_id, s.key, s.step, fold.at(s.timestamp_ms) AS "timestamp", s.value, s.points,
+    s.model_id, s.dataset_name, s.dataset_digest
+FROM fold.series s JOIN fold.runs r ON r.run = s.run;
+
+CREATE VIEW datasets AS
+SELECT r.run_id, d.name, d.digest, d.source_type, d.source, d.schema, d.profile, d.tags
+FROM fold.datasets d JOIN fold.runs r ON r.run = d.run;
+
+CREATE VIEW artifacts AS
+SELECT r.run_id, a.path, a.size_bytes, a.sha256, a.location, fold.at(a.appended_at_ms) AS logged_at
+FROM fold.artifacts a JOIN fold.runs r ON r.run = a.run;
+
+CREATE VIEW packages AS
+SELECT r.run_id, e.name, e.version
+FROM fold.environments e JOIN fold.runs r ON r.environment = e.environment;
+
+CREATE VIEW registrations AS
+SELECT
+    r.run_id, r.model, r.source, r.actor, r.reason,
+    q.accepted, q.code, q.message, q.version,
+    fold.at(r.appended_at_ms) AS requested_at, fold.at(q.appended_at_ms) AS decided_at,
+    'runs:' || r.partition || ':' || r."offset" AS position
+FROM fold.registrations r LEFT JOIN fold.requests q ON q.event_id = r.taken_over_by;
+
+CREATE VIEW dead_letters AS
+SELECT
+    stream, partition, "offset", fold.at(appended_at_ms) AS appended_at, event_type, error,
+    octet_length(payload) AS payload_bytes, hex(payload) AS payload_hex
+FROM fold.dead_letters;
+
+CREATE VIEW positions AS
+SELECT
+    stream, partition, next_offset, fold.at(last_appended_at_ms) AS last_appended_at, repeats
+FROM fold.positions;
+
+COMMENT ON VIEW runs IS 'One row a run, deleted ones included.';
+COMMENT ON COLUMN runs.run_id IS 'Id of the run.';
+COMMENT ON COLUMN runs.experiment_id IS 'Id of its experiment. For a run that gave a name: who held the name when the start was appended, else the next to take it.';
+COMMENT ON COLUMN runs.experiment_name IS 'Name of that experiment now.';
+COMMENT ON COLUMN runs.name IS 'Display name.';
+COMMENT ON COLUMN runs.status IS 'RUNNING, SCHEDULED, FINISHED, FAILED or KILLED.';
+COMMENT ON COLUMN runs.start_time IS 'Start, by the clock of the producer.';
+COMMENT ON COLUMN runs.end_time IS 'End, by the clock of the producer; for a run whose heart stopped, its last sign of life.';
+COMMENT ON COLUMN runs.duration_s IS 'Seconds from start to end; NULL while it runs.';
+COMMENT ON COLUMN runs."user" IS 'User that the run belongs to, by its own claim.';
+COMMENT ON COLUMN runs.parent_run_id IS 'Run that this one is nested in.';
+COMMENT ON COLUMN runs.message IS 'Why it ended, where something other than success ended it.';
+COMMENT ON COLUMN runs.deleted IS 'Whether it is among the deleted ones.';
+COMMENT ON COLUMN runs.entry_point IS 'Script, module or notebook that was started.';
+COMMENT ON COLUMN runs.git_commit IS 'Commit of the entry point''s repository.';
+COMMENT ON COLUMN runs.git_branch IS 'Branch that was checked out.';
+COMMENT ON COLUMN runs.git_dirty IS 'Whether tracked files differed from the commit.';
+COMMENT ON COLUMN runs.git_remote IS 'URL of the remote origin.';
+COMMENT ON COLUMN runs.host IS 'Host that it ran on.';
+COMMENT ON COLUMN runs.python_version IS 'Version of Python.';
+COMMENT ON COLUMN runs.complete IS 'Whether all that was logged so far is here: the start arrived, no event is missing, no point was dropped.';
+COMMENT ON COLUMN runs.events_missing IS 'Holes in the sequence numbers: events that were sent and are not in the log.';
+COMMENT ON COLUMN runs.points_logged IS 'Metric points that the training code logged, as last told by the producer.';
+COMMENT ON COLUMN runs.points_dropped IS 'How many of those the producer could not keep.';
+COMMENT ON COLUMN runs.points_stored IS 'Metric points that are here; a point that was logged twice counts once.';
+COMMENT ON COLUMN runs.events_after_end IS 'Events that came after the end of the run; they are kept.';
+COMMENT ON COLUMN runs.last_seen IS 'When the log took the run''s last event.';
+COMMENT ON COLUMN runs.actor IS 'Who started it.';
+COMMENT ON COLUMN runs.appended_at IS 'When the log took the start.';
+COMMENT ON COLUMN runs.position IS 'Where the start is in the log: stream:partition:offset.';
+
+COMMENT ON VIEW params IS 'Params of runs. The first value of a key stands.';
+COMMENT ON COLUMN params.run_id IS 'Id of the run.';
+COMMENT ON COLUMN params.key IS 'Key.';
+COMMENT ON COLUMN params.value IS 'Value, as text.';
+
+COMMENT ON VIEW param_conflicts IS 'Values that were logged for a param that had another value already.';
+COMMENT ON COLUMN param_conflicts.run_id IS 'Id of the run.';
+COMMENT ON COLUMN param_conflicts.key IS 'Key of the param.';
+COMMENT ON COLUMN param_conflicts.value IS 'The value that stands.';
+COMMENT ON COLUMN param_conflicts.refused_value IS 'The value that was refused.';
+COMMENT ON COLUMN param_conflicts.at IS 'When the log took it.';
+COMMENT ON COLUMN param_conflicts.position IS 'Where it is in the log.';
+
+COMMENT ON VIEW tags IS 'Tags of runs, as they are now.';
+COMMENT ON COLUMN tags.run_id IS 'Id of the run.';
+COMMENT ON COLUMN tags.key IS 'Key.';
+COMMENT ON COLUMN tags.value IS 'Value.';
+
+COMMENT ON VIEW metrics IS 'Every metric point.';
+COMMENT ON COLUMN metrics.run_id IS 'Id of the run.';
+COMMENT ON COLUMN metrics.key IS 'Metric key.';
+COMMENT ON COLUMN metrics.step IS 'Step.';
+COMMENT ON COLUMN metrics."timestamp" IS 'When it was logged, by the clock of the producer.';
+COMMENT ON COLUMN metrics.value IS 'Value; NaN and infinities are kept.';
+COMMENT ON COLUMN metrics.model_id IS 'Logged model that it describes.';
+COMMENT ON COLUMN metrics.dataset_name IS 'Dataset that it was computed on.';
+COMMENT ON COLUMN metrics.dataset_digest IS 'Digest of that dataset.';
+
+COMMENT ON VIEW latest_metrics IS 'The latest point of every metric of a run: the greatest by step, then timestamp, then value.';
+COMMENT ON COLUMN latest_metrics.run_id IS 'Id of the run.';
+COMMENT ON COLUMN latest_metrics.key IS 'Metric key.';
+COMMENT ON COLUMN latest_metrics.step IS 'Step of the latest point.';
+COMMENT ON COLUMN latest_metrics."timestamp" IS 'When it was logged, by the clock of the producer.';
+COMMENT ON COLUMN latest_metrics.value IS 'Its value.';
+COMMENT ON COLUMN latest_metrics.points IS 'How many points the metric has.';
+COMMENT ON COLUMN latest_metrics.model_id IS 'Logged model that it describes.';
+COMMENT ON COLUMN latest_metrics.dataset_name IS 'Dataset that it was computed on.';
+COMMENT ON COLUMN latest_metrics.dataset_digest IS 'Digest of that dataset.';
+
+COMMENT ON VIEW datasets IS 'Datasets that runs used.';
+COMMENT ON COLUMN datasets.run_id IS 'Id of the run.';
+COMMENT ON COLUMN datasets.name IS 'Name.';
+COMMENT ON COLUMN datasets.digest IS 'Digest of the content.';
+COMMENT ON COLUMN datasets.source_type IS 'Kind of source.';
+COMMENT ON COLUMN datasets.source IS 'Where it came from: a URI or a JSON description.';
+COMMENT ON COLUMN datasets.schema IS 'JSON description of the columns.';
+COMMENT ON COLUMN datasets.profile IS 'JSON summary.';
+COMMENT ON COLUMN datasets.tags IS 'Tags of this use.';
+
+COMMENT ON VIEW artifacts IS 'Artifacts of runs.';
+COMMENT ON COLUMN artifacts.run_id IS 'Id of the run.';
+COMMENT ON COLUMN artifacts.path IS 'Path within the run''s artifact folder.';
+COMMENT ON COLUMN artifacts.size_bytes IS 'Size in bytes.';
+COMMENT ON COLUMN artifacts.sha256 IS 'SHA-256 of the content, hexadecimal.';
+COMMENT ON COLUMN artifacts.location IS 'URI of the bytes.';
+COMMENT ON COLUMN artifacts.logged_at IS 'When the log took it.';
+
+COMMENT ON VIEW packages IS 'Python packages that were installed where a run ran.';
+COMMENT ON COLUMN packages.run_id IS 'Id of the run.';
+COMMENT ON COLUMN packages.name IS 'Distribution.';
+COMMENT ON COLUMN packages.version IS 'Its version.';
+
+COMMENT ON VIEW registrations IS 'Model versions that training jobs asked for, and what came of it.';
+COMMENT ON COLUMN registrations.run_id IS 'Run that asked.';
+COMMENT ON COLUMN registrations.model IS 'Registered model.';
+COMMENT ON COLUMN registrations.source IS 'Where the model''s files are.';
+COMMENT ON COLUMN registrations.actor IS 'Who asked.';
+COMMENT ON COLUMN registrations.reason IS 'Why.';
+COMMENT ON COLUMN registrations.accepted IS 'Whether the registry accepted it; NULL while no server has taken it over.';
+COMMENT ON COLUMN registrations.code IS 'Error code of a refusal.';
+COMMENT ON COLUMN registrations.message IS 'Message of a refusal.';
+COMMENT ON COLUMN registrations.version IS 'Number that the version got.';
+COMMENT ON COLUMN registrations.requested_at IS 'When the log took the request.';
+COMMENT ON COLUMN registrations.decided_at IS 'When the registry decided.';
+COMMENT ON COLUMN registrations.position IS 'Where the request is in the log.';
+
+COMMENT ON VIEW dead_letters IS 'Events that could not be decoded or applied. Nothing of them took effect.';
+COMMENT ON COLUMN dead_letters.stream IS 'Stream.';
+COMMENT ON COLUMN dead_letters.partition IS 'Partition.';
+COMMENT ON COLUMN dead_letters."offset" IS 'Offset.';
+COMMENT ON COLUMN dead_letters.appended_at IS 'When the log took it.';
+COMMENT ON COLUMN dead_letters.event_type IS 'Event type, if it could be told.';
+COMMENT ON COLUMN dead_letters.error IS 'Why.';
+COMMENT ON COLUMN dead_letters.payload_bytes IS 'Size in bytes.';
+COMMENT ON COLUMN dead_letters.payload_hex IS 'The bytes, hexadecimal.';
+
+COMMENT ON VIEW positions IS 'How far each partition of the log is folded.';
+COMMENT ON COLUMN positions.stream IS 'Stream.';
+COMMENT ON COLUMN positions.partition IS 'Partition.';
+COMMENT ON COLUMN positions.next_offset IS 'Offset of the next event to fold.';
+COMMENT ON COLUMN positions.last_appended_at IS 'When the log took the last event that is folded.';
+COMMENT ON COLUMN positions.repeats IS 'Events that came again and had no second effect.';
