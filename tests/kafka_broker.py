@@ -71,8 +71,10 @@ def jars() -> Path:
         half = CACHE / "half"
         shutil.rmtree(half, ignore_errors=True)
         ran = subprocess.run(
-            ["mvn", "-q", "-B", "-f", str(CACHE / "pom.xml"), "dependency:copy-dependencies"]
-            + ["-DincludeScope=runtime", f"-DoutputDirectory={half}"],
+            [
+                *("mvn", "-q", "-B", "-f", str(CACHE / "pom.xml"), "dependency:copy-dependencies"),
+                *("-DincludeScope=runtime", f"-DoutputDirectory={half}"),
+            ],
             capture_output=True,
             text=True,
             timeout=600,
@@ -163,8 +165,10 @@ class KafkaBroker:
             settings.write_text("".join(f"{k}={v}\n" for k, v in self._properties.items()))
             cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
             subprocess.run(
-                [*self._java, "kafka.tools.StorageTool", "format"]
-                + ["-t", cluster, "-c", str(settings)],
+                [
+                    *(*self._java, "kafka.tools.StorageTool", "format"),
+                    *("-t", cluster, "-c", str(settings)),
+                ],
                 check=True,
                 capture_output=True,
             )

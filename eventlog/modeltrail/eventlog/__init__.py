@@ -1,6 +1,7 @@
 """The event log: one interface, three implementations, chosen by one URL."""
 
 from modeltrail.eventlog.base import (
+    EVENT_BYTES_MAX,
     REGISTRY,
     RUNS,
     STREAMS,
@@ -19,6 +20,7 @@ from modeltrail.eventlog.base import (
 from modeltrail.eventlog.opening import open_log
 
 __all__ = [
+    "EVENT_BYTES_MAX",
     "REGISTRY",
     "RUNS",
     "STREAMS",

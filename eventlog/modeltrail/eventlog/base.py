@@ -9,6 +9,9 @@ RUNS = "runs"
 REGISTRY = "registry"
 STREAMS = (RUNS, REGISTRY)
 
+EVENT_BYTES_MAX = 8 * 1024 * 1024
+"""The largest payload that a log takes."""
+
 
 class LogError(Exception):
     """The log could not do what was asked.
@@ -23,7 +26,7 @@ class LogError(Exception):
 
 
 class LogUnavailable(LogError):
-    """Out of reach, full, or busy for too long. Nothing is known of the events; retrying is safe."""
+    """Out of reach, full, or busy for too long. What became of the events is not known."""
 
 
 class LogRefused(LogError):
@@ -84,6 +87,19 @@ class NewEvent(NamedTuple):
     """Avro single-object encoding, see ``modeltrail.schemas``."""
 
 
+def check_events(events: Sequence[NewEvent]) -> None:
+    """Refuse events that no log takes; raises ``LogRefused``."""
+    for i, event in enumerate(events):
+        if event.stream not in STREAMS:
+            raise LogRefused(
+                f"event {i} is for stream {event.stream!r}; there are {', '.join(STREAMS)}"
+            )
+        if len(event.payload) > EVENT_BYTES_MAX:
+            raise LogRefused(
+                f"event {i} has {len(event.payload):,} bytes; {EVENT_BYTES_MAX:,} is the most"
+            )
+
+
 class LogRecord(NamedTuple):
     """An event as the log holds it."""
 
@@ -106,7 +122,13 @@ class Reader(Protocol):
     def poll(self, timeout_s: float, bytes_max: int = 32 * 1024 * 1024) -> list[LogRecord]:
         """The next records, in order within each partition; empty after ``timeout_s`` seconds.
 
-        Returns as soon as there is anything; about ``bytes_max`` bytes at most, one record at least.
+        Returns as soon as there is anything: about ``bytes_max`` bytes at most, but at least one
+        record.
+
+        Raises:
+            LogUnavailable: the log is out of reach; poll again.
+            LogMisconfigured: the log ends before the position to read from.
+            LogClosed: the reader or its log was closed.
         """
         ...
 
@@ -143,7 +165,11 @@ class EventLog(Protocol):
         ...
 
     def reader(self, start: Mapping[Partition, int]) -> Reader:
-        """A reader of all partitions, from the given offsets on; a missing one means 0."""
+        """A reader of all partitions, from the given offsets on; a missing one means 0.
+
+        A log that ends before one of them was cut short, or is another log: that raises
+        LogMisconfigured, here or at the first ``poll``.
+        """
         ...
 
     def end(self) -> dict[Partition, int]:

@@ -6,19 +6,19 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 
 from modeltrail.eventlog.base import (
     REGISTRY,
     RUNS,
     LogClosed,
+    LogMisconfigured,
     LogRecord,
-    LogRefused,
     NewEvent,
     Partition,
     Position,
+    check_events,
 )
-
-_RECORD_BYTES_MAX = 8 * 1024 * 1024
 
 
 class MemoryLog:
@@ -34,16 +34,20 @@ class MemoryLog:
         for i in range(run_partitions):
             self._records[Partition(RUNS, i)] = []
         self._schemas: dict[bytes, str] = {}
+        self._latest_ms = 0
         self._closed = False
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LogClosed("the log was closed")
 
     def append(self, events: Sequence[NewEvent], timeout_s: float = 30.0) -> list[Position]:
         """See ``EventLog.append``."""
-        for event in events:
-            if len(event.payload) > _RECORD_BYTES_MAX:
-                raise LogRefused(f"an event of {len(event.payload):,} bytes is too large")
+        check_events(events)
         with self._changed:
-            if self._closed:
-                raise LogClosed("the log was closed")
+            self._check_open()
+            now_ms = max(self._clock_ms(), self._latest_ms)  # it never goes backwards
+            self._latest_ms = now_ms
             positions = []
             for event in events:
                 partition = 0
@@ -51,9 +55,7 @@ class MemoryLog:
                     partition = zlib.crc32(event.key.encode()) % self._run_partitions
                 records = self._records[Partition(event.stream, partition)]
                 records.append(
-                    LogRecord(
-                        event.stream, partition, len(records), self._clock_ms(), event.payload
-                    )
+                    LogRecord(event.stream, partition, len(records), now_ms, event.payload)
                 )
                 positions.append(records[-1].position)
             self._changed.notify_all()
@@ -61,20 +63,30 @@ class MemoryLog:
 
     def reader(self, start: Mapping[Partition, int]) -> MemoryReader:
         """See ``EventLog.reader``."""
+        with self._changed:
+            self._check_open()
+            for partition, offset in start.items():
+                if offset > len(self._records.get(partition, ())):
+                    raise LogMisconfigured(f"the log ends before {partition}:{offset}")
         return MemoryReader(self, start)
 
     def end(self) -> dict[Partition, int]:
         """See ``EventLog.end``."""
         with self._changed:
+            self._check_open()
             return {p: len(records) for p, records in self._records.items()}
 
     def add_schemas(self, schemas: Mapping[bytes, str]) -> None:
         """See ``EventLog.add_schemas``."""
-        self._schemas = {**schemas, **self._schemas}
+        with self._changed:
+            self._check_open()
+            self._schemas = {**schemas, **self._schemas}
 
     def schemas(self) -> dict[bytes, str]:
         """See ``EventLog.schemas``."""
-        return dict(self._schemas)
+        with self._changed:
+            self._check_open()
+            return dict(self._schemas)
 
     def close(self) -> None:
         """See ``EventLog.close``."""
@@ -87,20 +99,24 @@ class MemoryReader:
     """Reads a ``MemoryLog``."""
 
     def __init__(self, log: MemoryLog, start: Mapping[Partition, int]) -> None:
+        """See ``EventLog.reader``, which makes it."""
         self._log = log
         self._next = dict(start)
         self._woken = False
+        self._closed = False
 
     def poll(self, timeout_s: float, bytes_max: int = 32 * 1024 * 1024) -> list[LogRecord]:
         """See ``Reader.poll``."""
         with self._log._changed:
             self._log._changed.wait_for(self._ready, timeout_s)
+            if self._closed or self._log._closed:
+                raise LogClosed("the log or its reader was closed")
             self._woken = False
             out: list[LogRecord] = []
             for partition, records in self._log._records.items():
-                for record in records[self._next.get(partition, 0) :]:
+                for record in islice(records, self._next.get(partition, 0), None):
                     if out and bytes_max <= 0:
-                        break
+                        return out
                     out.append(record)
                     bytes_max -= len(record.payload)
                     self._next[partition] = record.offset + 1
@@ -109,6 +125,7 @@ class MemoryReader:
     def _ready(self) -> bool:
         return (
             self._woken
+            or self._closed
             or self._log._closed
             or any(len(r) > self._next.get(p, 0) for p, r in self._log._records.items())
         )
@@ -124,3 +141,6 @@ class MemoryReader:
 
     def close(self) -> None:
         """See ``Reader.close``."""
+        with self._log._changed:
+            self._closed = True
+            self._log._changed.notify_all()
