@@ -1,1 +1,34 @@
-"""What a training job imports."""
+"""What a training job imports.
+
+    from modeltrail.producers import start_run
+
+    with start_run("digits", params={"lr": 0.1}) as run:
+        for step in range(1000):
+            run.log({"loss": loss}, step)
+
+A log call never blocks and never raises. Everything goes to an outbox on the local disk first
+and is delivered from there in order, by this process or later by ``modeltrail sync``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modeltrail.producers.run import Run, active_run, start_run
+
+if TYPE_CHECKING:
+    from modeltrail.producers.syncing import SyncResult, sync
+
+__all__ = ["Run", "SyncResult", "active_run", "start_run", "sync"]
+
+
+def __getattr__(name: str) -> object:
+    """Load ``sync`` when it is first asked for: a training job never does."""
+    if name in ("sync", "SyncResult"):
+        import importlib
+
+        # import_module, since the import statement would bind the module's name over the function.
+        module = importlib.import_module("modeltrail.producers.syncing")
+        globals()["sync"], globals()["SyncResult"] = module.sync, module.SyncResult
+        return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,162 @@
+"""One process's way to one target: its outbox and the threads that deliver from it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from modeltrail.producers.settings import Settings, without_secrets
+
+if TYPE_CHECKING:
+    from modeltrail.producers.delivery import Deliverer, Delivery
+    from modeltrail.producers.outbox import Outbox
+
+_SLACK_BYTES = 16 * 1024 * 1024
+"""Past the cap, for all but metrics and artifacts: a run's end still gets in, with its counts."""
+
+
+class Channel:
+    """Opens at the first use, so that a process which logs nothing leaves nothing behind."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Nothing is made on disk yet."""
+        self.settings = settings
+        self._lock = threading.RLock()
+        self._outbox: Outbox | None = None
+        self._delivery: Delivery | None = None
+        self._events: Deliverer | None = None
+        self._artifacts: Deliverer | None = None
+
+    def _open(self) -> Outbox:
+        with self._lock:
+            if self._outbox is None:
+                from modeltrail.producers import delivery, outbox
+
+                label = without_secrets(self.settings.url)
+                self._outbox = outbox.create_outbox(self.settings.outbox, label)
+                self._delivery = way = delivery.Delivery(
+                    self._outbox, self.settings.url, self.settings
+                )
+                self._events = delivery.Deliverer("events", way, way.step_events)
+            return self._outbox
+
+    def _room(self, outbox: Outbox, size: int, slack: int) -> None:
+        if outbox.waiting_bytes + size > self.settings.outbox_bytes_max + slack:
+            raise OSError(errno.EDQUOT, "the outbox has reached its cap (outbox_bytes_max)")
+
+    def put_event(self, run_id: str, payload: bytes, points: int) -> None:
+        """Append an event to the outbox. Raises ``OSError``: disk full or cap reached."""
+        from modeltrail.producers.outbox import pack_frame
+
+        outbox = self._open()
+        frame = pack_frame(run_id, payload, points)
+        self._room(outbox, len(frame), 0 if points else _SLACK_BYTES)
+        try:
+            outbox.events.append(frame)
+        except OSError as error:
+            if points or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            if not outbox.give_up_reserve():
+                raise
+            outbox.events.append(frame)
+
+    def put_artifact(self, run_id: str, order: bytes) -> None:
+        """Append the order to upload a spooled file. Raises ``OSError``."""
+        from modeltrail.producers import delivery
+        from modeltrail.producers.outbox import pack_frame
+
+        outbox = self._open()
+        outbox.artifacts.append(pack_frame(run_id, order, 0))
+        with self._lock:
+            if self._artifacts is None and self._delivery is not None:
+                way = self._delivery
+                self._artifacts = delivery.Deliverer("artifacts", way, way.step_artifacts)
+
+    def spool(self, path: str) -> str:
+        """Copy a file into the outbox, in the caller's thread; returns the copy's name.
+
+        A copy and no link: the training code may go on writing to its file.
+
+        Raises:
+            OSError: it cannot be read, the disk is full, or the cap is reached.
+        """
+        import shutil
+
+        outbox = self._open()
+        self._room(outbox, os.path.getsize(path), 0)
+        name = os.urandom(12).hex()
+        copy = os.path.join(outbox.spool, name)
+        try:
+            shutil.copyfile(path, copy)
+        except BaseException:
+            if os.path.exists(copy):
+                os.unlink(copy)
+            raise
+        outbox.spool_bytes += os.path.getsize(copy)
+        return name
+
+    def wake(self) -> None:
+        """Tell the deliverers that something was appended."""
+        for deliverer in (self._events, self._artifacts):
+            if deliverer is not None:
+                deliverer.wake()
+
+    def appended(self) -> tuple[int, int]:
+        """Events and artifacts appended so far."""
+        outbox = self._outbox
+        return (outbox.events.appended, outbox.artifacts.appended) if outbox else (0, 0)
+
+    def handled(self, appended: tuple[int, int]) -> bool:
+        """True when all up to there was delivered, or was refused and set aside."""
+        outbox = self._outbox
+        if outbox is None:
+            return True
+        return outbox.events.handled >= appended[0] and outbox.artifacts.handled >= appended[1]
+
+    def hopeless(self, appended: tuple[int, int]) -> bool:
+        """True where only artifacts are missing, and they wait for a setting."""
+        outbox, delivery = self._outbox, self._delivery
+        if outbox is None or delivery is None or not delivery.waits_for_setting:
+            return False
+        return outbox.events.handled >= appended[0]
+
+    def refused(self, run_id: str) -> tuple[int, int]:
+        """Events and points of a run that the target refused."""
+        return self._delivery.refused.get(run_id, (0, 0)) if self._delivery else (0, 0)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes in the outbox that were not delivered yet."""
+        return self._outbox.waiting_bytes if self._outbox else 0
+
+    @property
+    def left_over(self) -> str | None:
+        """The outbox's folder, where something in it was not delivered."""
+        outbox = self._outbox
+        return None if outbox is None or outbox.empty else outbox.path
+
+    def close(self, timeout_s: float) -> None:
+        """Stop delivering and remove the outbox if it is empty; it opens anew if used again."""
+        import time
+
+        deadline = time.monotonic() + timeout_s
+        with self._lock:
+            outbox, delivery = self._outbox, self._delivery
+            threads = [t for t in (self._events, self._artifacts) if t is not None]
+            self._outbox = self._delivery = self._events = self._artifacts = None
+        if outbox is None or delivery is None:
+            return
+        for thread in threads:
+            thread.stop()
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if not any(thread.is_alive() for thread in threads):
+            delivery.close()
+            outbox.close()
+
+    def abandon(self) -> None:
+        """In the child of a fork: close the files, which belong to the parent."""
+        if self._outbox is not None:
+            self._outbox.close(forked=True)

@@ -1,0 +1,220 @@
+"""Delivery: reads the outbox in order and hands it to the target, for as long as that takes."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from modeltrail.producers.notices import warn
+
+if TYPE_CHECKING:
+    from modeltrail.producers.outbox import Frame, Outbox, SegmentQueue
+    from modeltrail.producers.settings import Settings
+    from modeltrail.producers.targets import Target
+
+_BACKOFF_FIRST_S = 0.05
+_BACKOFF_MAX_S = 2.0
+_BATCH_EVENTS_MAX = 2000
+
+fork_gate = threading.Lock()
+"""Held while modules are imported, so that a fork never copies a module that is half there."""
+
+
+class Delivery:
+    """One outbox's way to its target; shared by the threads that walk it."""
+
+    def __init__(self, outbox: Outbox, url: str, settings: Settings) -> None:
+        """Nothing is opened before the first delivery."""
+        self.outbox = outbox
+        self.refused: dict[str, tuple[int, int]] = {}
+        """Run id to the events and points of it that the target refused."""
+        self.refused_events = 0
+        self.waits_for_setting = False
+        """True while artifacts have no place to go to, and waiting will not give them one."""
+        self.error: str | None = None
+        """Why delivery does not go on at present."""
+        self._url = url
+        self._settings = settings
+        self._target: Target | None = None
+        self._opening = threading.Lock()
+        self._warned: set[str] = set()
+
+    def target(self) -> Target:
+        """The target, opened at the first use. Raises ``LogError``."""
+        with self._opening:
+            if self._target is None:
+                with fork_gate:
+                    targets = importlib.import_module("modeltrail.producers.targets")
+                    _import_client(self._url)
+                self._target = targets.open_target(self._url, self._settings)
+            return self._target
+
+    def close(self) -> None:
+        """Close the target."""
+        with self._opening:
+            if self._target is not None:
+                with contextlib.suppress(Exception):  # what was acknowledged is safe already
+                    self._target.close()
+                self._target = None
+
+    def step_events(self) -> bool:
+        """Deliver one batch of events; False where none wait. Raises what the target raises."""
+        queue = self.outbox.events
+        frames = queue.read()
+        for at in range(0, len(frames), _BATCH_EVENTS_MAX):
+            self._deliver(queue, frames[at : at + _BATCH_EVENTS_MAX])
+        return bool(frames)
+
+    def _deliver(self, queue: SegmentQueue, frames: list[Frame]) -> None:
+        from modeltrail.eventlog import LogRefused
+
+        try:
+            self.target().append(frames)
+        except LogRefused as error:
+            if len(frames) == 1:
+                self._set_aside(frames[0], str(error))
+            else:  # find the one that is refused; those before it are delivered on the way
+                half = len(frames) // 2
+                self._deliver(queue, frames[:half])
+                self._deliver(queue, frames[half:])
+                return
+        queue.done(frames)
+
+    def step_artifacts(self) -> bool:
+        """Deliver some artifacts, each with its event; False where none wait."""
+        from modeltrail.eventlog import LogRefused
+
+        queue = self.outbox.artifacts
+        frames = queue.read()
+        for frame in frames:
+            order = json.loads(frame.payload)
+            spooled = str(order["spooled"])
+            file = os.path.join(self.outbox.spool, spooled)
+            try:
+                if os.path.exists(file):
+                    self._deliver_artifact(frame, order, file)
+                else:
+                    self.warn_once("spool", f"the spooled copy {file} is gone")
+            except LogRefused as error:
+                self._set_aside(frame, str(error), spooled)
+            self.waits_for_setting = False
+            queue.done([frame])
+            self.outbox.forget_spooled(spooled)
+        return bool(frames)
+
+    def _deliver_artifact(self, frame: Frame, order: dict[str, str], file: str) -> None:
+        from modeltrail.producers.targets import NoArtifactStore
+        from modeltrail.schemas import encode
+
+        target = self.target()
+        try:
+            stored = target.upload(frame.key, order["path"], file)
+        except NoArtifactStore as error:
+            self.waits_for_setting = True
+            self.warn_once("store", str(error))
+            raise
+        envelope: dict[str, object] = json.loads(order["envelope"])
+        for name in ("event_id", "producer_id"):
+            envelope[name] = bytes.fromhex(str(envelope[name]))
+        payload = encode(
+            "ArtifactLogged",
+            {
+                "envelope": envelope,
+                "run_id": frame.key,
+                "path": order["path"],
+                "size_bytes": stored.size_bytes,
+                "sha256": stored.sha256,
+                "location": stored.location,
+            },
+        )
+        target.append([frame._replace(payload=payload)])
+
+    def _set_aside(self, frame: Frame, why: str, spooled: str | None = None) -> None:
+        folder = self.outbox.set_aside(frame, spooled)
+        self.refused_events += 1
+        events, points = self.refused.get(frame.key, (0, 0))
+        self.refused[frame.key] = (events + 1, points + frame.points)
+        self.warn_once("refused", f"an event was refused and is kept in {folder}: {why}")
+
+    def warn_once(self, kind: str, message: str) -> None:
+        """Warn, the first time that this kind of thing happens here."""
+        if kind not in self._warned:
+            self._warned.add(kind)
+            warn(message)
+
+
+class Deliverer(threading.Thread):
+    """Repeats one kind of step until it is told to stop, with growing pauses after errors."""
+
+    def __init__(self, name: str, delivery: Delivery, step: Callable[[], bool]) -> None:
+        """Start delivering; ``step`` returns False when there is nothing to do."""
+        super().__init__(name=f"modeltrail-{name}", daemon=True)
+        import queue
+
+        self._delivery = delivery
+        self._step = step
+        self._stopping = False
+        # A SimpleQueue and no Event: its put() may be called by a signal handler.
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.start()
+
+    def wake(self) -> None:
+        """There is something to deliver; does not cut a pause after an error short."""
+        self._wake.put(None)
+
+    def stop(self) -> None:
+        """End after the step under way."""
+        self._stopping = True
+        self._wake.put(None)
+
+    def run(self) -> None:
+        """Deliver until stopped."""
+        pause_s = 0.0
+        while not self._stopping:
+            try:
+                while not self._stopping and self._step():
+                    pause_s = 0.0
+                    self._delivery.error = None
+                pause_s = 0.0
+                self._sleep(None)
+            except Exception as error:  # whatever it is, the events are safe and time may help
+                self._delivery.error = f"{type(error).__name__}: {error}"
+                self._delivery.warn_once(
+                    "away",
+                    f"events wait in {self._delivery.outbox.path} until they can be delivered: "
+                    f"{error}",
+                )
+                pause_s = min(_BACKOFF_MAX_S, max(_BACKOFF_FIRST_S, 2 * pause_s))
+                self._sleep(pause_s * random.uniform(0.5, 1.0))
+
+    def _sleep(self, timeout_s: float | None) -> None:
+        import queue
+
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        with contextlib.suppress(queue.Empty):
+            while not self._stopping:
+                self._wake.get(
+                    timeout=None if until is None else max(0.0, until - time.monotonic())
+                )
+                if until is None:
+                    break
+        with contextlib.suppress(queue.Empty):
+            while True:  # any number of calls is one reason to look
+                self._wake.get_nowait()
+
+
+def _import_client(url: str) -> None:
+    scheme = url.partition(":")[0]
+    if scheme in ("http", "https"):
+        importlib.import_module("http.client")
+    elif scheme == "kafka":
+        importlib.import_module("modeltrail.eventlog.kafka")
+    else:
+        importlib.import_module("modeltrail.eventlog.embedded")

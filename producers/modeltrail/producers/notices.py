@@ -1,0 +1,13 @@
+"""Warnings: through the logger ``modeltrail``, and never an error of their own."""
+
+from __future__ import annotations
+
+import contextlib
+
+
+def warn(message: str) -> None:
+    """Log a warning. Called from the producers' own threads and at exit, not from log calls."""
+    import logging
+
+    with contextlib.suppress(Exception):  # a handler's failure must not end a thread of ours
+        logging.getLogger("modeltrail").warning("%s", message)

@@ -1,0 +1,204 @@
+"""What one process has: buffer, writer, channels, and the hooks for fork, exit and SIGTERM."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from modeltrail.producers.channel import Channel
+from modeltrail.producers.settings import Settings
+from modeltrail.producers.writer import Buffer, Writer
+
+if TYPE_CHECKING:
+    from modeltrail.producers.run import Run
+
+_CLOSE_S = 2.0
+_POLL_S = 0.002
+
+
+class Process:
+    """The producers' state in one process. A forked child gets a new one."""
+
+    def __init__(self) -> None:
+        """Nothing is started yet."""
+        self.buffer = Buffer()
+        self.open_runs: dict[int, Run] = {}
+        """Runs to end or flush at exit."""
+        self._lock = threading.RLock()  # reentrant: the SIGTERM handler may interrupt its holder
+        self._writer: Writer | None = None
+        self._channels: dict[Settings, Channel] = {}
+
+    def channel(self, settings: Settings) -> Channel:
+        """The channel of a target; one for all runs that log to it."""
+        with self._lock:
+            return self._channels.setdefault(settings, Channel(settings))
+
+    def start(self) -> Writer:
+        """The writer, started at the first call."""
+        writer = self._writer
+        if writer is None:
+            with self._lock:
+                if self._writer is None:
+                    self._writer = Writer(self.buffer)
+                    _install_exit()
+                writer = self._writer
+        return writer
+
+    def wake(self) -> None:
+        """Let the writer look at once."""
+        if self._writer is not None:
+            self._writer.wake(hurry=True)
+
+    def shutdown(self, status: str, message: str | None) -> None:
+        """End or flush all open runs within ``finish_timeout_s``; say what was left over."""
+        if self._writer is None:
+            return
+        runs = list(self.open_runs.values())
+        limit_s = max((run.settings.finish_timeout_s for run in runs), default=0.0)
+        deadline = time.monotonic() + limit_s
+        for run in runs:
+            run.end(status, message)
+        for run in runs:
+            run.flush(max(0.0, deadline - time.monotonic()))
+        for channel in list(self._channels.values()):
+            left_over = channel.left_over
+            channel.close(_CLOSE_S)
+            if (left_over is not None and channel.left_over is not None) or left_over:
+                self._say_left_over(left_over)
+
+    def _say_left_over(self, folder: str) -> None:
+        if os.path.exists(os.path.join(folder, "meta.json")):
+            from modeltrail.producers.notices import warn
+
+            warn(f"not all was delivered; it is kept in {folder}. Deliver it by: modeltrail sync")
+
+    def abandon(self) -> None:
+        """In the child of a fork: let go of the parent's files."""
+        for channel in self._channels.values():
+            channel.abandon()
+
+
+_process = Process()
+_inherited: list[Process] = []
+_runs: WeakSet[Run] = WeakSet()
+_exit_pid = 0
+
+
+def current() -> Process:
+    """This process's state."""
+    return _process
+
+
+def know(run: Run) -> None:
+    """Remember a run, to hand it over to the child of a fork."""
+    _runs.add(run)
+
+
+def _before_fork() -> None:
+    delivery = sys.modules.get("modeltrail.producers.delivery")
+    gate = getattr(delivery, "fork_gate", None)
+    if gate is not None:
+        gate.acquire(timeout=5.0)
+
+
+def _after_fork_in_parent() -> None:
+    delivery = sys.modules.get("modeltrail.producers.delivery")
+    gate = getattr(delivery, "fork_gate", None)
+    if gate is not None and gate.locked():
+        gate.release()
+
+
+def _after_fork_in_child() -> None:
+    global _process
+    delivery: Any = sys.modules.get("modeltrail.producers.delivery")
+    if delivery is not None:
+        delivery.fork_gate = threading.Lock()
+    # Kept for ever: collecting it could close the parent's log under its feet.
+    _inherited.append(_process)
+    _process.abandon()
+    _process = Process()
+    for run in list(_runs):
+        run.after_fork()
+
+
+def _install_exit() -> None:
+    """Flush at exit; multiprocessing's children leave by ``os._exit``, past ``atexit``."""
+    global _exit_pid
+    if _exit_pid == os.getpid():
+        return
+    if _exit_pid == 0:
+        atexit.register(_at_exit)
+    _exit_pid = os.getpid()
+    if "multiprocessing.process" in sys.modules:
+        from multiprocessing import parent_process, util
+
+        if parent_process() is not None:
+            util.Finalize(None, _at_exit, exitpriority=100)
+
+
+def _at_exit() -> None:
+    error: BaseException | None = sys.exc_info()[1]
+    if error is None and not hasattr(sys, "ps1"):
+        error = getattr(sys, "last_value", None)  # set when an uncaught exception was printed
+    try:
+        _process.shutdown(*outcome(error))
+    except Exception as problem:  # never a traceback at exit
+        from modeltrail.producers.notices import warn
+
+        warn(f"ending the runs failed: {type(problem).__name__}: {problem}")
+
+
+def outcome(error: BaseException | None) -> tuple[str, str | None]:
+    """The status and message of a run that this exception ended."""
+    if error is None or (isinstance(error, SystemExit) and not error.code):
+        return "FINISHED", None
+    if isinstance(error, KeyboardInterrupt):
+        return "KILLED", "KeyboardInterrupt"
+    try:
+        text = str(error)
+    except Exception:  # an exception class of the user's may fail here
+        text = "(no message)"
+    return "FAILED", f"{type(error).__name__}: {text}"
+
+
+def install_sigterm() -> None:
+    """End runs as KILLED on SIGTERM, where nobody else handles it."""
+    import signal
+
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _on_sigterm)
+
+
+def _on_sigterm(number: int, frame: Any) -> None:
+    import signal
+
+    try:
+        _process.shutdown("KILLED", "SIGTERM")
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def wait_until(done: Any, timeout_s: float) -> bool:
+    """Poll: no lock that a signal handler could find taken. True when ``done()`` was."""
+    deadline = time.monotonic() + timeout_s
+    while not done():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

@@ -1,0 +1,553 @@
+"""Runs: what a training job calls."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from modeltrail.producers import process
+from modeltrail.producers.settings import Settings, read_settings
+from modeltrail.producers.values import (
+    KEY_CHARS_MAX,
+    TEXT_BYTES_MAX,
+    artifact_name,
+    as_float,
+    as_step,
+    as_text,
+    is_key,
+)
+from modeltrail.producers.writer import POINTS_MAX, SERIES_CHUNK, Mark, Producer
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_STATUSES = ("FINISHED", "FAILED", "KILLED")
+_MESSAGE_CHARS_MAX = 8_000
+_SERIES_WAIT_S = 1.0
+_START_TEXTS_CHARS_MAX = 250_000
+
+_active: ContextVar[tuple[Run, ...]] = ContextVar("modeltrail_active_runs", default=())
+
+
+def start_run(
+    experiment: str = "Default",
+    name: str | None = None,
+    *,
+    params: Mapping[str, Any] | None = None,
+    tags: Mapping[str, Any] | None = None,
+    parent: Run | str | None = None,
+    run_id: str | None = None,
+    url: str | None = None,
+    user: str | None = None,
+    token: str | None = None,
+) -> Run:
+    """Start a run, or resume one. Returns at once; whether the target can be reached is no matter.
+
+    Use it as a context manager, or call ``Run.finish`` by hand. A run that nobody finished ends
+    with the interpreter: FINISHED, or FAILED where an uncaught exception ended the program.
+
+    Args:
+        experiment: Name of the experiment; it need not exist.
+        name: Display name.
+        params: Params known at the start.
+        tags: Tags known at the start.
+        parent: The run, or its id, that this one is nested in.
+        run_id: Resume this run: it is RUNNING again, and what is logged is added to it.
+        url: Where to log to; default ``MODELTRAIL_URL``, else the folder ``./modeltrail-data``.
+        user: Whose run it is; default the operating system's user.
+        token: Bearer token for ``http(s)://`` targets; default ``MODELTRAIL_TOKEN``.
+
+    Raises:
+        ValueError: ``run_id`` is not 1 to 128 letters, digits, dots, dashes and underscores.
+    """
+    if run_id is not None and not _is_run_id(run_id):
+        raise ValueError(f"not a run id: {run_id!r}")
+    run = Run(run_id or _new_run_id(), read_settings(url, token), user=user, owner=True)
+    texts = {"params": run._texts(params, "param"), "tags": run._texts(tags, "tag")}
+    fields: dict[str, Any]
+    heartbeat = {"heartbeat_interval_ms": round(run.settings.heartbeat_s * 1000)}
+    clean_name = None if name is None else as_text(name)[:KEY_CHARS_MAX]
+    if run_id is not None:
+        fields = {"name": clean_name, "status": "RUNNING", **heartbeat}
+        run._enqueue("RunUpdated", fields)
+    else:
+        from modeltrail.producers.environment import code_folder
+
+        fields = {
+            "experiment_name": as_text(experiment),
+            "name": clean_name,
+            "parent_run_id": parent.run_id if isinstance(parent, Run) else parent,
+            "started_at_ms": _now_ms(),
+            "_code_folder": code_folder(),
+            **heartbeat,
+        }
+        if sum(len(v) for t in texts.values() for v in t.values()) <= _START_TEXTS_CHARS_MAX:
+            fields |= texts
+            texts = {}
+        run._enqueue("RunStarted", fields)
+    for kind, type in (("params", "ParamsLogged"), ("tags", "TagsChanged")):
+        if texts.get(kind):
+            run._enqueue(type, {kind: texts[kind]}, sum(map(len, texts[kind].values())))
+    process.install_sigterm()
+    _active.set((*_active.get(), run))
+    return run
+
+
+def active_run() -> Run | None:
+    """The run that this thread or task started last and has not finished; None without one."""
+    runs = [run for run in _active.get() if not run.finished]
+    return runs[-1] if runs else None
+
+
+class Run:
+    """A run. Every method may be called from any thread, and none raises for what it is given.
+
+    What cannot be kept is counted and warned about once per kind through the logger
+    ``modeltrail``. After a fork, the child's copy adds to the same run as a writer of its own; only
+    the process that started the run ends it. A pickled run, too, adds to the same run.
+    """
+
+    def __init__(self, run_id: str, settings: Settings, *, user: str | None, owner: bool) -> None:
+        """Use ``start_run``."""
+        self.run_id = run_id
+        self.settings = settings
+        self.finished = False
+        """True after ``finish``."""
+        self._user = user
+        self._owner = owner
+        self._steps = count()
+        self._attach()
+        process.know(self)
+
+    def _attach(self) -> None:
+        self._process = here = process.current()
+        self._producer = Producer(self.run_id, here.channel(self.settings), self._user, self._owner)
+        self._points = here.buffer.points
+        self._append: Callable[[Any], None] = self._append_first
+
+    def _append_first(self, point: Any) -> None:
+        """Wake what a process needs at its first log call; later ones go straight to the list."""
+        self._process.open_runs[id(self)] = self
+        self._process.start()
+        if self.finished:
+            self._warn("late", "logged after finish(); it is delivered all the same")
+        self._append = self._points.append
+        self._append(point)
+
+    def after_fork(self) -> None:
+        """In the child of a fork: become a writer of its own, once something is logged."""
+        self._owner = False
+        self._attach()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickled run adds to the same run from another process, and never ends it."""
+        settings = self.settings._replace(token=None)
+        return _unpickle, (self.run_id, settings, self._user)
+
+    def __repr__(self) -> str:
+        """As in ``<Run 3f0c... at ./modeltrail-data>``."""
+        from modeltrail.producers.settings import without_secrets
+
+        return f"<Run {self.run_id} at {without_secrets(self.settings.url)}>"
+
+    @property
+    def points_dropped(self) -> int:
+        """Metric points that could not be kept, as far as the writer knows by now."""
+        return self._producer.points_dropped
+
+    def log(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Log metric values of this moment. Takes about a microsecond and never waits.
+
+        Values are converted to float at once (a tensor on a GPU waits for the GPU). NaN and
+        infinities are kept. Text and other things that are no number are dropped and counted.
+
+        Args:
+            metrics: Key (1 to 250 characters) to value.
+            step: Default: the number of calls without a step before this one, in this process.
+        """
+        try:
+            now_ms = time.time_ns() // 1_000_000
+            if step is None:
+                step = next(self._steps)
+            elif type(step) is not int or not -(2**63) <= step < 2**63:
+                step = self._step(step, len(metrics))
+                if step is None:
+                    return
+            producer, append, points = self._producer, self._append, self._points
+            for key, value in metrics.items():
+                if type(value) is not float:
+                    try:
+                        value = as_float(value)
+                    except Exception as error:
+                        self._drop("value", f"{key!r:.100} is not a number: {error!r:.200}")
+                        continue
+                if type(key) is not str or not 0 < len(key) <= 250 or not key.isascii():
+                    if not is_key(key):
+                        self._drop("key", f"not a metric key of 1 to 250 characters: {key!r:.100}")
+                        continue
+                    key = str(key)
+                if len(points) >= POINTS_MAX:
+                    self._drop("full", "metric points come faster than they can be written")
+                    continue
+                append((producer, key, step, now_ms, value))
+        except Exception as error:  # not a mapping, or one that changes while it is read
+            self._drop("value", f"log() was given what it cannot read: {error!r:.200}")
+
+    def _step(self, step: Any, points: int) -> int | None:
+        try:
+            return as_step(step)
+        except Exception as error:
+            for _ in range(points):
+                self._drop("step", f"{step!r:.100} is no step: {error!r:.200}")
+            return None
+
+    def log_series(
+        self,
+        key: str,
+        steps: Iterable[int],
+        values: Iterable[Any],
+        timestamps_ms: Iterable[int] | None = None,
+    ) -> None:
+        """Log many points of one metric. Costs some ten nanoseconds a point for lists and arrays.
+
+        Where more than some 300,000 points wait to be written it waits too, for a second at most.
+
+        Args:
+            key: Metric key (1 to 250 characters).
+            steps: A step for each value.
+            values: The values, as many as steps.
+            timestamps_ms: A time for each value, in ms since 1970 UTC; default: now for all.
+        """
+        try:
+            from array import array
+
+            numbers = _column("d", values, as_float)
+            when = None if timestamps_ms is None else _column("q", timestamps_ms, as_step)
+            where = _column("q", steps, as_step)
+            if when is None:
+                when = array("q", [_now_ms()]) * len(numbers)
+            if not is_key(key):
+                self._drop("key", f"not a metric key of 1 to 250 characters: {key!r:.100}")
+                return
+            if not len(where) == len(when) == len(numbers):
+                self._drop("value", "log_series() was given columns of different lengths")
+                return
+        except Exception as error:
+            self._drop("value", f"log_series() was given what it cannot read: {error!r:.200}")
+            return
+        deadline = time.monotonic() + _SERIES_WAIT_S
+        for at in range(0, len(numbers), SERIES_CHUNK):
+            part = slice(at, at + SERIES_CHUNK)
+            fields = (str(key), where[part], when[part], numbers[part])
+            size = 24 * len(fields[3])
+            while not self._put("series", fields, size):
+                if time.monotonic() > deadline:
+                    for _ in fields[3]:
+                        self._drop("full", "metric points come faster than they can be written")
+                    break
+                self._process.wake()
+                time.sleep(0.001)
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Log params; values are kept as text of 64 KiB at most. A param's first value stands."""
+        texts = self._texts(params, "param")
+        if texts:
+            self._enqueue("ParamsLogged", {"params": texts}, sum(map(len, texts.values())))
+
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """Set tags; values are kept as text of 64 KiB at most."""
+        texts = self._texts(tags, "tag")
+        if texts:
+            self._enqueue("TagsChanged", {"tags": texts}, sum(map(len, texts.values())))
+
+    def delete_tag(self, key: str) -> None:
+        """Delete a tag."""
+        if is_key(key):
+            self._enqueue("TagsChanged", {"tags": {str(key): None}})
+        else:
+            self._drop("text", f"not a tag key of 1 to 250 characters: {key!r:.100}")
+
+    def log_dataset(
+        self,
+        name: str,
+        data: Any = None,
+        *,
+        digest: str | None = None,
+        source: str | None = None,
+        source_type: str | None = None,
+        schema: str | None = None,
+        profile: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Say which data the run used.
+
+        Args:
+            name: Name of the dataset.
+            data: A path, an array or a data frame to compute the digest of, in this thread.
+            digest: The digest, where it is known.
+            source: Where the data came from; default: the path.
+            source_type: Kind of source, as in ``s3``; default ``local`` for a path, else ``code``.
+            schema: JSON description of the columns.
+            profile: JSON summary.
+            tags: Tags of this use, as in ``{"context": "training"}``.
+        """
+        try:
+            if digest is None:
+                from modeltrail.producers.digests import digest_of
+
+                digest = digest_of(data)
+            is_path = isinstance(data, str | os.PathLike)
+            dataset = {
+                "name": as_text(name),
+                "digest": as_text(digest),
+                "source_type": as_text(source_type or ("local" if is_path else "code")),
+                "source": as_text(source or (os.path.abspath(data) if is_path else name)),
+                "schema": None if schema is None else as_text(schema),
+                "profile": None if profile is None else as_text(profile),
+                "tags": self._texts(tags, "tag"),
+            }
+        except Exception as error:
+            self._drop("text", f"dataset {name!r:.100} cannot be logged: {error!r:.200}")
+            return
+        self._enqueue("DatasetsLogged", {"datasets": [dataset]}, len(schema or profile or ""))
+
+    def log_artifact(self, path: str | os.PathLike[str], artifact_path: str | None = None) -> None:
+        """Store a file with the run. Copies it to the outbox now; the upload comes later.
+
+        Args:
+            path: The file, or a folder (see ``log_artifacts``).
+            artifact_path: Folder within the run's artifacts.
+        """
+        try:
+            if os.path.isdir(path):
+                self.log_artifacts(path, artifact_path)
+                return
+            name = os.path.basename(os.fspath(path))
+            self._spool(path, f"{artifact_path}/{name}" if artifact_path else name)
+        except Exception as error:
+            self._drop("text", f"artifact {path!r:.200} cannot be kept: {error!r:.200}")
+
+    def log_artifacts(
+        self, folder: str | os.PathLike[str], artifact_path: str | None = None
+    ) -> None:
+        """Store all files of a folder with the run, under their relative paths."""
+        try:
+            for parent, folders, files in os.walk(folder, onerror=_raise):
+                folders.sort()
+                below = os.path.relpath(parent, folder)
+                prefix = [p for p in (artifact_path, "" if below == "." else below) if p]
+                for name in sorted(files):
+                    try:
+                        self._spool(os.path.join(parent, name), "/".join([*prefix, name]))
+                    except Exception as error:
+                        self._drop("text", f"artifact {name!r:.200} cannot be kept: {error!r:.200}")
+        except Exception as error:
+            self._drop("text", f"artifacts in {folder!r:.200} cannot be kept: {error!r:.200}")
+
+    def _spool(self, path: str | os.PathLike[str], to: str) -> None:
+        to = artifact_name(to)
+        self._process.start()
+        spooled = self._producer.channel.spool(os.fspath(path))
+        self._enqueue("artifact", {"path": to, "spooled": spooled})
+
+    def register_model(
+        self,
+        name: str,
+        source: str,
+        *,
+        description: str | None = None,
+        tags: Mapping[str, Any] | None = None,
+        aliases: Iterable[str] = (),
+    ) -> None:
+        """Ask for a model version made from this run; a server gives it its number later.
+
+        Args:
+            name: The registered model; it is created if it does not exist.
+            source: URI of the model's files, or a path within the run's artifacts.
+            description: Description of the version.
+            tags: Tags of the version.
+            aliases: Aliases to point at the version.
+        """
+        try:
+            fields = {
+                "model": as_text(name),
+                "source": as_text(source),
+                "description": None if description is None else as_text(description),
+                "tags": self._texts(tags, "tag"),
+                "aliases": [as_text(alias) for alias in aliases],
+            }
+        except Exception as error:
+            self._drop("text", f"register_model() was given what it cannot read: {error!r:.200}")
+            return
+        self._enqueue("ModelRegistrationRequested", fields, len(description or ""))
+
+    def finish(
+        self, status: str = "FINISHED", message: str | None = None, timeout_s: float | None = None
+    ) -> bool:
+        """End the run and wait until all of it was delivered. A second call only waits.
+
+        In a forked or unpickled copy the run goes on, and only what the copy logged is flushed.
+
+        Args:
+            status: FINISHED, FAILED or KILLED.
+            message: Why, where it did not go well.
+            timeout_s: Longest wait; default ``MODELTRAIL_FINISH_TIMEOUT_S``, else 10 s. What is
+                not delivered by then is delivered in the background while the process lives, and
+                else by ``modeltrail sync``.
+
+        Returns:
+            True where everything was delivered.
+        """
+        self.end(status, message)
+        return self.flush(timeout_s)
+
+    def end(self, status: str, message: str | None = None) -> None:
+        """End the run like ``finish``, without waiting."""
+        if self.finished:
+            return
+        self.finished = True
+        _active.set(tuple(run for run in _active.get() if run is not self))
+        if self._owner:
+            known = as_text(status).upper()
+            if known not in _STATUSES:
+                self._drop("text", f"no such status: {status!r:.100}; FINISHED is meant")
+                known = "FINISHED"
+            fields = {
+                "status": known,
+                "ended_at_ms": _now_ms(),
+                "message": None if message is None else as_text(message)[:_MESSAGE_CHARS_MAX],
+            }
+            self._enqueue("RunEnded", fields, force=True)
+        elif id(self) in self._process.open_runs:
+            self._enqueue("Heartbeat", {})  # with the counts of this process
+        self._append = self._append_first
+
+    def flush(self, timeout_s: float | None = None) -> bool:
+        """Wait until all that was logged up to now was delivered; True where it was.
+
+        Args:
+            timeout_s: Longest wait; default as for ``finish``.
+        """
+        if id(self) not in self._process.open_runs:
+            return True  # nothing was logged here since the last time
+        mark, channel = Mark(), self._producer.channel
+        refused = channel.refused(self.run_id)[0]
+        self._put("Mark", mark, force=True)
+        self._process.wake()
+
+        def over() -> bool:
+            at = mark.appended
+            return at is not None and (channel.handled(at) or channel.hopeless(at))
+
+        limit_s = self.settings.finish_timeout_s if timeout_s is None else timeout_s
+        process.wait_until(over, limit_s)
+        if mark.appended is None or not channel.handled(mark.appended):
+            return False
+        if self.finished:
+            self._process.open_runs.pop(id(self), None)
+        return channel.refused(self.run_id)[0] == refused
+
+    def __enter__(self) -> Run:
+        """The run itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Finish: FAILED after an exception, KILLED after Ctrl-C; exceptions go on."""
+        self.finish(*process.outcome(error))
+
+    def _texts(self, texts: Mapping[str, Any] | None, kind: str) -> dict[str, str]:
+        """Keys and values as text; what cannot be is dropped."""
+        clean: dict[str, str] = {}
+        try:
+            for key, value in (texts or {}).items():
+                try:
+                    text = as_text(value)
+                except Exception as error:
+                    self._drop("text", f"{kind} {key!r:.100} cannot be made text: {error!r:.200}")
+                    continue
+                if not is_key(key):
+                    self._drop("text", f"not a {kind} key of 1 to 250 characters: {key!r:.100}")
+                elif len(text.encode()) > TEXT_BYTES_MAX:
+                    self._drop("text", f"{kind} {key!r:.100} has more than 64 KiB")
+                else:
+                    clean[str(key)] = text
+        except Exception as error:
+            self._drop("text", f"{kind}s that cannot be read: {error!r:.200}")
+        return clean
+
+    def _put(self, type: str, fields: Any, size: int = 0, *, force: bool = False) -> bool:
+        self._process.open_runs[id(self)] = self
+        entry = (self._producer, type, fields, _now_ms())
+        if force:
+            self._process.buffer.entries.append(entry)
+        elif not self._process.buffer.put(entry, size):
+            return False
+        self._process.start()
+        return True
+
+    def _enqueue(self, type: str, fields: Any, size: int = 0, *, force: bool = False) -> None:
+        try:
+            if not self._put(type, fields, size, force=force):
+                self._drop("text", f"{type} is lost: events come faster than they can be written")
+        except Exception as error:  # as in: no more threads can be started
+            self._drop("text", f"{type} is lost: {error!r:.200}")
+
+    def _drop(self, reason: str, what: str) -> None:
+        if self._producer.drops[reason].add() == 0:
+            self._warn(reason, f"dropped and counted, said once per kind: {what}")
+
+    def _warn(self, kind: str, what: str) -> None:
+        if kind not in self._producer.warned:
+            self._producer.warned.add(kind)
+            # By way of the writer: logging may do input and output, and this is a training thread.
+            self._process.buffer.put((self._producer, "warn", what, 0))
+
+
+def _unpickle(run_id: str, settings: Settings, user: str | None) -> Run:
+    token = os.environ.get("MODELTRAIL_TOKEN") or None
+    return Run(run_id, settings._replace(token=token), user=user, owner=False)
+
+
+def _new_run_id() -> str:
+    return os.urandom(16).hex()
+
+
+def _is_run_id(text: Any) -> bool:
+    return (
+        isinstance(text, str)
+        and 0 < len(text) <= 128
+        and text.isascii()
+        and text.strip(".") != ""
+        and all(c.isalnum() or c in "._-" for c in text)
+    )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _column(kind: str, items: Iterable[Any], convert: Callable[[Any], Any]) -> Any:
+    """A copy of the items as an array; at C speed where the items are plain numbers."""
+    from array import array
+
+    to_list = getattr(items, "tolist", None)
+    plain = to_list() if callable(to_list) else list(items)
+    try:
+        if not any(type(item) is str for item in plain):
+            return array(kind, plain)
+    except (TypeError, OverflowError):
+        pass
+    return array(kind, [convert(item) for item in plain])
+
+
+def _raise(error: OSError) -> None:
+    raise error

@@ -1,0 +1,110 @@
+"""Delivers what ended processes left behind in their outboxes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from modeltrail.producers.delivery import Delivery
+from modeltrail.producers.outbox import Outbox, default_root, temporary_root
+from modeltrail.producers.settings import read_settings, without_secrets
+
+
+class SyncResult(NamedTuple):
+    """What became of one outbox."""
+
+    folder: str
+    target: str
+    """Where it belongs, without secrets."""
+    events: int
+    """Events delivered now."""
+    artifacts: int
+    """Artifacts delivered now."""
+    refused: int
+    """Events that the target refused; kept in the folder ``refused`` beside the outboxes."""
+    damaged: int
+    """Segments with a torn end, as a kill or power cut leaves them."""
+    left_bytes: int
+    """Bytes still waiting; 0 where the outbox is done and removed."""
+    error: str | None
+    """Why something is left."""
+
+
+def sync(
+    outbox: str | None = None,
+    *,
+    url: str | None = None,
+    token: str | None = None,
+    timeout_s: float | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> list[SyncResult]:
+    """Deliver all abandoned outboxes; those of living processes are left to their owners.
+
+    Args:
+        outbox: Folder of the outboxes; default ``MODELTRAIL_OUTBOX``, else the usual folders.
+        url: Deliver to this target instead of each outbox's own; needed where that has a password.
+        token: Bearer token for ``http(s)://`` targets; default ``MODELTRAIL_TOKEN``.
+        timeout_s: Begin no further batch after this time; default: no limit.
+        progress: Called after each batch with folder, bytes done and bytes in all.
+
+    Returns:
+        A result for each outbox that was looked at.
+    """
+    deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
+    configured = outbox or read_settings().outbox
+    roots = [configured] if configured else [default_root(), temporary_root()]
+    results = []
+    for root in roots:
+        if not os.path.isdir(root):
+            continue
+        for name in sorted(os.listdir(root)):
+            if name.startswith(".") or name == "refused":
+                continue
+            found = Outbox.adopt(os.path.join(os.path.abspath(root), name))
+            if found is not None:
+                results.append(_sync(found, url, token, deadline, progress))
+    return results
+
+
+def _sync(
+    outbox: Outbox,
+    url: str | None,
+    token: str | None,
+    deadline: float,
+    progress: Callable[[str, int, int], None] | None,
+) -> SyncResult:
+    settings = read_settings(url, token)
+    # The outbox does not hold secrets; the environment may name the same target with them.
+    same = url is not None or without_secrets(settings.url) == outbox.target
+    delivery = Delivery(outbox, settings.url if same else outbox.target, settings)
+    total = outbox.waiting_bytes
+    errors: list[str] = []
+
+    def walk(step: Callable[[], bool]) -> None:
+        try:
+            while time.monotonic() < deadline and step():
+                if progress is not None:
+                    progress(outbox.path, total - outbox.waiting_bytes, total)
+        except Exception as error:
+            errors.append(f"{error or type(error).__name__}")
+
+    walk(delivery.step_events)
+    walk(delivery.step_artifacts)
+    delivery.close()
+    left = 0 if outbox.empty else max(1, outbox.waiting_bytes)
+    if left and not errors:
+        errors.append("the time was up")
+    result = SyncResult(
+        outbox.path,
+        outbox.target,
+        outbox.events.handled - delivery.refused_events,
+        outbox.artifacts.handled,
+        delivery.refused_events,
+        outbox.events.damaged + outbox.artifacts.damaged,
+        left,
+        "; ".join(errors) or None,
+    )
+    outbox.close()
+    return result

@@ -1,0 +1,287 @@
+"""Where events and artifacts go: a log, or a server's ingest endpoint.
+
+A target is used by the deliverers' threads only. ``LogRefused`` means that retrying these very
+bytes will not help; every other error means that it may.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
+from urllib.parse import quote, urlsplit
+
+from modeltrail.eventlog import RUNS, LogMisconfigured, LogRefused, LogUnavailable, NewEvent
+from modeltrail.schemas import writer_schemas
+
+if TYPE_CHECKING:
+    import http.client
+
+    from modeltrail.eventlog import EventLog
+    from modeltrail.producers.outbox import Frame
+    from modeltrail.producers.settings import Settings
+
+_CHUNK_BYTES = 1024 * 1024
+_CONNECT_TIMEOUT_S = 5.0
+_ANSWER_TIMEOUT_S = 30.0
+HTTP_BODY_BYTES_MAX = 24 * 1024 * 1024  # the endpoint takes 32 MiB
+
+
+class NoArtifactStore(LogMisconfigured):
+    """The target holds events only, and nothing says where artifacts go."""
+
+
+class Stored(NamedTuple):
+    """An artifact as its store holds it."""
+
+    size_bytes: int
+    sha256: str
+    location: str
+
+
+class Target(Protocol):
+    """Takes events and artifacts. For several threads."""
+
+    def append(self, frames: list[Frame]) -> None:
+        """Append events, in order; returns when they are durable. Raises ``LogError``."""
+        ...
+
+    def upload(self, run_id: str, path: str, file: str) -> Stored:
+        """Store the file as the run's artifact at ``path``. Raises ``LogError``, ``OSError``."""
+        ...
+
+    def close(self) -> None:
+        """Free what is held."""
+        ...
+
+
+def open_target(url: str, settings: Settings) -> Target:
+    """The target that a URL names. Raises ``LogError``; try again later."""
+    if url.startswith(("http://", "https://")):
+        return HttpTarget(url, settings.token)
+    return LogTarget(url, settings)
+
+
+class LogTarget:
+    """A log that this process appends to itself."""
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        """Open the log."""
+        from modeltrail.eventlog import open_log
+
+        self._log: EventLog = open_log(url)
+        try:
+            self._log.add_schemas(writer_schemas())
+        except BaseException:
+            self._log.close()
+            raise
+        self._store: FolderStore | HttpTarget | None = None
+        self._url = url
+        self._settings = settings
+
+    def append(self, frames: list[Frame]) -> None:
+        """See ``Target.append``."""
+        self._log.append([NewEvent(RUNS, frame.key, frame.payload) for frame in frames])
+
+    def upload(self, run_id: str, path: str, file: str) -> Stored:
+        """See ``Target.upload``."""
+        if self._store is None:
+            self._store = self._open_store()
+        return self._store.upload(run_id, path, file)
+
+    def _open_store(self) -> FolderStore | HttpTarget:
+        if self._url.startswith("/"):
+            return FolderStore(os.path.join(self._url, "artifacts"))
+        elsewhere = self._settings.artifacts
+        if not elsewhere:
+            raise NoArtifactStore(
+                "artifacts wait in the outbox: this log holds events only. Set "
+                "MODELTRAIL_ARTIFACTS to a folder or to a server's URL, then run "
+                "'modeltrail sync'."
+            )
+        if elsewhere.startswith(("http://", "https://")):
+            return HttpTarget(elsewhere, self._settings.token)
+        return FolderStore(os.path.abspath(elsewhere))
+
+    def close(self) -> None:
+        """See ``Target.close``."""
+        self._log.close()
+
+
+class FolderStore:
+    """Artifacts in a folder: ``<folder>/<run_id>/<path>``."""
+
+    def __init__(self, folder: str) -> None:
+        """Use a folder, which is made at the first upload."""
+        self._folder = folder
+
+    def upload(self, run_id: str, path: str, file: str) -> Stored:
+        """See ``Target.upload``: written beside, fsynced, then renamed."""
+        final = os.path.join(self._folder, run_id, *path.split("/"))
+        parent = os.path.dirname(final)
+        os.makedirs(parent, exist_ok=True)
+        part = os.path.join(parent, f".{os.urandom(8).hex()}.part")
+        digest, size = hashlib.sha256(), 0
+        try:
+            with open(file, "rb") as source, open(part, "wb") as copy:
+                while chunk := source.read(_CHUNK_BYTES):
+                    digest.update(chunk)
+                    copy.write(chunk)
+                    size += len(chunk)
+                copy.flush()
+                os.fsync(copy.fileno())
+            os.replace(part, final)
+        except BaseException:
+            if os.path.exists(part):
+                os.unlink(part)
+            raise
+        folder = os.open(parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        return Stored(size, digest.hexdigest(), "file://" + quote(final))
+
+
+class HttpTarget:
+    """A Modeltrail server's ingest endpoint."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        """Use the server at ``url``; connects at the first request."""
+        parts = urlsplit(url)
+        if not parts.hostname:
+            raise LogMisconfigured(f"no host in {url!r}; expected as in 'https://server:5000'")
+        self._https = parts.scheme == "https"
+        self._host, self._port = parts.hostname, parts.port
+        self._path = parts.path.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        self._local = threading.local()  # one connection a thread
+
+    def append(self, frames: list[Frame]) -> None:
+        """See ``Target.append``."""
+        start, size = 0, 0
+        for i, frame in enumerate(frames):
+            if i > start and size + len(frame.payload) > HTTP_BODY_BYTES_MAX:
+                self._post(frames[start:i])
+                start, size = i, 0
+            size += len(frame.payload) + 4
+        self._post(frames[start:])
+
+    def _post(self, frames: list[Frame]) -> None:
+        body = b"".join(
+            part for f in frames for part in (len(f.payload).to_bytes(4, "little"), f.payload)
+        )
+        known = writer_schemas()
+        for _ in range(len(known) + 1):
+            status, answer = self._request(
+                "POST",
+                "/api/v1/ingest",
+                body,
+                {"Content-Type": "application/vnd.modeltrail.events"},
+            )
+            if status == HTTPStatus.CONFLICT and answer.get("error_code") == "UNKNOWN_SCHEMA":
+                fingerprint = str(answer.get("fingerprint", ""))
+                text = known.get(_unhex(fingerprint))
+                if text is None:
+                    break  # written by an older release of ours, and the server never saw it
+                self._check(
+                    *self._request(
+                        "PUT",
+                        f"/api/v1/schemas/{fingerprint}",
+                        text.encode(),
+                        {"Content-Type": "application/json"},
+                    )
+                )
+                continue
+            self._check(status, answer)
+            return
+        raise LogRefused(f"{self._name} does not know the events' schema: {answer}")
+
+    def upload(self, run_id: str, path: str, file: str) -> Stored:
+        """See ``Target.upload``."""
+        digest = hashlib.sha256()
+        size = os.path.getsize(file)
+        with open(file, "rb") as source:
+            while chunk := source.read(_CHUNK_BYTES):
+                digest.update(chunk)
+            source.seek(0)
+            status, answer = self._request(
+                "PUT",
+                f"/api/v1/runs/{quote(run_id, safe='')}/artifacts/{quote(path)}",
+                source,
+                {"Content-Type": "application/octet-stream", "Content-Length": str(size)},
+            )
+        self._check(status, answer)
+        if answer.get("sha256") != digest.hexdigest():
+            raise LogUnavailable(f"{self._name} stored other bytes than {path} has")
+        return Stored(size, digest.hexdigest(), str(answer.get("location", "")))
+
+    def _connection(self) -> http.client.HTTPConnection:
+        import http.client
+
+        connection: http.client.HTTPConnection | None
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            kind = http.client.HTTPSConnection if self._https else http.client.HTTPConnection
+            connection = kind(self._host, self._port, timeout=_CONNECT_TIMEOUT_S)
+            connection.connect()
+            connection.sock.settimeout(_ANSWER_TIMEOUT_S)
+            self._local.connection = connection
+        return connection
+
+    def _request(
+        self, method: str, path: str, body: bytes | BinaryIO, headers: dict[str, str]
+    ) -> tuple[int, dict[str, Any]]:
+        import http.client
+
+        try:
+            connection = self._connection()
+            connection.request(method, self._path + path, body, {**headers, **self._headers})
+            response = connection.getresponse()
+            data = response.read(_CHUNK_BYTES)
+            if response.will_close or response.length:
+                self._drop_connection()
+        except (OSError, http.client.HTTPException) as error:
+            # Whether the events arrived is unknown; sent again, the fold removes repeats.
+            self._drop_connection()
+            raise LogUnavailable(f"{self._name}: {error or type(error).__name__}") from None
+        except BaseException:
+            self._drop_connection()
+            raise
+        try:
+            answer = json.loads(data)
+        except ValueError:
+            answer = {}
+        return response.status, answer if isinstance(answer, dict) else {}
+
+    def _check(self, status: int, answer: dict[str, Any]) -> None:
+        if status in (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT):
+            return
+        said = f"{self._name} answered {status}: {answer.get('message', 'no reason given')}"
+        if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
+            raise LogRefused(said)
+        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            # Not the events' fault: they wait until somebody puts the token right.
+            raise LogUnavailable(f"{said}. Check MODELTRAIL_TOKEN.")
+        raise LogUnavailable(said)
+
+    def _drop_connection(self) -> None:
+        connection = getattr(self._local, "connection", None)
+        self._local.connection = None
+        if connection is not None:
+            connection.close()
+
+    def close(self) -> None:
+        """See ``Target.close``: closes this thread's connection; others close with theirs."""
+        self._drop_connection()
+
+
+def _unhex(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        return b""

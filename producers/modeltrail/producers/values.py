@@ -1,0 +1,59 @@
+"""Turning what users hand in into plain values, at once, so that nothing of theirs is kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+KEY_CHARS_MAX = 250
+TEXT_BYTES_MAX = 64 * 1024
+INT64_MAX = 2**63 - 1
+
+
+def as_float(value: Any) -> float:
+    """A number of any kind as a float: bool, int, NumPy scalar, tensor of one element.
+
+    Text is refused even where it spells a number: it is more often a mistake than a metric.
+
+    Raises:
+        Exception: whatever the value's own conversion raises.
+    """
+    if isinstance(value, str | bytes | bytearray):
+        raise TypeError(f"a metric must be a number, not {type(value).__name__}")
+    try:
+        return float(value)
+    except TypeError:
+        return float(value.item())
+
+
+def as_step(step: Any) -> int:
+    """A step as an int of 64 bits. Raises whatever its conversion raises, or ``OverflowError``."""
+    number = int(step)
+    if not -INT64_MAX - 1 <= number <= INT64_MAX:
+        raise OverflowError("a step must fit into 64 bits")
+    return number
+
+
+def as_text(value: Any) -> str:
+    """``str(value)`` that UTF-8 can hold: lone surrogates become escapes."""
+    text = str(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+    return "".join(text) if type(text) is not str else text
+
+
+def is_key(key: Any) -> bool:
+    """True for text of 1 to 250 characters that UTF-8 can hold."""
+    if not isinstance(key, str) or not 0 < len(key) <= KEY_CHARS_MAX:
+        return False
+    return key.isascii() or as_text(key) == key
+
+
+def artifact_name(path: Any) -> str:
+    """A safe relative path with '/' separators. Raises ``ValueError``."""
+    text = as_text(path).replace("\\", "/")
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    if text.startswith("/") or ".." in parts or not parts or "\0" in text or len(text) > 1024:
+        raise ValueError(f"not a relative path within a run's artifacts: {text[:200]!r}")
+    return "/".join(parts)

@@ -1,0 +1,415 @@
+"""The writer: one thread a process, from the buffer to the outbox.
+
+Training threads append tuples to two lists and do nothing else. ``list.append``, slicing and
+``del`` of a slice are each one atomic step in CPython, which is all the locking that there is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from array import array
+from collections import deque
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from modeltrail.producers.notices import warn
+
+if TYPE_CHECKING:
+    import queue
+
+    from modeltrail.producers.channel import Channel
+    from modeltrail.producers.environment import Git
+
+POINTS_MAX = 50_000
+"""Points that a process buffers before the writer takes them; what comes above is dropped."""
+SLOTS_MAX = 2_048
+"""The same for everything else, in slots of ``SLOT_BYTES`` bytes."""
+SLOT_BYTES = 4_096
+SERIES_CHUNK = 4_096
+EVENT_POINTS_MAX = 4_096
+PENDING_POINTS_MAX = 200_000
+"""Points that a process keeps packed while the outbox takes none, before it drops them."""
+PENDING_EVENTS_MAX = 10_000
+
+_FIRST = ("RunStarted", "RunUpdated")
+_INTERVAL_S = 0.025
+_LINGER_S = 0.1
+_LINGER_POINTS = 1_000
+_RETRY_S = 0.5
+_MAP_BYTES_MAX = 1024 * 1024
+_GIT_POINTS_MAX = PENDING_POINTS_MAX // 2
+
+Point = tuple["Producer", str, int, int, float]
+Entry = tuple["Producer", str, Any, int]
+
+
+def take(items: list[Any]) -> list[Any]:
+    """Take all items out of a list that others append to meanwhile."""
+    n = len(items)
+    taken = items[:n]
+    del items[:n]
+    return taken
+
+
+class Tally:
+    """Counts without a lock: ``next`` of an ``itertools.count`` is one atomic step."""
+
+    def __init__(self) -> None:
+        """Begin at 0."""
+        self._count = count()
+        self._reads = 0
+
+    def add(self) -> int:
+        """Count one; returns 0 for the first."""
+        return next(self._count) - self._reads
+
+    def read(self) -> int:
+        """How many were counted. For one thread."""
+        value = next(self._count) - self._reads
+        self._reads += 1
+        return value
+
+
+class Mark:
+    """Asks the writer how far the outbox is once everything before it was written."""
+
+    appended: tuple[int, int] | None = None
+
+
+class Buffer:
+    """What training threads append to."""
+
+    def __init__(self) -> None:
+        """An empty buffer."""
+        self.points: list[Point] = []
+        self.entries: list[Entry | None] = []
+
+    def put(self, entry: Entry, size_bytes: int = 0) -> bool:
+        """Append an entry other than a point; False where there is no room.
+
+        One entry takes a slot for each 4 KiB, so that the length of the list bounds the memory.
+        """
+        if len(self.entries) >= SLOTS_MAX:
+            return False
+        self.entries.extend([entry] + [None] * (size_bytes // SLOT_BYTES))
+        return True
+
+
+class Producer:
+    """One process writing one run: an id, a sequence, and what waits to be written.
+
+    Training threads only count in ``drops``; all else belongs to the writer's thread.
+    """
+
+    def __init__(self, run_id: str, channel: Channel, user: str | None, owner: bool) -> None:
+        """Of the run's owner, or of a process that adds to a run of another one."""
+        self.run_id = run_id
+        self.channel = channel
+        self.user = user
+        self.owner = owner
+        self.warned: set[str] = set()
+        self.drops = {reason: Tally() for reason in ("value", "key", "step", "full", "text")}
+        self.points_logged = 0
+        self.points_lost = 0
+        self.points_dropped = 0
+        """All that could not be kept, as of the writer's last look."""
+        self.pending: deque[tuple[str, Any, int, int]] = deque()
+        self.git: Git | None = None
+        self.ended = False
+        self.beat_at = 0.0
+        self.id = _uuid4()
+        self.sequence = 0
+        self.artifacts_id = _uuid4()
+        self.artifacts_sequence = 0
+
+    def count_drops(self) -> int:
+        """Bring ``points_dropped`` up to date. Points that never got into the buffer count too."""
+        refused = sum(t.read() for reason, t in self.drops.items() if reason != "text")
+        self.points_dropped = refused + self.points_lost + self.channel.refused(self.run_id)[1]
+        return refused
+
+
+def _uuid4() -> bytes:
+    data = bytearray(os.urandom(16))
+    data[6] = 0x40 | (data[6] & 0x0F)
+    data[8] = 0x80 | (data[8] & 0x3F)
+    return bytes(data)
+
+
+class Writer(threading.Thread):
+    """Drains the buffer every 25 ms and writes events to the outboxes.
+
+    Points are written as soon as there are a thousand, and 100 ms after the first at the latest.
+    """
+
+    def __init__(self, buffer: Buffer) -> None:
+        """Start writing."""
+        super().__init__(name="modeltrail-writer", daemon=True)
+        import queue
+
+        self._buffer = buffer
+        self._wake: queue.SimpleQueue[None] = (
+            queue.SimpleQueue()
+        )  # put() is safe in signal handlers
+        self._producers: dict[int, Producer] = {}
+        self._pending_points = 0
+        self._pending_events = 0
+        self._written_at = 0.0
+        self._retry_at = 0.0
+        self._hurry = False
+        self._warned: set[str] = set()
+        self._user: str | None = None
+        self._client = ""
+        self._gits: dict[str, Git] = {}
+        self.start()
+
+    def wake(self, *, hurry: bool = False) -> None:
+        """Look at once; in a hurry try a full disk again too."""
+        self._hurry |= hurry
+        self._wake.put(None)
+
+    def run(self) -> None:
+        """Write for as long as the process lives."""
+        import queue
+
+        from modeltrail.producers.delivery import fork_gate
+
+        with fork_gate:
+            import modeltrail.producers.environment
+            import modeltrail.producers.outbox
+            import modeltrail.schemas  # noqa: F401
+        while True:
+            with contextlib.suppress(queue.Empty):
+                self._wake.get(timeout=_INTERVAL_S)
+                while True:
+                    self._wake.get_nowait()
+            try:
+                self._step(time.monotonic())
+            except Exception as error:  # the thread must live; what failed is counted or retried
+                self._warn_once("writer", f"the writer failed: {type(error).__name__}: {error}")
+
+    def _warn_once(self, kind: str, message: str) -> None:
+        if kind not in self._warned:
+            self._warned.add(kind)
+            warn(message)
+
+    def _step(self, now: float) -> None:
+        # Entries first: a point that was logged before an entry is in the buffer by now, and is
+        # written before it. So a run's last point never comes after its end.
+        entries = take(self._buffer.entries)
+        for entry in entries:
+            if entry is not None and entry[1] in _FIRST:
+                self._stage_entry(*entry)
+        due = self._hurry or now - self._written_at >= _LINGER_S
+        if entries or due or len(self._buffer.points) >= _LINGER_POINTS:
+            points = take(self._buffer.points)
+            if points:
+                self._written_at = now
+                self._stage_points(points)
+        for entry in entries:
+            if entry is not None and entry[1] not in _FIRST:
+                self._stage_entry(*entry)
+        for producer in list(self._producers.values()):
+            self._beat(producer, now)
+        if self._pending_events and (now >= self._retry_at or self._hurry):
+            self._hurry = False
+            self._write(now)
+
+    def _stage_points(self, points: list[Point]) -> None:
+        groups: dict[int, list[Point]] = {}
+        for point in points:
+            groups.setdefault(id(point[0]), []).append(point)
+        for group in groups.values():
+            for at in range(0, len(group), EVENT_POINTS_MAX):
+                self._stage_group(group[at : at + EVENT_POINTS_MAX])
+
+    def _stage_group(self, group: list[Point]) -> None:
+        from modeltrail.schemas import pack
+
+        producers, keys, steps, times, values = zip(*group, strict=True)
+        series = {key: index for index, key in enumerate(dict.fromkeys(keys))}
+        columns = pack(map(series.__getitem__, keys), steps, times, values)
+        fields = {"series": [{"key": key} for key in series], **columns}
+        producers[0].points_logged += len(group)
+        self._stage(producers[0], "MetricsLogged", fields, times[-1], len(group))
+
+    def _stage(self, producer: Producer, type: str, fields: Any, at_ms: int, points: int) -> None:
+        self._producers[id(producer)] = producer
+        if (points and self._pending_points + points > PENDING_POINTS_MAX) or (
+            self._pending_events >= PENDING_EVENTS_MAX and type not in ("RunEnded", "Mark")
+        ):
+            self._lose(producer, points)
+            return
+        producer.pending.append((type, fields, at_ms, points))
+        self._pending_points += points
+        self._pending_events += 1
+
+    def _lose(self, producer: Producer, points: int) -> None:
+        # The number is used up, so that the fold sees a hole where the event should have been.
+        producer.sequence += 1
+        producer.points_lost += points
+
+    def _stage_entry(self, producer: Producer, type: str, fields: Any, at_ms: int) -> None:
+        if type == "warn":
+            warn(f"run {producer.run_id}: {fields}")
+        elif type == "series":
+            self._stage_series(producer, *fields)
+        elif type in ("ParamsLogged", "TagsChanged"):
+            (name, texts), *rest = fields.items()
+            for part in _parts(texts):
+                self._stage(producer, type, {name: part, **dict(rest)}, at_ms, 0)
+        else:
+            if type == "RunStarted":
+                producer.git = self._git(fields.pop("_code_folder"))
+            self._stage(producer, type, fields, at_ms, 0)
+
+    def _stage_series(
+        self,
+        producer: Producer,
+        key: str,
+        steps: array[int],
+        times: array[int],
+        values: array[float],
+    ) -> None:
+        from modeltrail.schemas import pack
+
+        columns = pack([0] * len(values), steps, times, values)
+        producer.points_logged += len(values)
+        fields = {"series": [{"key": key}], **columns}
+        self._stage(producer, "MetricsLogged", fields, times[-1], len(values))
+
+    def _git(self, folder: str) -> Git:
+        from modeltrail.producers.environment import Git
+
+        if folder not in self._gits:
+            self._gits[folder] = Git(folder)
+        return self._gits[folder]
+
+    def _beat(self, producer: Producer, now: float) -> None:
+        if not producer.owner or producer.ended or producer.pending:
+            return
+        if now < producer.beat_at + producer.channel.settings.heartbeat_s:
+            return
+        self._stage(producer, "Heartbeat", {}, time.time_ns() // 1_000_000, 0)
+
+    def _write(self, now: float) -> None:
+        written: set[Channel] = set()
+        stuck: set[Channel] = set()
+        for producer in list(self._producers.values()):
+            if producer.channel in stuck or self._waits_for_git(producer):
+                continue
+            try:
+                while producer.pending:
+                    self._write_first(producer)
+                    written.add(producer.channel)
+                producer.beat_at = now
+            except OSError as error:
+                stuck.add(producer.channel)
+                self._retry_at = now + _RETRY_S
+                self._warn_once(
+                    "disk",
+                    f"the outbox takes nothing more: {error.strerror or error}; what does not fit "
+                    "into memory meanwhile is dropped and counted",
+                )
+            else:
+                if producer.ended or not producer.owner:
+                    del self._producers[id(producer)]
+        for channel in written:
+            channel.wake()
+
+    def _waits_for_git(self, producer: Producer) -> bool:
+        git = producer.git
+        return git is not None and not git.ready and self._pending_points < _GIT_POINTS_MAX
+
+    def _write_first(self, producer: Producer) -> None:
+        from modeltrail.schemas import SchemaError
+
+        type, fields, at_ms, points = producer.pending[0]
+        try:
+            if type == "Mark":
+                fields.appended = producer.channel.appended()
+            elif type == "artifact":
+                self._write_artifact(producer, fields, at_ms)
+            else:
+                payload = self._encode(producer, type, fields, at_ms)
+                producer.channel.put_event(producer.run_id, payload, points)
+                producer.sequence += 1
+        except SchemaError as error:
+            warn(f"run {producer.run_id}: {error}")
+            self._lose(producer, points)
+        producer.pending.popleft()
+        self._pending_events -= 1
+        self._pending_points -= points
+        if type == "RunStarted":
+            producer.git = None
+        elif type == "RunEnded":
+            producer.ended = True
+
+    def _encode(self, producer: Producer, type: str, fields: dict[str, Any], at_ms: int) -> bytes:
+        from modeltrail.schemas import encode
+
+        if type == "RunStarted":
+            from modeltrail.producers.environment import describe
+
+            git = producer.git.facts if producer.git else {}
+            fields = {**fields, "source": {**describe(), **git}, "user": self._actor(producer)}
+        elif type in ("Heartbeat", "RunEnded"):
+            dropped = producer.count_drops()
+            fields = {
+                **fields,
+                "points_logged": producer.points_logged + dropped,
+                "points_dropped": producer.points_dropped,
+            }
+            if type == "Heartbeat":
+                fields["outbox_bytes"] = producer.channel.waiting_bytes
+        envelope = self._envelope(producer, producer.id, producer.sequence, at_ms)
+        return encode(type, {"envelope": envelope, "run_id": producer.run_id, **fields})
+
+    def _write_artifact(self, producer: Producer, order: dict[str, str], at_ms: int) -> None:
+        envelope = self._envelope(
+            producer, producer.artifacts_id, producer.artifacts_sequence, at_ms
+        )
+        for name in ("event_id", "producer_id"):
+            envelope[name] = envelope[name].hex()
+        text = json.dumps({**order, "envelope": json.dumps(envelope)})
+        producer.channel.put_artifact(producer.run_id, text.encode())
+        producer.artifacts_sequence += 1
+
+    def _envelope(
+        self, producer: Producer, producer_id: bytes, sequence: int, at_ms: int
+    ) -> dict[str, Any]:
+        from modeltrail.schemas import envelope
+
+        return envelope(
+            producer_id=producer_id,
+            sequence=sequence,
+            actor=self._actor(producer),
+            client=self._client,
+            occurred_at_ms=at_ms,
+        )
+
+    def _actor(self, producer: Producer) -> str:
+        if not self._client:
+            from modeltrail.producers.environment import packages, user_name
+
+            self._user = user_name()
+            self._client = f"modeltrail-producers/{packages().get('modeltrail', '0')}"
+        return producer.user or self._user or ""
+
+
+def _parts(texts: dict[str, str | None]) -> list[dict[str, str | None]]:
+    """Cut a map into ones of a megabyte at most, so that no event gets too large."""
+    parts: list[dict[str, str | None]] = [{}]
+    size = 0
+    for key, text in texts.items():
+        length = 4 * (len(key) + len(text or ""))
+        if parts[-1] and size + length > _MAP_BYTES_MAX:
+            parts.append({})
+            size = 0
+        parts[-1][key] = text
+        size += length
+    return parts
