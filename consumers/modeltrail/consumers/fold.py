@@ -1,16 +1,4 @@
-"""The runner: reads the log, and keeps the projections in DuckDB equal to it.
-
-The order of one commit, which everything else leans on:
-
-1. poll the log; decode; what cannot be decoded is a dead letter
-2. drop the repeats, by producer id and sequence number
-3. apply each event to the projections' state; what cannot be applied is a dead letter
-4. BEGIN; write the projections, producers, dead letters and positions; COMMIT
-5. tell those who wait, then the log's own lag tools
-
-If 4 fails, nothing of the batch has happened: the state is loaded from the tables again, and the
-batch is read once more from the stored positions.
-"""
+"""The runner: reads the log, folds it into DuckDB, and tells those who wait how far it is."""
 
 from __future__ import annotations
 
@@ -19,20 +7,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
-from modeltrail.consumers import store, tables
-from modeltrail.consumers.store import StoreError
-from modeltrail.consumers.projections import Incoming, Projection
-from modeltrail.consumers.projections.registry import RegistryProjection
-from modeltrail.consumers.projections.runs import RunsProjection
-from modeltrail.consumers.sequences import Sequences
-from modeltrail.eventlog import EventLog, LogError, LogRecord, Partition, Position, Reader
-from modeltrail.schemas import Codec, Malformed, SchemaError, event_stream, event_types
+from modeltrail.consumers import store
+from modeltrail.consumers.database import Database, load_partitions
+from modeltrail.consumers.store import Limits, StoreError
+from modeltrail.eventlog import EventLog, LogRecord, LogUnavailable, Partition, Reader
+from modeltrail.schemas import Codec
 
 logger = logging.getLogger("modeltrail.fold")
 
@@ -41,6 +25,7 @@ Progress = Callable[[int, int], None]
 
 _POLL_TIMEOUT_S = 1.0
 _RETRY_PAUSE_S = 1.0
+_SILENCE_MAX_S = 60.0
 _BATCH_BYTES_MAX = 32 * 1024 * 1024
 
 
@@ -53,32 +38,16 @@ class FoldStatus:
     """How the fold is doing."""
 
     positions: dict[Partition, int]
+    """For each partition the next offset to fold."""
     records: int
+    """Records folded since the start of this process."""
     repeats: int
+    """Events that came again and had no second effect, ever."""
     dead_letters: int
     error: str | None
     """Why the fold stands still; None if it does not."""
     folded_at_ms: int | None
-    """Append time of the last record folded, in milliseconds since 1970 UTC."""
-
-
-@dataclass(slots=True)
-class _Progress:
-    """What is stored of one partition."""
-
-    next_offset: int = 0
-    last_digest: bytes = b""
-    last_appended_at_ms: int = 0
-    repeats: int = 0
-
-
-@dataclass(slots=True)
-class _Counters:
-    dead_letters: int = 0
-    records: int = 0
-    error: str | None = None
-    folded_at_ms: int | None = None
-    dead: list[tuple[LogRecord, str | None, str]] = field(default_factory=list)
+    """Append time of the last record folded by this process, in milliseconds since 1970 UTC."""
 
 
 class Fold:
@@ -98,31 +67,26 @@ class Fold:
         Args:
             log: The log to read.
             database: The file, made if missing; None for a database in memory.
-            memory_limit: DuckDB's, as in "4GB"; its own default is 80 % of the machine's.
+            memory_limit: DuckDB's, as in "4GB"; by default its own, 80 % of the machine's.
             threads: DuckDB's; by default one for each core.
             on_registry_work: Called, in the fold's thread, after a batch in which runs asked for
                 something that the registry has to do.
         """
         self._log = log
-        self._database = database
-        self._settings = {"memory_limit": memory_limit, "threads": threads}
+        self._path = database
+        self._limits = Limits(memory_limit, threads)
         self._on_registry_work = on_registry_work
         self._codec = Codec(lambda: log.schemas().values())
-        self._streams = {type: event_stream(type) for type in event_types()}
-        self._runs = RunsProjection()
-        self._projections: dict[str, Projection] = {
-            p.stream: p for p in (self._runs, RegistryProjection())
-        }
-        self._sequences = Sequences()
-        self._partitions: dict[Partition, _Progress] = {}
-        self._published: dict[Partition, int] = {}
-        self._counters = _Counters()
-        self._poison: dict[Position, str] = {}
+        self._database: Database | None = None
+        self._reader: Reader | None = None
+        self._folding = threading.Lock()
         self._folded = threading.Condition()
+        self._positions: dict[Partition, int] = {}
+        self._records = 0
+        self._folded_at_ms: int | None = None
+        self._error: str | None = None
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._con: duckdb.DuckDBPyConnection | None = None
-        self._reader: Reader | None = None
 
     # Opening and closing
 
@@ -133,90 +97,65 @@ class Fold:
             StoreError: the file is in use, or its folder is read-only or full.
             LogError: the log cannot be read.
         """
-        if self._database is not None:
-            left = _beside(self._database)
-            if left.exists():
-                store.remove(left)
-            why = self._why_unusable(self._database)
+        if self._path is not None:
+            store.finish_swap(self._path, self._limits)
+            why = self._why_unusable(self._path)
             if why is not None:
                 logger.warning("%s: rebuilding from the log", why)
-                rebuild(self._log, self._database, progress, **self._settings)
-        self._open(self._database)
+                rebuild(self._log, self._path, progress, limits=self._limits)
+        self._database = Database(self._path, self._codec, self._limits)
+        self._positions = self._database.positions()
 
-    def _why_unusable(self, database: Path) -> str | None:
-        """Why a file has to be rebuilt, after moving it aside if that is called for."""
-        if not database.exists():
-            store.wal_of(database).unlink(missing_ok=True)
+    def _why_unusable(self, path: Path) -> str | None:
+        """Why a file has to be rebuilt, after moving it aside if it is not to be lost."""
+        if not path.exists():
             return None
         try:
-            con = store.connect(database, **self._settings)
+            con = store.connect(path, self._limits)
         except duckdb.Error as error:
-            aside = store.set_aside(database, "unreadable")
-            first_line = str(error).splitlines()[0]
-            return f"{database.name} cannot be read ({first_line}) and was kept as {aside.name}"
+            aside = store.set_aside(path, "unreadable")
+            reason = str(error).splitlines()[0]
+            return f"{path.name} cannot be read ({reason}) and was kept as {aside.name}"
         try:
             found = store.version_of(con)
-            stale = None
             if found == store.PROJECTION_VERSION:
                 stale = self._why_stale(con)
+                return f"{path.name} {stale}" if stale else None
         finally:
             con.close()
-        if found == store.PROJECTION_VERSION:
-            return f"{database.name} {stale}" if stale else None
         if found is not None and found < store.PROJECTION_VERSION:
-            return f"{database.name} has version {found}, this program {store.PROJECTION_VERSION}"
-        aside = store.set_aside(database, "newer" if found is not None else "foreign")
-        return (
-            f"{database.name} was written by "
-            f"{f'a newer Modeltrail (version {found})' if found else 'something else'} "
-            f"and was kept as {aside.name}"
-        )
+            return f"{path.name} has version {found}, this program {store.PROJECTION_VERSION}"
+        aside = store.set_aside(path, "newer" if found is not None else "foreign")
+        author = f"a newer Modeltrail (version {found})" if found else "something else"
+        return f"{path.name} was written by {author} and was kept as {aside.name}"
 
     def _why_stale(self, con: duckdb.DuckDBPyConnection) -> str | None:
         """Whether the file was folded from another log, or from one that has been cut since."""
-        stored = _load_partitions(con)
+        stored = load_partitions(con)
         end = self._log.end()
-        for partition, done in stored.items():
-            if done.next_offset > end.get(partition, 0):
+        for partition, folded in stored.items():
+            if folded.next_offset > end.get(partition, 0):
                 return (
-                    f"has folded {partition} up to offset {done.next_offset}, but the log ends at "
-                    f"{end.get(partition, 0)}: the log was cut, or it is another one"
+                    f"is folded up to offset {folded.next_offset} of {partition}, but the log ends "
+                    f"at {end.get(partition, 0)}: it was cut, or it is another log"
                 )
-        last = {p: d.next_offset - 1 for p, d in stored.items() if d.next_offset}
+        last = {p: folded.next_offset - 1 for p, folded in stored.items() if folded.next_offset}
         reader = self._log.reader({**end, **last})
         try:
-            missing, deadline = dict(last), time.monotonic() + 10
-            while missing and time.monotonic() < deadline:
+            deadline = time.monotonic() + _SILENCE_MAX_S
+            while last and time.monotonic() < deadline:
                 for record in reader.poll(0.5, 1):
                     partition = Partition(record.stream, record.partition)
-                    if missing.pop(partition, None) == record.offset:
+                    if last.get(partition) == record.offset:
+                        del last[partition]
                         digest = hashlib.sha256(record.payload).digest()
                         if digest != stored[partition].last_digest:
                             return f"was folded from another log: {record.position} differs"
         finally:
             reader.close()
+        if last:
+            raise LogUnavailable(f"the log gave nothing for {_SILENCE_MAX_S:g} s")
         return None
-
-    def _open(self, database: Path | None) -> None:
-        con = store.connect(database, **self._settings)
-        if store.version_of(con) is None:
-            _create(con, self._projections.values())
-        self._con = con
-        self._load()
-
-    def _load(self) -> None:
-        assert self._con is not None
-        self._sequences.forget()
-        for projection in self._projections.values():
-            projection.load(self._con)
-        self._partitions = _load_partitions(self._con)
-        self._published = {p: done.next_offset for p, done in self._partitions.items()}
-        row = self._con.execute("SELECT count(*) FROM fold.dead_letters").fetchone()
-        self._counters.dead_letters = row[0] if row else 0
-        self._counters.dead.clear()
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
 
     def start(self, progress: Progress | None = None) -> None:
         """Open the database and fold in a thread of its own; raises like ``open``."""
@@ -232,225 +171,88 @@ class Fold:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        self._close_reader()
+        with self._folding:
+            database, self._database = self._database, None
+            if database is not None:
+                database.close()
+                if database.path != self._path and self._path is not None:
+                    store.finish_swap(self._path, self._limits)
+        with self._folded:
+            self._folded.notify_all()
+
+    def _close_reader(self) -> None:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
-        if self._con is not None:
-            try:
-                self._con.execute("CHECKPOINT")
-            except duckdb.Error as error:
-                # Readers in other threads may keep it from this; the next start replays the WAL.
-                logger.info("no checkpoint at the end: %s", error)
-            self._con.close()
-            self._con = None
-        with self._folded:
-            self._folded.notify_all()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
                 self.step(_POLL_TIMEOUT_S)
-                self._counters.error = None
+                self._error = None
             except Exception as error:
                 # A full disk, a log out of reach, or a bug: say so, and try again for ever.
                 # Events wait in the log meanwhile; skipping them would lose them in silence.
                 text = f"{type(error).__name__}: {error}"
-                if text != self._counters.error:
+                if text != self._error:
                     logger.error("the fold stands still: %s", text)
-                self._counters.error = text
+                self._error = text
+                self._close_reader()
                 self._stopping.wait(_RETRY_PAUSE_S)
 
-    # One batch
+    # Folding
 
     def step(self, timeout_s: float = 0.0, until: Mapping[Partition, int] | None = None) -> int:
         """Fold one batch in the caller's thread.
 
         Args:
-            timeout_s: How long to wait for something to fold.
+            timeout_s: How long to wait for something to fold, in seconds.
             until: Fold nothing at or past these offsets.
 
         Returns:
             The number of records folded.
         """
         if self._reader is None:
-            self._reader = self._log.reader(
-                {p: done.next_offset for p, done in self._partitions.items()}
-            )
+            self._reader = self._log.reader(self._positions)
         records = self._reader.poll(timeout_s, _BATCH_BYTES_MAX)
         if until is not None:
             wanted = [
                 r for r in records if r.offset < until.get(Partition(r.stream, r.partition), 0)
             ]
             if len(wanted) < len(records):
-                self._reader.close()
-                self._reader = None  # it has gone too far; the next step opens another
+                self._close_reader()  # it has gone too far; the next step opens another
             records = wanted
         if records:
-            self.fold(records)
+            self._fold(records)
             if self._reader is not None:
-                self._reader.commit(self._published)
+                self._reader.commit(self._positions)
         return len(records)
 
-    def fold(self, records: list[LogRecord]) -> None:
-        """Fold records, which go on where each of their partitions stands, in one transaction."""
-        con = self._con
-        if con is None:
-            raise StoreError("the fold is not open")
-        try:
-            self._apply(con, records)
-            con.execute("BEGIN TRANSACTION")
-            self._write(con)
-            con.execute("COMMIT")
-        except BaseException:
-            self._back_to_the_tables(con)
-            raise
-        asks = self._runs.asks_for_registry
-        self._runs.asks_for_registry = False
-        self._counters.records += len(records)
-        self._counters.dead_letters += len(self._counters.dead)
-        self._counters.dead.clear()
-        self._counters.folded_at_ms = records[-1].appended_at_ms
-        with self._folded:
-            self._published = {p: done.next_offset for p, done in self._partitions.items()}
-            self._folded.notify_all()
+    def _fold(self, records: list[LogRecord]) -> None:
+        with self._folding:
+            database = self._opened()
+            try:
+                database.fold(records)
+            except BaseException:
+                self._close_reader()  # it is past records that are to be read again
+                raise
+            self._publish(database)
+            asks = database.asks_for_registry
+        self._records += len(records)
+        self._folded_at_ms = records[-1].appended_at_ms
         if asks and self._on_registry_work is not None:
             self._on_registry_work()
 
-    def _back_to_the_tables(self, con: duckdb.DuckDBPyConnection) -> None:
-        try:
-            con.execute("ROLLBACK")
-        except duckdb.Error:
-            pass  # there was no transaction, or it is gone already
-        self._load()
+    def _opened(self) -> Database:
+        if self._database is None:
+            raise StoreError("the projections are not open")
+        return self._database
 
-    def _apply(self, con: duckdb.DuckDBPyConnection, records: list[LogRecord]) -> None:
-        batches: dict[str, list[Incoming]] = {stream: [] for stream in self._projections}
-        for record in records:
-            self._projections[record.stream].see(record)
-            done = self._partitions.setdefault(
-                Partition(record.stream, record.partition), _Progress()
-            )
-            done.next_offset = record.offset + 1
-            done.last_appended_at_ms = record.appended_at_ms
-            type = None
-            try:
-                type, event = self._codec.decode(record.payload)
-                if self._streams[type] != record.stream:
-                    raise Malformed(f"{type} does not belong into stream {record.stream}")
-                batches[record.stream].append(Incoming(record, type, event))
-            except SchemaError as error:
-                self._dead_letter(record, type, error)
-        for record in {(r.stream, r.partition): r for r in records}.values():
-            digest = hashlib.sha256(record.payload).digest()
-            self._partitions[Partition(record.stream, record.partition)].last_digest = digest
-        self._sequences.prepare(
-            con, [i.event["envelope"]["producer_id"] for b in batches.values() for i in b]
-        )
-        for stream, batch in batches.items():
-            projection = self._projections[stream]
-            projection.prepare(con, batch)
-            for incoming in batch:
-                self._apply_one(projection, incoming)
-
-    def _apply_one(self, projection: Projection, incoming: Incoming) -> None:
-        record = incoming.record
-        envelope = incoming.event["envelope"]
-        missing = self._sequences.accept(
-            envelope["producer_id"], envelope["sequence"], record.stream, record.partition
-        )
-        if missing < 0:
-            self._partitions[Partition(record.stream, record.partition)].repeats += 1
-            return
-        try:
-            if record.position in self._poison:
-                raise Malformed(self._poison[record.position])
-            projection.apply(incoming, self._sequences[envelope["producer_id"]], missing)
-        except SchemaError as error:
-            self._dead_letter(record, incoming.type, error)
-        except Exception as error:
-            # A bug of ours, which may have left half an effect in the state. The batch is folded
-            # again from the tables, and then this event is a dead letter.
-            logger.exception("%s at %s could not be applied", incoming.type, record.position)
-            self._poison[record.position] = f"{type(error).__name__}: {error}"
-            raise
-
-    def _dead_letter(self, record: LogRecord, type: str | None, error: Exception) -> None:
-        logger.warning("dead letter at %s: %s", record.position, error)
-        self._counters.dead.append((record, type, str(error)))
-
-    def _write(self, con: duckdb.DuckDBPyConnection) -> None:
-        for projection in self._projections.values():
-            projection.write(con)
-        self._sequences.write(con)
-        if self._counters.dead:
-            dead = self._counters.dead
-            tables.insert(
-                con,
-                "fold.dead_letters",
-                {
-                    **tables.rows(
-                        [record for record, _, _ in dead],
-                        ("stream", "partition", "offset", "appended_at_ms", "payload"),
-                    ),
-                    "event_type": [type for _, type, _ in dead],
-                    "error": [error for _, _, error in dead],
-                },
-            )
-        con.execute("DELETE FROM fold.positions")
-        tables.insert(
-            con,
-            "fold.positions",
-            {
-                "stream": [p.stream for p in self._partitions],
-                "partition": [p.partition for p in self._partitions],
-                **tables.rows(
-                    list(self._partitions.values()),
-                    ("next_offset", "last_digest", "last_appended_at_ms", "repeats"),
-                ),
-            },
-        )
-
-    # For readers
-
-    def positions(self) -> dict[Partition, int]:
-        """For each partition the next offset to fold; everything before it can be queried."""
-        return dict(self._published)
-
-    def wait_for(self, positions: Mapping[Partition, int], timeout_s: float) -> None:
-        """Wait until everything before these offsets is folded; raises ``FoldBehind``."""
-
-        def reached() -> bool:
-            published = self._published
-            return all(published.get(p, 0) >= n for p, n in positions.items())
-
-        if reached():
-            return
+    def _publish(self, database: Database) -> None:
         with self._folded:
-            if self._folded.wait_for(lambda: reached() or self._con is None, timeout_s):
-                if reached():
-                    return
-        raise FoldBehind(
-            self._counters.error
-            or f"the fold did not come as far as {_text(positions)} within {timeout_s:g} s"
-        )
-
-    def cursor(self) -> duckdb.DuckDBPyConnection:
-        """A connection for queries, for one thread; close it. Raises ``StoreError`` if closed."""
-        con = self._con
-        if con is None:
-            raise StoreError("the fold is not open")
-        return con.cursor()
-
-    def status(self) -> FoldStatus:
-        """How the fold is doing."""
-        return FoldStatus(
-            positions=self.positions(),
-            records=self._counters.records,
-            repeats=sum(done.repeats for done in list(self._partitions.values())),
-            dead_letters=self._counters.dead_letters,
-            error=self._counters.error,
-            folded_at_ms=self._counters.folded_at_ms,
-        )
+            self._positions = database.positions()
+            self._folded.notify_all()
 
     def catch_up(
         self, until: Mapping[Partition, int] | None = None, progress: Progress | None = None
@@ -461,16 +263,83 @@ class Fold:
             LogError: the log has less than that, or cannot be read.
         """
         goal = dict(self._log.end() if until is None else until)
-        start = sum(self.positions().get(p, 0) for p in goal)
+        start = sum(self._positions.get(p, 0) for p in goal)
         total = sum(goal.values()) - start
-        silent_since = time.monotonic()
-        while any(self._published.get(p, 0) < n for p, n in goal.items()):
+        deadline = time.monotonic() + _SILENCE_MAX_S
+        while any(self._positions.get(p, 0) < n for p, n in goal.items()):
             if self.step(0.2, goal):
-                silent_since = time.monotonic()
+                deadline = time.monotonic() + _SILENCE_MAX_S
                 if progress is not None:
-                    progress(sum(self._published.get(p, 0) for p in goal) - start, total)
-            elif time.monotonic() - silent_since > 60:
-                raise LogError(f"the log gave nothing for 60 s on the way to {_text(goal)}")
+                    progress(sum(self._positions.get(p, 0) for p in goal) - start, total)
+            elif time.monotonic() > deadline:
+                raise LogUnavailable(f"the log gave nothing for {_SILENCE_MAX_S:g} s")
+
+    def retry_dead_letters(self, progress: Progress | None = None) -> int:
+        """Rebuild beside the running database, and swap, if a dead letter can be decoded now.
+
+        An event takes effect at its own position or not at all; hence a rebuild. Queries and the
+        fold go on meanwhile.
+
+        Returns:
+            The number of dead letters that can be decoded now.
+        """
+        found = self._opened().decodable_dead_letters()
+        if found:
+            path = store.beside(self._path) if self._path is not None else None
+            if path is not None:
+                if path == self._opened().path:
+                    raise StoreError("a rebuilt database is in use already; restart first")
+                store.remove(path)
+            other = Fold(self._log, path, **self._limits._asdict())
+            other._database = Database(path, self._codec, self._limits)
+            other.catch_up(progress=progress)
+            with self._folding:
+                other.catch_up(self._positions)
+                other._close_reader()
+                rebuilt, old = other._opened(), self._opened()
+                store.mark_complete(rebuilt.connection)
+                self._database = rebuilt
+                self._publish(rebuilt)
+                old.close()
+        return found
+
+    # For readers
+
+    def positions(self) -> dict[Partition, int]:
+        """For each partition the next offset to fold; everything before it can be queried."""
+        return dict(self._positions)
+
+    def wait_for(self, positions: Mapping[Partition, int], timeout_s: float) -> None:
+        """Wait until everything before these offsets is folded; raises ``FoldBehind``."""
+
+        def reached() -> bool:
+            return all(self._positions.get(p, 0) >= n for p, n in positions.items())
+
+        if reached():
+            return
+        with self._folded:
+            self._folded.wait_for(lambda: reached() or self._database is None, timeout_s)
+        if not reached():
+            wanted = ", ".join(f"{p}:{n}" for p, n in sorted(positions.items()))
+            raise FoldBehind(
+                self._error or f"the fold did not come as far as {wanted} in {timeout_s:g} s"
+            )
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """A connection for queries, for one thread; close it. Raises ``StoreError`` if closed."""
+        return self._opened().connection.cursor()
+
+    def status(self) -> FoldStatus:
+        """How the fold is doing."""
+        database = self._database
+        return FoldStatus(
+            positions=self.positions(),
+            records=self._records,
+            repeats=sum(f.repeats for f in list(database.partitions.values())) if database else 0,
+            dead_letters=database.dead_letters if database else 0,
+            error=self._error,
+            folded_at_ms=self._folded_at_ms,
+        )
 
 
 def rebuild(
@@ -479,62 +348,24 @@ def rebuild(
     progress: Progress | None = None,
     *,
     until: Mapping[Partition, int] | None = None,
-    memory_limit: str | None = None,
-    threads: int | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - immutable
 ) -> None:
-    """Build the projections anew beside an old file, from the log, and swap.
+    """Build the projections anew from the log, beside an old file if there is one, and swap.
 
     Args:
         log: The log.
-        database: The file to replace; it must not be open anywhere.
+        database: The file to make or replace; it must not be open anywhere.
         progress: Told how far it is.
         until: Fold up to these offsets; by default to the log's end as of now.
-        memory_limit: See ``Fold``.
-        threads: See ``Fold``.
+        limits: DuckDB's.
     """
-    beside = _beside(database)
+    beside = store.beside(database)
     store.remove(beside)
-    fold = Fold(log, beside, memory_limit=memory_limit, threads=threads)
-    fold._open(beside)
+    fold = Fold(log, beside, **limits._asdict())
+    fold.open()
     try:
         fold.catch_up(until, progress)
+        store.mark_complete(fold.cursor())
     finally:
         fold.stop()
-    store.swap(beside, database)
-
-
-def _beside(database: Path) -> Path:
-    return database.with_name(database.name + ".rebuild")
-
-
-def _create(con: duckdb.DuckDBPyConnection, projections: object) -> None:
-    con.execute("BEGIN TRANSACTION")
-    con.execute("CREATE SCHEMA fold")
-    tables.script(con, __package__, "fold.sql")
-    for projection in list(projections):  # type: ignore[call-overload]
-        projection.create(con)
-    tables.script(con, f"{__package__}.projections", "views.sql")
-    con.execute(
-        "INSERT INTO fold.meta VALUES ('version', ?), ('program', ?)",
-        [str(store.PROJECTION_VERSION), program_version()],
-    )
-    con.execute("COMMIT")
-
-
-def _load_partitions(con: duckdb.DuckDBPyConnection) -> dict[Partition, _Progress]:
-    return {
-        Partition(row[0], row[1]): _Progress(*row[2:])
-        for row in con.execute("SELECT * FROM fold.positions").fetchall()
-    }
-
-
-def program_version() -> str:
-    """The version of this program, as in "0.1.0"."""
-    try:
-        return version("modeltrail")
-    except PackageNotFoundError:
-        return "unknown"
-
-
-def _text(positions: Mapping[Partition, int]) -> str:
-    return ", ".join(f"{p}:{n}" for p, n in sorted(positions.items()))
+    store.finish_swap(database, limits)

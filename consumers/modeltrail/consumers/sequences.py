@@ -94,6 +94,4 @@ class Sequences:
 
 
 def _columns(producers: list[Producer]) -> dict[str, list[object]]:
-    return {
-        name: [getattr(p, name) for p in producers] for name in Producer.__dataclass_fields__
-    }
+    return {name: [getattr(p, name) for p in producers] for name in Producer.__dataclass_fields__}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 
@@ -24,27 +25,30 @@ _LOCKED_DOWN = {
 _CHECKPOINT_WAL_BYTES = 128 * 1024 * 1024
 
 
+class Limits(NamedTuple):
+    """What DuckDB may use; None for its own defaults."""
+
+    memory_limit: str | None = None
+    """As in "4GB"."""
+    threads: int | None = None
+
+
 class StoreError(Exception):
     """The projections' file cannot be used; the message says how to repair it."""
 
 
-def connect(
-    database: Path | None, *, memory_limit: str | None = None, threads: int | None = None
-) -> duckdb.DuckDBPyConnection:
+def connect(database: Path | None, limits: Limits) -> duckdb.DuckDBPyConnection:
     """Open a database, locked down and in UTC; ``None`` makes one in memory.
 
     Raises:
-        StoreError: in use by another process, in an unreadable folder, or no space.
+        StoreError: in use by another process, in a folder that is read-only, or no space.
         duckdb.Error: the file is damaged, or of another version of DuckDB.
     """
-    config: dict[str, str | int] = {
+    config: dict[str, str | bool | int | float | list[str]] = {
         **_LOCKED_DOWN,
         "checkpoint_threshold": f"{_CHECKPOINT_WAL_BYTES}B",
+        **{name: value for name, value in limits._asdict().items() if value is not None},
     }
-    if memory_limit is not None:
-        config["memory_limit"] = memory_limit
-    if threads is not None:
-        config["threads"] = threads
     try:
         con = duckdb.connect(str(database or ":memory:"), config=config)
     except duckdb.IOException as error:
@@ -55,7 +59,8 @@ def connect(
                 "(modeltrail sql --server URL), or stop it first."
             ) from None
         if any(
-            reason in text.lower() for reason in ("permission denied", "read-only", "no space")
+            reason in text.lower()
+            for reason in ("permission denied", "read-only", "no space", "no such file")
         ):
             raise StoreError(f"cannot open {database}: {text}") from None
         raise
@@ -66,38 +71,67 @@ def connect(
 
 def version_of(con: duckdb.DuckDBPyConnection) -> int | None:
     """The projection version of an open database; None if it is empty or not one of ours."""
+    version = _meta(con, "version")
+    return int(version) if version is not None else None
+
+
+def _meta(con: duckdb.DuckDBPyConnection, key: str) -> str | None:
     try:
-        row = con.execute("SELECT value FROM fold.meta WHERE key = 'version'").fetchone()
+        found = con.execute("SELECT value FROM fold.meta WHERE key = ?", [key]).fetchall()
     except duckdb.CatalogException:
         return None
-    return int(row[0]) if row else None
+    return found[0][0] if found else None
 
 
-def wal_of(database: Path) -> Path:
-    """DuckDB's write-ahead log of a database file."""
+def _wal_of(database: Path) -> Path:
     return database.with_name(database.name + ".wal")
 
 
 def set_aside(database: Path, why: str) -> Path:
     """Move a file that cannot be used out of the way; returns its new path."""
-    for n in range(1, 1000):
-        aside = database.with_name(f"{database.stem}.{why}-{n}{database.suffix}")
-        if not aside.exists():
-            break
-    wal = wal_of(database)
-    if wal.exists():
-        os.replace(wal, wal_of(aside))
+    n = 1
+    while (aside := database.with_name(f"{database.stem}.{why}-{n}{database.suffix}")).exists():
+        n += 1
+    if _wal_of(database).exists():
+        os.replace(_wal_of(database), _wal_of(aside))
     os.replace(database, aside)
     return aside
 
 
-def swap(new: Path, database: Path) -> None:
-    """Put a rebuilt file, checkpointed and closed, in the place of the old one."""
-    wal_of(database).unlink(missing_ok=True)
-    os.replace(new, database)
-
-
 def remove(database: Path) -> None:
-    """Delete a file that was left half built."""
-    wal_of(database).unlink(missing_ok=True)
+    """Delete a file and its write-ahead log, if they are there."""
+    _wal_of(database).unlink(missing_ok=True)
     database.unlink(missing_ok=True)
+
+
+def beside(database: Path) -> Path:
+    """Where a database is rebuilt."""
+    return database.with_name(database.name + ".rebuild")
+
+
+def mark_complete(con: duckdb.DuckDBPyConnection) -> None:
+    """Note in a rebuilt database that it may take the place of the old one."""
+    con.execute("INSERT INTO fold.meta VALUES ('complete', 'true')")
+
+
+def finish_swap(database: Path, limits: Limits) -> None:
+    """Put a rebuilt file that is complete in the place of the old one; delete one that is not.
+
+    Both files must be closed. A crash at any point leaves it to the next call.
+    """
+    new = beside(database)
+    if not new.exists():
+        return
+    try:
+        con = connect(new, limits)
+        try:
+            complete = _meta(con, "complete") is not None
+            con.execute("CHECKPOINT")  # from here on the file stands without its WAL
+        finally:
+            con.close()
+    except duckdb.Error:
+        complete = False
+    if complete:
+        _wal_of(database).unlink(missing_ok=True)
+        os.replace(new, database)
+    remove(new)

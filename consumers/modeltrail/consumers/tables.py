@@ -50,6 +50,11 @@ def _with(
         con.unregister(name)
 
 
+def scalar(con: duckdb.DuckDBPyConnection, sql: str) -> Any:
+    """The one value of a query of one row and column."""
+    return con.execute(sql).fetchall()[0][0]
+
+
 def rows(items: Sequence[Any], names: Sequence[str]) -> dict[str, list[Any]]:
     """Columns of the named attributes of objects."""
     return {name: [getattr(item, name) for item in items] for name in names}

@@ -260,10 +260,11 @@ class _Latest:
         """For each series whether its first point in the batch comes no later than the latest."""
         series = batch.series[firsts]
         steps, times = batch.steps[firsts], batch.times[firsts]
-        reached = (steps < self.steps[series]) | (
+        reached: npt.NDArray[np.bool_] = (steps < self.steps[series]) | (
             (steps == self.steps[series]) & (times <= self.times[series])
         )
-        return reached & (self.points[series] > 0)
+        stored: npt.NDArray[np.bool_] = self.points[series] > 0
+        return reached & stored
 
     def advance(self, batch: _Batch, lasts: npt.NDArray[np.intp], stored: _Ints) -> None:
         """Take the last point of each series of the batch, unless the latest is greater."""

@@ -143,7 +143,7 @@ class RunsProjection:
         """See ``Projection.load``."""
         self._runs.clear()
         self._clear_batch()
-        self._run_count = _scalar(con, "SELECT coalesce(max(run) + 1, 0) FROM fold.runs")
+        self._run_count = tables.scalar(con, "SELECT coalesce(max(run) + 1, 0) FROM fold.runs")
         self._environments = {
             row[0]
             for row in con.execute("SELECT DISTINCT environment FROM fold.environments").fetchall()
@@ -430,12 +430,10 @@ class RunsProjection:
 
     def _write_entries(self, con: duckdb.DuckDBPyConnection) -> None:
         if self._new_params:
-            tables.insert(
-                con, "fold.params", _transpose(self._new_params, "run", "key", "value")
-            )
+            tables.insert(con, "fold.params", _transpose(self._new_params, "run", "key", "value"))
         if self._conflicts:
-            names = ("run", "key", "value", "refused_value", "offset", "appended_at_ms")
-            tables.insert(con, "fold.param_conflicts", _transpose(self._conflicts, *names))
+            conflict_names = ("run", "key", "value", "refused_value", "offset", "appended_at_ms")
+            tables.insert(con, "fold.param_conflicts", _transpose(self._conflicts, *conflict_names))
         if self._tags:
             tables.run(
                 con,
@@ -481,9 +479,7 @@ class RunsProjection:
             columns["run"] = [run for run, _ in kept]
             tables.insert(con, "fold.artifacts", columns)
         if self._registrations:
-            columns = {
-                k: [r[k] for r in self._registrations] for k in self._registrations[0]
-            }
+            columns = {k: [r[k] for r in self._registrations] for k in self._registrations[0]}
             tables.insert(
                 con, "fold.registrations", columns, tags=_MAP, aliases=pa.list_(pa.string())
             )
@@ -506,9 +502,3 @@ def _check_entries(kind: str, entries: dict[str, Any]) -> None:
 
 def _transpose(rows: Sequence[tuple[Any, ...]], *names: str) -> dict[str, Sequence[Any]]:
     return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
-
-
-def _scalar(con: duckdb.DuckDBPyConnection, sql: str) -> Any:
-    row = con.execute(sql).fetchone()
-    assert row is not None
-    return row[0]

@@ -1,11 +1,6 @@
 -- The public views over the runs stream, and over the fold itself. They are what people query:
 -- a column, once released, stays. All times are UTC.
 
--- Milliseconds since 1970 as TIMESTAMP. Clocks can be absurd; a time outside of the years 1 to 9999
--- is NULL, so that one such event does not break everybody's queries.
-CREATE MACRO fold.at(ms) AS
-    CASE WHEN ms BETWEEN -62135596800000 AND 253402300799999 THEN epoch_ms(ms) END;
-
 -- Who held which experiment name, from when until when. A name that nobody holds for a while counts
 -- for the next to take it, so the intervals of a name follow each other without holes.
 CREATE VIEW fold.experiment_names AS

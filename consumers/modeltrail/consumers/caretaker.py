@@ -1,0 +1,207 @@
+"""Acts on what was folded: ends runs whose heart stopped, does in the registry what runs ask for.
+
+Every node may do all of it at once. An event that follows from something in the log has an id that
+is derived from its cause, so that the fold keeps one of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+import duckdb
+
+from modeltrail.consumers.database import program_version
+from modeltrail.consumers.fold import Fold
+from modeltrail.consumers.store import StoreError
+from modeltrail.eventlog import REGISTRY, RUNS, EventLog, LogError, NewEvent
+from modeltrail.schemas import encode, envelope, uuid_from_cause, writer_schemas
+
+logger = logging.getLogger("modeltrail.caretaker")
+
+HEART_TIMEOUT_S = 180.0
+"""A run is ended after this much silence, or after 5 of its heartbeat intervals if that is more."""
+
+_MISSED_BEATS = 5
+_CHECK_EVERY_S = 5.0
+_APPEND_EVENTS_MAX = 1000
+
+_SILENT_RUNS = """
+    SELECT r.run_id, a.last_seen_offset, a.last_seen_ms,
+        greatest($timeout_ms, $beats * r.heartbeat_interval_ms) AS timeout_ms
+    FROM fold.runs r JOIN fold.activity a ON a.run = r.run
+    WHERE r.status IN ('RUNNING', 'SCHEDULED') AND r.heartbeat_interval_ms IS NOT NULL
+        AND NOT r.deleted
+        AND a.last_seen_ms + greatest($timeout_ms, $beats * r.heartbeat_interval_ms) < $now_ms
+    LIMIT $limit
+"""
+
+_REGISTRATIONS = """
+    SELECT r.taken_over_by, r.run_id, r.model, r.source, r.description,
+        map_entries(r.tags) AS tags, r.aliases, r.actor, r.actor_verified, r.reason
+    FROM fold.registrations r ANTI JOIN fold.requests q ON q.event_id = r.taken_over_by
+    ORDER BY r.appended_at_ms, r.partition, r."offset" LIMIT $limit
+"""
+
+# Names that runs gave and that nobody holds, with how often each was held before: an experiment
+# that was renamed leaves its name free, and a job that goes on using it gets a new one.
+_EXPERIMENTS = """
+    SELECT r.experiment_name,
+        (SELECT count(*) FROM fold.experiment_names n WHERE n.name = r.experiment_name) AS held,
+        arg_min(r.actor, r.appended_at_ms) AS actor
+    FROM fold.runs r
+    WHERE r.started AND r.experiment_id IS NULL AND NOT EXISTS (
+        FROM fold.experiment_names n
+        WHERE n.name = r.experiment_name AND n.to_ms > r.appended_at_ms
+    )
+    GROUP BY r.experiment_name ORDER BY r.experiment_name LIMIT $limit
+"""
+
+
+class Caretaker:
+    """A thread beside the fold."""
+
+    def __init__(
+        self, log: EventLog, fold: Fold, *, heart_timeout_s: float = HEART_TIMEOUT_S
+    ) -> None:
+        """Prepare; ``heart_timeout_s`` is the least silence, in seconds, that ends a run."""
+        self._log = log
+        self._fold = fold
+        self._heart_timeout_ms = int(heart_timeout_s * 1000)
+        self._client = f"modeltrail-server/{program_version()}"
+        self._due = threading.Event()
+        self._stopping = False
+        self._refused: set[bytes] = set()
+        self._thread = threading.Thread(target=self._run, name="modeltrail-caretaker", daemon=True)
+
+    def start(self) -> None:
+        """Begin; the fold must be started."""
+        self._log.add_schemas(writer_schemas())
+        self._due.set()
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look for work now, and not only at the next turn."""
+        self._due.set()
+
+    def stop(self) -> None:
+        """End after the work under way."""
+        self._stopping = True
+        self._due.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._due.clear()
+            try:
+                self.look(time.time_ns() // 1_000_000)
+            except (LogError, StoreError, duckdb.Error) as error:
+                logger.warning("will try again: %s", error)
+            self._due.wait(min(_CHECK_EVERY_S, self._heart_timeout_ms / 4000))
+
+    def look(self, now_ms: int) -> int:
+        """Do what is to be done as of ``now_ms``; returns the number of events appended."""
+        cursor = self._fold.cursor()
+        try:
+            events = self._registry_work(cursor)
+            if self._caught_up():
+                # While the fold lags, a run may only look silent.
+                events += self._silent_runs(cursor, now_ms)
+        finally:
+            cursor.close()
+        if events:
+            self._log.append(events)
+        return len(events)
+
+    def _caught_up(self) -> bool:
+        positions = self._fold.positions()
+        return all(positions.get(p, 0) >= n for p, n in self._log.end().items())
+
+    def _silent_runs(self, cursor: duckdb.DuckDBPyConnection, now_ms: int) -> list[NewEvent]:
+        events = []
+        for run_id, offset, seen_ms, timeout_ms in cursor.execute(
+            _SILENT_RUNS,
+            {
+                "timeout_ms": self._heart_timeout_ms,
+                "beats": _MISSED_BEATS,
+                "now_ms": now_ms,
+                "limit": _APPEND_EVENTS_MAX,
+            },
+        ).fetchall():
+            cause = uuid_from_cause("heart stopped", run_id, str(offset))
+            event = {
+                "envelope": self._envelope(
+                    cause, reason=f"no sign of life for {(now_ms - seen_ms) / 1000:.0f} s"
+                ),
+                "run_id": run_id,
+                "last_seen_offset": offset,
+                "last_seen_at_ms": seen_ms,
+                "timeout_ms": timeout_ms,
+            }
+            events.append(NewEvent(RUNS, run_id, encode("RunHeartStopped", event)))
+        return events
+
+    def _registry_work(self, cursor: duckdb.DuckDBPyConnection) -> list[NewEvent]:
+        events = []
+        limit = {"limit": _APPEND_EVENTS_MAX}
+        for name, held, actor in cursor.execute(_EXPERIMENTS, limit).fetchall():
+            cause = uuid_from_cause("experiment named by a run", name, str(held))
+            if self._decided(cursor, cause):
+                continue
+            event = {
+                "envelope": self._envelope(cause, actor=actor, reason="a run named it"),
+                "name": name,
+                "artifact_location": None,
+                "tags": {},
+            }
+            events.append(NewEvent(REGISTRY, name, encode("CreateExperiment", event)))
+        for row in cursor.execute(_REGISTRATIONS, limit).fetchall():
+            cause, run_id, model, source, description, tags, aliases, actor, verified, reason = row
+            event = {
+                "envelope": self._envelope(
+                    cause,
+                    actor=actor,
+                    actor_verified=verified,
+                    reason=reason or f"run {run_id} asked for it",
+                ),
+                "model": model,
+                "source": _absolute(source, run_id),
+                "run_id": run_id,
+                "model_id": None,
+                "run_link": None,
+                "description": description,
+                "tags": {entry["key"]: entry["value"] for entry in tags or []},
+                "aliases": aliases or [],
+                "create_model": True,
+            }
+            events.append(NewEvent(REGISTRY, model, encode("CreateModelVersion", event)))
+        return events
+
+    def _decided(self, cursor: duckdb.DuckDBPyConnection, cause: bytes) -> bool:
+        """Whether the registry has answered a request of ours before; it must have refused it."""
+        if cause in self._refused:
+            return True
+        found = cursor.execute(
+            "SELECT 1 FROM fold.requests WHERE event_id = ? LIMIT 1", [cause]
+        ).fetchall()
+        if found:
+            self._refused.add(cause)
+        return bool(found)
+
+    def _envelope(self, cause: bytes, **given: Any) -> dict[str, Any]:
+        return envelope(
+            **{"actor": "modeltrail", "actor_verified": True, **given},
+            event_id=cause,
+            producer_id=cause,
+            sequence=0,
+            client=self._client,
+        )
+
+
+def _absolute(source: str, run_id: str) -> str:
+    """A source, with a path within the run's artifacts made into a ``runs:/`` URI."""
+    if ":" in source or source.startswith("/"):
+        return source
+    return f"runs:/{run_id}/{source}"

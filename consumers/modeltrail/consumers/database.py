@@ -1,0 +1,238 @@
+"""The projections in one DuckDB database, and the transaction that keeps them equal to the log."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import duckdb
+
+from modeltrail.consumers import store, tables
+from modeltrail.consumers.projections import Incoming, Projection
+from modeltrail.consumers.projections.registry import RegistryProjection
+from modeltrail.consumers.projections.runs import RunsProjection
+from modeltrail.consumers.sequences import Sequences
+from modeltrail.eventlog import LogRecord, Partition, Position
+from modeltrail.schemas import Codec, Malformed, SchemaError, event_stream, event_types
+
+logger = logging.getLogger("modeltrail.fold")
+
+
+@dataclass(slots=True)
+class Folded:
+    """How far a partition is folded; a row of ``fold.positions``."""
+
+    next_offset: int = 0
+    last_digest: bytes = b""
+    last_appended_at_ms: int = 0
+    repeats: int = 0
+
+
+class Database:
+    """Projections, producers, dead letters and positions, changed together or not at all."""
+
+    def __init__(self, path: Path | None, codec: Codec, limits: store.Limits) -> None:
+        """Open a database, or make it if it is missing or empty; None for one in memory.
+
+        Raises:
+            StoreError: see ``store.connect``.
+        """
+        self.path = path
+        self._codec = codec
+        self._streams = {type: event_stream(type) for type in event_types()}
+        self._runs = RunsProjection()
+        self._projections: dict[str, Projection] = {
+            self._runs.stream: self._runs,
+            RegistryProjection.stream: RegistryProjection(),
+        }
+        self._sequences = Sequences()
+        self._dead: list[tuple[LogRecord, str | None, str]] = []
+        self._poison: dict[Position, str] = {}
+        self.partitions: dict[Partition, Folded] = {}
+        self.dead_letters = 0
+        self.asks_for_registry = False
+        self.connection = store.connect(path, limits)
+        if store.version_of(self.connection) is None:
+            _create(self.connection, self._projections.values())
+        self._load()
+
+    def close(self) -> None:
+        """Checkpoint and close."""
+        try:
+            self.connection.execute("CHECKPOINT")
+        except duckdb.Error as error:
+            # Readers in other threads may keep it from this; the next start replays the WAL.
+            logger.info("no checkpoint at the end: %s", error)
+        self.connection.close()
+
+    def positions(self) -> dict[Partition, int]:
+        """For each partition the offset of the next record to fold."""
+        return {p: folded.next_offset for p, folded in self.partitions.items()}
+
+    def _load(self) -> None:
+        self._sequences.forget()
+        for projection in self._projections.values():
+            projection.load(self.connection)
+        self.partitions = load_partitions(self.connection)
+        self.dead_letters = tables.scalar(self.connection, "SELECT count(*) FROM fold.dead_letters")
+        self._dead.clear()
+
+    def fold(self, records: list[LogRecord]) -> None:
+        """Fold records in one transaction; what was folded before is left out.
+
+        The order of one commit, which everything else leans on:
+
+        1. decode; what cannot be decoded is a dead letter
+        2. drop the repeats, by producer id and sequence number
+        3. apply each event to the projections' state; what cannot be applied is a dead letter
+        4. BEGIN; write the projections, producers, dead letters and positions; COMMIT
+
+        If one of them fails, nothing of the batch has happened: the state is taken from the tables
+        again, and the caller reads on from ``positions()``.
+        """
+        try:
+            self._apply(records)
+            self.connection.execute("BEGIN TRANSACTION")
+            self._write()
+            self.connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(duckdb.Error):
+                self.connection.execute("ROLLBACK")
+            self._load()
+            raise
+        self.asks_for_registry = self._runs.asks_for_registry
+        self._runs.asks_for_registry = False
+        self.dead_letters += len(self._dead)
+        self._dead.clear()
+
+    def _apply(self, records: Iterable[LogRecord]) -> None:
+        batches: dict[str, list[Incoming]] = {stream: [] for stream in self._projections}
+        last: dict[Partition, LogRecord] = {}
+        for record in records:
+            partition = Partition(record.stream, record.partition)
+            folded = self.partitions.setdefault(partition, Folded())
+            if record.offset < folded.next_offset:
+                continue
+            folded.next_offset = record.offset + 1
+            last[partition] = record
+            self._projections[record.stream].see(record)
+            type = None
+            try:
+                type, event = self._codec.decode(record.payload)
+                if self._streams[type] != record.stream:
+                    raise Malformed(f"{type} does not belong into stream {record.stream}")
+                batches[record.stream].append(Incoming(record, type, event))
+            except SchemaError as error:
+                self._dead_letter(record, type, error)
+        for partition, record in last.items():
+            self.partitions[partition].last_digest = hashlib.sha256(record.payload).digest()
+            self.partitions[partition].last_appended_at_ms = record.appended_at_ms
+        self._sequences.prepare(
+            self.connection,
+            [i.event["envelope"]["producer_id"] for batch in batches.values() for i in batch],
+        )
+        for stream, batch in batches.items():
+            projection = self._projections[stream]
+            projection.prepare(self.connection, batch)
+            for incoming in batch:
+                self._apply_one(projection, incoming)
+
+    def _apply_one(self, projection: Projection, incoming: Incoming) -> None:
+        record, type, event = incoming
+        producer_id = event["envelope"]["producer_id"]
+        missing = self._sequences.accept(
+            producer_id, event["envelope"]["sequence"], record.stream, record.partition
+        )
+        if missing < 0:
+            self.partitions[Partition(record.stream, record.partition)].repeats += 1
+            return
+        try:
+            if self._poison and record.position in self._poison:
+                raise Malformed(self._poison[record.position])
+            projection.apply(incoming, self._sequences[producer_id], missing)
+        except SchemaError as error:
+            self._dead_letter(record, type, error)
+        except Exception as error:
+            # A bug of ours, which may have left half an effect in the state. The batch is folded
+            # again from the tables, and then this event is a dead letter.
+            logger.exception("%s at %s could not be applied", type, record.position)
+            self._poison[record.position] = f"{error.__class__.__name__}: {error}"
+            raise
+
+    def _dead_letter(self, record: LogRecord, type: str | None, error: Exception) -> None:
+        logger.warning("dead letter at %s: %s", record.position, error)
+        self._dead.append((record, type, str(error)))
+
+    def _write(self) -> None:
+        con = self.connection
+        for projection in self._projections.values():
+            projection.write(con)
+        self._sequences.write(con)
+        if self._dead:
+            columns = tables.rows(
+                [record for record, _, _ in self._dead],
+                ("stream", "partition", "offset", "appended_at_ms", "payload"),
+            )
+            columns["event_type"] = [type for _, type, _ in self._dead]
+            columns["error"] = [error for _, _, error in self._dead]
+            tables.insert(con, "fold.dead_letters", columns)
+        con.execute("DELETE FROM fold.positions")
+        columns = tables.rows(
+            list(self.partitions.values()),
+            ("next_offset", "last_digest", "last_appended_at_ms", "repeats"),
+        )
+        columns["stream"] = [p.stream for p in self.partitions]
+        columns["partition"] = [p.partition for p in self.partitions]
+        tables.insert(con, "fold.positions", columns)
+
+    def decodable_dead_letters(self) -> int:
+        """How many dead letters could not be decoded when they came, and can be now."""
+        self._codec.forget_unknown()
+        cursor = self.connection.cursor()
+        try:
+            found = cursor.execute(
+                "SELECT payload FROM fold.dead_letters WHERE event_type IS NULL"
+            ).fetchall()
+        finally:
+            cursor.close()
+        decodable = 0
+        for (payload,) in found:
+            with contextlib.suppress(SchemaError):
+                self._codec.decode(payload)
+                decodable += 1
+        return decodable
+
+
+def _create(con: duckdb.DuckDBPyConnection, projections: Iterable[Projection]) -> None:
+    con.execute("BEGIN TRANSACTION")
+    con.execute("CREATE SCHEMA fold")
+    tables.script(con, __package__, "fold.sql")
+    for projection in projections:
+        projection.create(con)
+    tables.script(con, f"{__package__}.projections", "views.sql")
+    con.execute(
+        "INSERT INTO fold.meta VALUES ('version', ?), ('program', ?)",
+        [str(store.PROJECTION_VERSION), program_version()],
+    )
+    con.execute("COMMIT")
+
+
+def load_partitions(con: duckdb.DuckDBPyConnection) -> dict[Partition, Folded]:
+    """How far each partition is folded, from the tables."""
+    return {
+        Partition(stream, partition): Folded(*rest)
+        for stream, partition, *rest in con.execute("SELECT * FROM fold.positions").fetchall()
+    }
+
+
+def program_version() -> str:
+    """The version of this program, as in "0.1.0"."""
+    try:
+        return version("modeltrail")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,110 @@
+"""Replay: a private database of what was known at some moment."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from modeltrail.consumers import store
+from modeltrail.consumers.fold import Fold, FoldStatus, Progress
+from modeltrail.eventlog import STREAMS, EventLog, LogMisconfigured, Partition, Position
+
+Moment = datetime | Position | None
+"""A time (by the log's append times), a position, or the log's end as of now."""
+
+
+def parse_moment(text: str) -> datetime | Position:
+    """A time in ISO 8601 (UTC unless it says otherwise), or a position such as ``registry:0:17``.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if text.partition(":")[0] in STREAMS:
+        return Position.parse(text)
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(
+            f"neither a time nor a position: {text!r}; "
+            "expected as in '2026-03-01T12:00:00Z' or 'registry:0:17'"
+        ) from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def replay(
+    log: EventLog, until: Moment, into: Path, progress: Progress | None = None
+) -> FoldStatus:
+    """Fold everything up to a moment into a new database.
+
+    Args:
+        log: The log to read.
+        until: Events that were appended at or before this time; or, for a position, the events of
+            its stream and partition up to and including it, and of the other partitions what was
+            appended up to its time.
+        into: The file to make; it must not exist.
+        progress: Told how far it is.
+
+    Raises:
+        FileExistsError: ``into`` exists.
+        LogMisconfigured: there is no event at that position.
+    """
+    if into.exists():
+        raise FileExistsError(f"{into} exists; replay never overwrites a file")
+    fold = Fold(log, into)
+    try:
+        fold.open()
+        fold.catch_up(bounds(log, until), progress)
+        return fold.status()
+    except BaseException:
+        fold.stop()
+        store.remove(into)
+        raise
+    finally:
+        fold.stop()
+
+
+def bounds(log: EventLog, until: Moment) -> dict[Partition, int]:
+    """For each partition the offset before which everything was known at the moment."""
+    end = log.end()
+    if until is None:
+        return end
+    if isinstance(until, datetime):
+        limit_ms = int(until.timestamp() * 1000)
+        return {p: _first_after(log, p, n, limit_ms, end) for p, n in end.items()}
+    if until.offset >= end.get(until.within, 0):
+        raise LogMisconfigured(
+            f"there is no event at {until}; "
+            f"{until.within} ends before offset {end.get(until.within, 0)}"
+        )
+    limit_ms = _appended_at_ms(log, until.within, until.offset, end)
+    found = {p: _first_after(log, p, n, limit_ms, end) for p, n in end.items()}
+    found[until.within] = until.offset + 1
+    return found
+
+
+def _first_after(
+    log: EventLog, partition: Partition, end_offset: int, limit_ms: int, end: dict[Partition, int]
+) -> int:
+    """The first offset that was appended after a time; append times never go backwards."""
+    low, high = 0, end_offset
+    while low < high:
+        middle = (low + high) // 2
+        if _appended_at_ms(log, partition, middle, end) > limit_ms:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _appended_at_ms(
+    log: EventLog, partition: Partition, offset: int, end: dict[Partition, int]
+) -> int:
+    reader = log.reader({**end, partition: offset})
+    try:
+        for _ in range(60):
+            for record in reader.poll(0.5, 1):
+                if record.position.within == partition:
+                    return record.appended_at_ms
+    finally:
+        reader.close()
+    raise LogMisconfigured(f"cannot read the event at {partition}:{offset}")
