@@ -1,0 +1,771 @@
+"""The registry: decides every request in log order, and keeps what came of it.
+
+The state is held as Python objects, so that a decision costs microseconds; what it changes is
+gathered and written in bulk. Everything that changes is an interval of ``fold.history``, and the
+open intervals are all that ``load`` needs beside the entities themselves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from struct import Struct
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from modeltrail.consumers import tables
+from modeltrail.consumers.projections import Incoming
+from modeltrail.consumers.projections import registry_rules as rules
+from modeltrail.consumers.projections.registry_rules import Rejected
+from modeltrail.consumers.sequences import Producer
+from modeltrail.eventlog import REGISTRY, LogRecord
+from modeltrail.schemas import Malformed, experiment_id
+
+CHAIN_START = hashlib.sha256(b"modeltrail registry chain v1").digest()
+"""What the first event of the registry is chained to."""
+
+_OFFSET_AND_TIME = Struct(">QQ")
+_PROMPT = "mlflow.prompt.is_prompt"
+
+Event = Mapping[str, Any]
+
+
+def chain(previous: bytes, offset: int, appended_at_ms: int, payload: bytes) -> bytes:
+    """The next hash: SHA-256 of the previous one, offset and time (8 bytes each), and payload."""
+    position = _OFFSET_AND_TIME.pack(offset, appended_at_ms)
+    return hashlib.sha256(previous + position + payload).digest()
+
+
+class _Interval:
+    """A value that holds now."""
+
+    __slots__ = ("from_offset", "interval_id", "value")
+
+    def __init__(self, interval_id: int, value: str | None, from_offset: int) -> None:
+        self.interval_id = interval_id
+        self.value = value
+        self.from_offset = from_offset
+
+
+_Slot = tuple[str, str | None]  # attribute and key
+
+
+class _Entity:
+    """An experiment, model or version: what changes about it, and its row."""
+
+    __slots__ = ("open", "row", "versions")
+
+    def __init__(self, row: dict[str, Any]) -> None:
+        self.row = row
+        self.open: dict[_Slot, _Interval] = {}
+        self.versions: dict[int, _Entity] = {}  # of a model
+
+    def alias(self, name: str) -> int | None:
+        """The version that an alias of this model points at."""
+        interval = self.open.get(("alias", name))
+        return None if interval is None else int(interval.value or 0)
+
+
+_REQUEST_COLUMNS = {
+    "offset": pa.int64(),
+    "appended_at_ms": pa.int64(),
+    "hash": pa.binary(),
+    "event_id": pa.binary(),
+    "type": pa.string(),
+    "actor": pa.string(),
+    "actor_verified": pa.bool_(),
+    "client": pa.string(),
+    "reason": pa.string(),
+    "entity": pa.string(),
+    "experiment_id": pa.string(),
+    "model": pa.string(),
+    "model_key": pa.string(),
+    "version": pa.int64(),
+    "alias": pa.string(),
+    "accepted": pa.bool_(),
+    "code": pa.string(),
+    "message": pa.string(),
+    "request": pa.string(),
+}
+_HISTORY_COLUMNS = {
+    "interval_id": pa.int64(),
+    "entity": pa.string(),
+    "entity_id": pa.string(),
+    "version": pa.int64(),
+    "attribute": pa.string(),
+    "key": pa.string(),
+    "value": pa.string(),
+    "from_offset": pa.int64(),
+    "to_offset": pa.int64(),
+    "from_time_ms": pa.int64(),
+    "to_time_ms": pa.int64(),
+    "from_event_id": pa.binary(),
+    "actor": pa.string(),
+    "actor_verified": pa.bool_(),
+    "reason": pa.string(),
+}
+_TABLES = {
+    "experiment": (
+        "fold.experiments",
+        ("experiment_id",),
+        {
+            "experiment_id": pa.string(),
+            "name": pa.string(),
+            "artifact_location": pa.string(),
+            "deleted": pa.bool_(),
+            "created_at_ms": pa.int64(),
+            "updated_at_ms": pa.int64(),
+            "created_by": pa.string(),
+        },
+        ("name", "deleted", "updated_at_ms"),
+    ),
+    "model": (
+        "fold.models",
+        ("model_key",),
+        {
+            "model_key": pa.string(),
+            "model": pa.string(),
+            "description": pa.string(),
+            "next_version": pa.int64(),
+            "created_at_ms": pa.int64(),
+            "updated_at_ms": pa.int64(),
+            "created_by": pa.string(),
+            "deleted": pa.bool_(),
+        },
+        ("model", "description", "next_version", "updated_at_ms", "deleted"),
+    ),
+    "model_version": (
+        "fold.model_versions",
+        ("model_key", "version"),
+        {
+            "model_key": pa.string(),
+            "version": pa.int64(),
+            "stage": pa.string(),
+            "description": pa.string(),
+            "source": pa.string(),
+            "run_id": pa.string(),
+            "model_id": pa.string(),
+            "run_link": pa.string(),
+            "created_at_ms": pa.int64(),
+            "updated_at_ms": pa.int64(),
+            "created_by": pa.string(),
+            "deleted": pa.bool_(),
+        },
+        ("stage", "description", "updated_at_ms", "deleted"),
+    ),
+}
+
+
+class RegistryProjection:
+    """Folds the registry stream. For one thread.
+
+    Requests are decided in log order and only there: one that was passed over as a dead letter
+    gets its decision in a rebuild, never later than the events that follow it.
+    """
+
+    stream = REGISTRY
+
+    def __init__(self) -> None:
+        """Know nothing; call ``load`` first."""
+        self._forget()
+
+    def _forget(self) -> None:
+        self._hash = CHAIN_START
+        self._experiments: dict[str, _Entity] = {}
+        self._experiment_names: dict[str, _Entity] = {}
+        self._models: dict[str, _Entity] = {}
+        self._next_interval = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        self._requests: dict[int, dict[str, Any]] = {}  # by offset
+        self._opened: dict[int, dict[str, Any]] = {}
+        self._closed: list[tuple[int, int, int]] = []
+        self._created: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _TABLES}
+        self._changed: dict[str, dict[int, dict[str, Any]]] = {kind: {} for kind in _TABLES}
+        self._fresh: set[int] = set()
+
+    # -- the runner's interface -------------------------------------------------------------
+
+    def create(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Make the tables and views in an empty database."""
+        tables.script(con, __package__, "registry.sql")
+        tables.script(con, __package__, "registry_views.sql")
+
+    def load(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Take the state from the tables, at the start or after a transaction that failed."""
+        self._forget()
+        for row in _rows(con, 'SELECT hash FROM fold.requests ORDER BY "offset" DESC LIMIT 1'):
+            self._hash = row["hash"]
+        for row in _rows(con, "FROM fold.experiments"):
+            entity = self._experiments[row["experiment_id"]] = _Entity(row)
+            self._experiment_names[row["name"]] = entity
+        models: dict[str, _Entity] = {}
+        for row in _rows(con, "FROM fold.models WHERE NOT deleted"):
+            models[row["model_key"]] = self._models[row["model"]] = _Entity(row)
+        for row in _rows(con, "FROM fold.model_versions WHERE NOT deleted"):
+            models[row["model_key"]].versions[row["version"]] = _Entity(row)
+        for row in _rows(con, "FROM fold.history WHERE to_offset IS NULL"):
+            if row["entity"] == "experiment":
+                entity = self._experiments[row["entity_id"]]
+            else:
+                entity = models[row["entity_id"]]
+                if row["entity"] == "model_version":
+                    entity = entity.versions[row["version"]]
+            entity.open[row["attribute"], row["key"]] = _Interval(
+                row["interval_id"], row["value"], row["from_offset"]
+            )
+        self._next_interval = tables.scalar(
+            con, "SELECT coalesce(max(interval_id) + 1, 0) FROM fold.history"
+        )
+
+    def see(self, record: LogRecord) -> None:
+        """Chain a record's hash to the one before, whatever is in it."""
+        self._hash = chain(self._hash, record.offset, record.appended_at_ms, record.payload)
+        self._requests[record.offset] = {
+            "offset": record.offset,
+            "appended_at_ms": record.appended_at_ms,
+            "hash": self._hash,
+        }
+
+    def prepare(self, con: duckdb.DuckDBPyConnection, batch: Sequence[Incoming]) -> None:
+        """Nothing to fetch: the whole registry is in memory."""
+
+    def apply(self, incoming: Incoming, producer: Producer, missing: int) -> None:
+        """Decide a request and keep the outcome.
+
+        A request that the rules or the state refuse is an outcome too, not an error.
+
+        Raises:
+            Malformed: the type is none of the registry's; nothing was changed.
+        """
+        record, type, event = incoming
+        decide = _DECISIONS.get(type)
+        if decide is None:
+            raise Malformed(f"{type} is no request that this version can decide")
+        request = self._requests[record.offset]
+        envelope = event["envelope"]
+        request.update(
+            event_id=envelope["event_id"],
+            type=type,
+            actor=envelope["actor"],
+            actor_verified=envelope["actor_verified"],
+            client=envelope["client"],
+            reason=envelope["reason"],
+            entity=_ENTITIES[type],
+            experiment_id=event.get("experiment_id"),
+            model=event.get("model"),
+            version=event.get("version"),
+            alias=event.get("alias"),
+            request=_json(event),
+        )
+        model = self._models.get(request["model"])
+        if model is not None:
+            request["model_key"] = model.row["model_key"]
+        self._request = request
+        try:
+            decide(self, event)
+        except Rejected as refusal:
+            request["accepted"] = False
+            request["code"] = refusal.code
+            request["message"] = refusal.message
+        else:
+            request["accepted"] = True
+
+    def write(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Write the effects of everything since the last write, in the open transaction."""
+        _insert(con, "fold.requests", list(self._requests.values()), _REQUEST_COLUMNS)
+        _insert(con, "fold.history", list(self._opened.values()), _HISTORY_COLUMNS)
+        if self._closed:
+            ids, offsets, times = zip(*self._closed, strict=True)
+            tables.run(
+                con,
+                """UPDATE fold.history SET to_offset = b.to_offset, to_time_ms = b.to_time_ms
+                   FROM batch b WHERE fold.history.interval_id = b.interval_id""",
+                {"interval_id": ids, "to_offset": offsets, "to_time_ms": times},
+            )
+        for kind, (table, keys, columns, changing) in _TABLES.items():
+            _insert(con, table, self._created[kind], columns)
+            changed = list(self._changed[kind].values())
+            if changed:
+                assignments = ", ".join(f"{name} = b.{name}" for name in changing)
+                match = " AND ".join(f"{table}.{key} = b.{key}" for key in keys)
+                tables.run(
+                    con,
+                    f"UPDATE {table} SET {assignments} FROM batch b WHERE {match}",
+                    _columns(changed, {name: columns[name] for name in (*keys, *changing)}),
+                )
+        self._clear()
+
+    # -- effects ----------------------------------------------------------------------------
+
+    def _new(self, kind: str, row: dict[str, Any]) -> _Entity:
+        now = self._request["appended_at_ms"]
+        row.update(
+            created_at_ms=now,
+            updated_at_ms=now,
+            created_by=self._request["actor"],
+            deleted=False,
+        )
+        self._created[kind].append(row)
+        self._fresh.add(id(row))
+        entity = _Entity(row)
+        self._put(kind, entity, "lifecycle", None, "active")
+        self._put(kind, entity, "updated", None, None)
+        return entity
+
+    def _put(
+        self, kind: str, entity: _Entity, attribute: str, key: str | None, value: str | None
+    ) -> None:
+        """From this event on the attribute has this value."""
+        old = entity.open.get((attribute, key))
+        offset = self._request["offset"]
+        if old is not None:
+            if old.value == value and attribute != "updated":
+                return
+            if old.from_offset == offset:  # twice within one event: the last value counts
+                self._opened[old.interval_id]["value"] = old.value = value
+                return
+            self._close(old)
+        row = entity.row
+        self._opened[self._next_interval] = {
+            "interval_id": self._next_interval,
+            "entity": kind,
+            "entity_id": row["experiment_id"] if kind == "experiment" else row["model_key"],
+            "version": int(value) if kind == "alias" and value else row.get("version"),
+            "attribute": attribute,
+            "key": key,
+            "value": value,
+            "from_offset": offset,
+            "from_time_ms": self._request["appended_at_ms"],
+            "from_event_id": self._request["event_id"],
+            "actor": self._request["actor"],
+            "actor_verified": self._request["actor_verified"],
+            "reason": self._request["reason"],
+        }
+        entity.open[attribute, key] = _Interval(self._next_interval, value, offset)
+        self._next_interval += 1
+
+    def _remove(self, entity: _Entity, attribute: str, key: str | None) -> None:
+        """From this event on the attribute has no value."""
+        interval = entity.open.pop((attribute, key), None)
+        if interval is not None:
+            self._close(interval)
+
+    def _close(self, interval: _Interval) -> None:
+        offset, now = self._request["offset"], self._request["appended_at_ms"]
+        row = self._opened.get(interval.interval_id)
+        if row is None:
+            self._closed.append((interval.interval_id, offset, now))
+        else:
+            row["to_offset"] = offset
+            row["to_time_ms"] = now
+
+    def _set(self, kind: str, entity: _Entity, **values: Any) -> None:
+        """Change present values, which are in the entity's row; a new row is written whole."""
+        entity.row.update(values)
+        if id(entity.row) not in self._fresh:
+            self._changed[kind][id(entity.row)] = entity.row
+
+    def _touch(self, kind: str, entity: _Entity) -> None:
+        """The entity's time of last update is this event's."""
+        self._put(kind, entity, "updated", None, None)
+        self._set(kind, entity, updated_at_ms=self._request["appended_at_ms"])
+
+    def _put_tags(self, kind: str, entity: _Entity, tags: Mapping[str, str | None]) -> None:
+        for key, value in tags.items():
+            if value is None:
+                self._remove(entity, "tag", key)
+            else:
+                self._put(kind, entity, "tag", key, value)
+
+    def _end(self, kind: str, entity: _Entity) -> None:
+        """The entity is no more: all of its intervals end."""
+        for interval in entity.open.values():
+            self._close(interval)
+        entity.open.clear()
+        self._set(kind, entity, deleted=True)
+
+    # -- experiments ------------------------------------------------------------------------
+
+    def _create_experiment(self, event: Event) -> None:
+        name, tags = event["name"], event["tags"]
+        rules.experiment_name(name)
+        rules.artifact_location(event["artifact_location"])
+        rules.tags(tags, rules.EXPERIMENT_TAG_VALUE_MAX)
+        self._free_experiment_name(name)
+        generation = 1
+        while (new_id := experiment_id(name, generation)) in self._experiments:
+            generation += 1
+        self._request["experiment_id"] = new_id
+        experiment = self._new(
+            "experiment",
+            {
+                "experiment_id": new_id,
+                "name": name,
+                "artifact_location": event["artifact_location"] or None,
+            },
+        )
+        self._experiments[new_id] = self._experiment_names[name] = experiment
+        self._put("experiment", experiment, "name", None, name)
+        self._put_tags("experiment", experiment, tags)
+
+    def _free_experiment_name(self, name: str) -> None:
+        """Refuse a name that is taken, telling by whom."""
+        holder = self._experiment_names.get(name)
+        if holder is None:
+            return
+        taken = holder.row["experiment_id"]
+        if self._request["experiment_id"] is None:
+            self._request["experiment_id"] = taken
+        if holder.row["deleted"]:
+            raise Rejected(
+                rules.EXISTS,
+                f"Experiment(name={name}) already exists in deleted state (id={taken}). Restore "
+                "it, or rename it after restoring it to free the name.",
+            )
+        raise Rejected(rules.EXISTS, f"Experiment(name={name}) already exists.")
+
+    def _experiment(self, event: Event, deleted: bool | None = None) -> _Entity:
+        wanted = event["experiment_id"]
+        experiment = self._experiments.get(wanted)
+        if experiment is None or (deleted is not None and experiment.row["deleted"] != deleted):
+            raise Rejected(rules.MISSING, f"No Experiment with id={wanted} exists")
+        return experiment
+
+    def _rename_experiment(self, event: Event) -> None:
+        name = event["name"]
+        rules.experiment_name(name)
+        experiment = self._experiment(event)
+        if experiment.row["deleted"]:
+            raise Rejected(rules.INVALID, "Cannot rename a non-active experiment.")
+        if name != experiment.row["name"]:
+            self._free_experiment_name(name)
+            del self._experiment_names[experiment.row["name"]]
+            self._experiment_names[name] = experiment
+            self._put("experiment", experiment, "name", None, name)
+            self._set("experiment", experiment, name=name)
+        self._touch("experiment", experiment)
+
+    def _delete_experiment(self, event: Event) -> None:
+        self._move_experiment(event, deleted=True)
+
+    def _restore_experiment(self, event: Event) -> None:
+        self._move_experiment(event, deleted=False)
+
+    def _move_experiment(self, event: Event, *, deleted: bool) -> None:
+        experiment = self._experiment(event, deleted=not deleted)
+        lifecycle = "deleted" if deleted else "active"
+        self._put("experiment", experiment, "lifecycle", None, lifecycle)
+        self._set("experiment", experiment, deleted=deleted)
+        self._touch("experiment", experiment)
+
+    def _change_experiment_tags(self, event: Event) -> None:
+        tags = event["tags"]
+        rules.tags(tags, rules.EXPERIMENT_TAG_VALUE_MAX)
+        experiment = self._experiment(event)
+        wanted = experiment.row["experiment_id"]
+        if experiment.row["deleted"]:
+            raise Rejected(
+                rules.INVALID,
+                f"The experiment {wanted} must be in the 'active' state. Current state is deleted.",
+            )
+        for key, value in tags.items():
+            if value is None and ("tag", key) not in experiment.open:
+                raise Rejected(
+                    rules.MISSING, f"No tag with name: {key} in experiment with id {wanted}"
+                )
+        self._put_tags("experiment", experiment, tags)
+
+    # -- registered models ------------------------------------------------------------------
+
+    def _create_model(self, event: Event) -> None:
+        name, tags = event["model"], event["tags"]
+        rules.model_name(name)
+        rules.description(event["description"])
+        rules.tags(tags, rules.MODEL_TAG_VALUE_MAX)
+        holder = self._models.get(name)
+        if holder is not None:
+            raise Rejected(rules.EXISTS, _name_is_taken(name, holder, tags))
+        self._add_model(name, event["description"], tags)
+
+    def _add_model(self, name: str, description: str | None, tags: Mapping[str, str]) -> _Entity:
+        key = self._request["model_key"] = str(self._request["offset"])
+        model = self._models[name] = self._new(
+            "model",
+            {"model_key": key, "model": name, "description": description, "next_version": 1},
+        )
+        self._put("model", model, "name", None, name)
+        if description is not None:
+            self._put("model", model, "description", None, description)
+        self._put_tags("model", model, tags)
+        return model
+
+    def _model(self, event: Event) -> _Entity:
+        name = event["model"]
+        rules.model_name(name)
+        model = self._models.get(name)
+        if model is None:
+            raise Rejected(rules.MISSING, f"Registered Model with name={name} not found")
+        return model
+
+    def _update_model(self, event: Event) -> None:
+        description = event["description"]
+        rules.description(description)
+        model = self._model(event)
+        self._put("model", model, "description", None, description)
+        self._set("model", model, description=description)
+        self._touch("model", model)
+
+    def _rename_model(self, event: Event) -> None:
+        name = event["name"]
+        rules.model_name(name, "new_name")
+        model = self._model(event)
+        old = model.row["model"]
+        if name != old:
+            if name in self._models:
+                raise Rejected(rules.EXISTS, f"Registered Model (name={name}) already exists.")
+            self._models[name] = self._models.pop(old)
+            self._put("model", model, "name", None, name)
+            self._set("model", model, model=name)
+        self._touch("model", model)
+        for version in model.versions.values():
+            self._touch("model_version", version)
+
+    def _delete_model(self, event: Event) -> None:
+        model = self._model(event)
+        for version in model.versions.values():
+            self._end("model_version", version)
+        self._end("model", model)
+        del self._models[model.row["model"]]
+
+    def _change_model_tags(self, event: Event) -> None:
+        rules.tags(event["tags"], rules.MODEL_TAG_VALUE_MAX)
+        self._put_tags("model", self._model(event), event["tags"])
+
+    # -- aliases ----------------------------------------------------------------------------
+
+    def _set_alias(self, event: Event) -> None:
+        rules.model_name(event["model"])
+        rules.new_alias(event["alias"])
+        model, _ = self._version(event)
+        self._expect_alias(model, event)
+        self._put("alias", model, "alias", event["alias"], str(event["version"]))
+
+    def _delete_alias(self, event: Event) -> None:
+        rules.model_name(event["model"])
+        rules.alias(event["alias"])
+        model = self._model(event)
+        self._expect_alias(model, event)
+        points_at = model.alias(event["alias"])
+        if points_at is not None:
+            self._request["version"] = points_at
+            self._remove(model, "alias", event["alias"])
+
+    def _expect_alias(self, model: _Entity, event: Event) -> None:
+        expected = event["expected_version"]
+        if expected is None:
+            return
+        found = model.alias(event["alias"])
+        if found != (expected or None):
+            raise Rejected(
+                rules.CONFLICT,
+                f"Registered model alias {event['alias']} of {event['model']} was expected to "
+                f"{_pointing(expected or None)}, but it is found to {_pointing(found)}.",
+            )
+
+    # -- model versions ---------------------------------------------------------------------
+
+    def _create_version(self, event: Event) -> None:
+        name = event["model"]
+        rules.model_name(name)
+        rules.source(event["source"])
+        rules.description(event["description"])
+        rules.tags(event["tags"], rules.MODEL_TAG_VALUE_MAX)
+        for alias in event["aliases"]:
+            rules.new_alias(alias)
+        if event["create_model"] and name not in self._models:
+            model = self._add_model(name, None, {})
+        else:
+            model = self._model(event)
+        number = model.row["next_version"]
+        self._request["version"] = number
+        version = model.versions[number] = self._new(
+            "model_version",
+            {
+                "model_key": model.row["model_key"],
+                "version": number,
+                "stage": "None",
+                "description": event["description"],
+                "source": event["source"],
+                "run_id": event["run_id"] or None,
+                "model_id": event["model_id"] or None,
+                "run_link": event["run_link"] or None,
+            },
+        )
+        self._put("model_version", version, "stage", None, "None")
+        if event["description"] is not None:
+            self._put("model_version", version, "description", None, event["description"])
+        self._put_tags("model_version", version, event["tags"])
+        for alias in event["aliases"]:
+            self._put("alias", model, "alias", alias, str(number))
+        self._set("model", model, next_version=number + 1)
+        self._touch("model", model)
+
+    def _version(self, event: Event) -> tuple[_Entity, _Entity]:
+        name, number = event["model"], event["version"]
+        rules.model_name(name)
+        model = self._models.get(name)
+        version = model.versions.get(number) if model is not None else None
+        if model is None or version is None:
+            raise Rejected(
+                rules.MISSING, f"Model Version (name={name}, version={number}) not found"
+            )
+        return model, version
+
+    def _update_version(self, event: Event) -> None:
+        description = event["description"]
+        rules.description(description)
+        _, version = self._version(event)
+        self._put("model_version", version, "description", None, description)
+        self._set("model_version", version, description=description)
+        self._touch("model_version", version)
+
+    def _transition(self, event: Event) -> None:
+        stage = rules.stage(event["stage"])
+        expected = event["expected_stage"]
+        if expected is not None:
+            expected = rules.stage(expected)
+        archive = event["archive_existing_versions"]
+        if archive and stage not in rules.ACTIVE_STAGES:
+            raise Rejected(
+                rules.INVALID,
+                "Model version transition cannot archive existing model versions because "
+                f"'{event['stage']}' is not an Active stage. Valid stages are "
+                f"{list(rules.ACTIVE_STAGES)}",
+            )
+        model, version = self._version(event)
+        found = version.row["stage"]
+        if expected is not None and expected != found:
+            raise Rejected(
+                rules.CONFLICT,
+                f"Model Version (name={event['model']}, version={event['version']}) was expected "
+                f"to be in stage {expected}, but it is found in stage {found}.",
+            )
+        if archive:
+            for other in model.versions.values():
+                if other is not version and other.row["stage"] == stage:
+                    self._move(other, "Archived")
+        self._move(version, stage)
+        self._touch("model", model)
+
+    def _move(self, version: _Entity, stage: str) -> None:
+        self._put("model_version", version, "stage", None, stage)
+        self._set("model_version", version, stage=stage)
+        self._touch("model_version", version)
+
+    def _delete_version(self, event: Event) -> None:
+        model, version = self._version(event)
+        number = event["version"]
+        text = str(number)
+        pointing = [
+            key
+            for (attribute, key), i in model.open.items()
+            if attribute == "alias" and i.value == text
+        ]
+        for alias in pointing:
+            self._remove(model, "alias", alias)
+        self._end("model_version", version)
+        del model.versions[number]
+        self._touch("model", model)
+
+    def _change_version_tags(self, event: Event) -> None:
+        rules.tags(event["tags"], rules.MODEL_TAG_VALUE_MAX)
+        _, version = self._version(event)
+        self._put_tags("model_version", version, event["tags"])
+
+
+_DECISIONS: dict[str, Callable[[RegistryProjection, Event], None]] = {
+    "ChangeExperimentTags": RegistryProjection._change_experiment_tags,
+    "ChangeModelVersionTags": RegistryProjection._change_version_tags,
+    "ChangeRegisteredModelTags": RegistryProjection._change_model_tags,
+    "CreateExperiment": RegistryProjection._create_experiment,
+    "CreateModelVersion": RegistryProjection._create_version,
+    "CreateRegisteredModel": RegistryProjection._create_model,
+    "DeleteExperiment": RegistryProjection._delete_experiment,
+    "DeleteModelVersion": RegistryProjection._delete_version,
+    "DeleteRegisteredModel": RegistryProjection._delete_model,
+    "DeleteRegisteredModelAlias": RegistryProjection._delete_alias,
+    "RenameExperiment": RegistryProjection._rename_experiment,
+    "RenameRegisteredModel": RegistryProjection._rename_model,
+    "RestoreExperiment": RegistryProjection._restore_experiment,
+    "SetRegisteredModelAlias": RegistryProjection._set_alias,
+    "TransitionModelVersionStage": RegistryProjection._transition,
+    "UpdateModelVersion": RegistryProjection._update_version,
+    "UpdateRegisteredModel": RegistryProjection._update_model,
+}
+
+
+def _entity_of(type: str) -> str:
+    if "Experiment" in type:
+        return "experiment"
+    if "Alias" in type:
+        return "alias"
+    return "model_version" if "Version" in type else "model"
+
+
+_ENTITIES = {type: _entity_of(type) for type in _DECISIONS}
+
+
+def _name_is_taken(name: str, holder: _Entity, tags: Mapping[str, str]) -> str:
+    """MLflow's message; prompts are registered models with a tag, and the message tells."""
+
+    def word(is_prompt: str | None) -> str:
+        return "Prompt" if (is_prompt or "").lower() == "true" else "Registered Model"
+
+    tag = holder.open.get(("tag", _PROMPT))
+    old, new = word(tag.value if tag else None), word(tags.get(_PROMPT))
+    if old == new:
+        return f"{new} (name={name}) already exists."
+    return (
+        f"Tried to create a {new.lower()} with name {name!r}, but the name is already taken by a "
+        f"{old.lower()}. MLflow does not allow creating a model and a prompt with the same name."
+    )
+
+
+def _pointing(version: int | None) -> str:
+    return "be unset" if version is None else f"point at version {version}"
+
+
+def _uuid_text(value: bytes) -> str:
+    text = value.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+# Only the ids of the envelope are bytes.
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_uuid_text).encode
+
+
+def _rows(con: duckdb.DuckDBPyConnection, query: str) -> Iterable[dict[str, Any]]:
+    result = con.execute(query)
+    names = [column[0] for column in result.description or ()]
+    return (dict(zip(names, row, strict=True)) for row in result.fetchall())
+
+
+def _columns(rows: list[dict[str, Any]], columns: Mapping[str, pa.DataType]) -> dict[str, pa.Array]:
+    return {
+        name: pa.array([row.get(name) for row in rows], type=type) for name, type in columns.items()
+    }
+
+
+def _insert(
+    con: duckdb.DuckDBPyConnection,
+    table: str,
+    rows: list[dict[str, Any]],
+    columns: Mapping[str, pa.DataType],
+) -> None:
+    if rows:
+        tables.insert(con, table, _columns(rows, columns))

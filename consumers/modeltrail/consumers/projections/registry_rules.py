@@ -1,0 +1,161 @@
+"""What a registry request may say: names, keys, sizes. The limits and the wording are MLflow's."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from collections.abc import Mapping
+from typing import NoReturn
+from urllib.parse import unquote, urlparse
+
+INVALID = "INVALID_PARAMETER_VALUE"
+MISSING = "RESOURCE_DOES_NOT_EXIST"
+EXISTS = "RESOURCE_ALREADY_EXISTS"
+CONFLICT = "RESOURCE_CONFLICT"
+
+STAGES = ("None", "Staging", "Production", "Archived")
+ACTIVE_STAGES = ("Staging", "Production")
+
+EXPERIMENT_NAME_MAX = 500
+MODEL_NAME_MAX = 256
+ALIAS_MAX = 255
+TAG_KEY_MAX = 250
+EXPERIMENT_TAG_VALUE_MAX = 20_000
+MODEL_TAG_VALUE_MAX = 100_000
+DESCRIPTION_MAX = 100_000
+LOCATION_MAX = 2048
+
+_CANONICAL_STAGE = {stage.lower(): stage for stage in STAGES}
+_KEY = re.compile(r"[/\w.\- :]*")
+_ALIAS = re.compile(r"[\w\-]+")
+_VERSION_ALIAS = re.compile(r"[vV]\d+")
+
+
+class Rejected(Exception):
+    """A request is refused by the rules or by the state at its position.
+
+    Attributes:
+        code: MLflow's error code, as in ``RESOURCE_DOES_NOT_EXIST``.
+        message: What is wrong, for people.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        self.message = message
+        super().__init__(f"{code}: {message}")
+
+
+def _invalid(message: str) -> NoReturn:
+    raise Rejected(INVALID, message)
+
+
+def _invalid_value(parameter: str, value: str, hint: str) -> NoReturn:
+    shown = json.dumps(value)
+    _invalid(f"Invalid value {shown} for parameter '{parameter}' supplied: {hint}")
+
+
+def _length(parameter: str, value: str | None, limit: int) -> None:
+    if value is not None and len(value) > limit:
+        _invalid(f"'{parameter}' exceeds the maximum length of {limit} characters")
+
+
+def _one_path(parameter: str, name: str) -> None:
+    """MLflow keeps some of these as file names; so ``a//b`` or ``..`` must not come in."""
+    normal = posixpath.normpath(name)
+    if normal != name or normal == "." or normal.startswith(("..", "/")):
+        _invalid_value(
+            parameter,
+            name,
+            "Names may be treated as files in certain cases, and must not resolve to other names"
+            f" when treated as such. This name would resolve to {normal!r}",
+        )
+
+
+def experiment_name(name: str) -> None:
+    """Check the name of an experiment."""
+    if not name:
+        _invalid(f"Invalid experiment name: '{name}'")
+    _length("name", name, EXPERIMENT_NAME_MAX)
+
+
+def artifact_location(location: str | None) -> None:
+    """Check where an experiment's runs are to keep their artifacts."""
+    if not location:
+        return
+    _length("artifact_location", location, LOCATION_MAX)
+    try:
+        parsed = urlparse(location)
+    except ValueError as error:
+        _invalid_value("artifact_location", location, str(error))
+    if parsed.fragment or parsed.params:
+        _invalid("'artifact_location' URL can't include fragments or params.")
+    if ".." in unquote(unquote(parsed.query)):
+        _invalid("Invalid query string: " + parsed.query)
+    if location.startswith("runs:"):
+        _invalid(f"Artifact location cannot be a runs:/ URI. Given: '{location}'")
+
+
+def model_name(name: str, parameter: str = "name") -> None:
+    """Check the name of a registered model."""
+    if not name.strip():
+        _invalid(f"Missing value for required parameter '{parameter}'.")
+    if "/" in name or ":" in name:
+        _invalid(f"Invalid model name '{name}'. Names cannot contain '/' or ':'.")
+    _one_path("name", name)
+    _length("name", name, MODEL_NAME_MAX)
+
+
+def alias(name: str) -> None:
+    """Check an alias that is looked for or removed."""
+    if not name:
+        _invalid("Registered model alias name cannot be empty.")
+    if not _ALIAS.fullmatch(name):
+        _invalid(
+            f"Invalid alias name: '{name}'. "
+            "Names may only contain alphanumerics, underscores (_), and dashes (-)."
+        )
+    _length("Registered model alias name", name, ALIAS_MAX)
+
+
+def new_alias(name: str) -> None:
+    """Check an alias that is to be set: ``latest`` and ``v7`` have a meaning already."""
+    alias(name)
+    if name.lower() == "latest":
+        _invalid("'latest' alias name (case insensitive) is reserved.")
+    if _VERSION_ALIAS.fullmatch(name):
+        _invalid(f"Version alias name '{name}' is reserved.")
+
+
+def tags(changes: Mapping[str, str | None], value_max: int) -> None:
+    """Check keys and values of tags; the value ``None`` stands for removal."""
+    for key, value in changes.items():
+        if not _KEY.fullmatch(key):
+            _invalid_value(
+                "key",
+                key,
+                "Names may only contain alphanumerics, underscores (_), dashes (-), periods (.),"
+                " spaces ( ), colon(:) and slashes (/).",
+            )
+        _one_path("key", key)
+        _length("key", key, TAG_KEY_MAX)
+        _length("value", value, value_max)
+
+
+def description(text: str | None) -> None:
+    """Check a description."""
+    _length("description", text, DESCRIPTION_MAX)
+
+
+def source(uri: str) -> None:
+    """Check where a version's files are; whether a local path is allowed is the server's to say."""
+    if not uri:
+        _invalid("Missing value for required parameter 'source'.")
+
+
+def stage(name: str) -> str:
+    """The canonical name of a stage given in any case."""
+    canonical = _CANONICAL_STAGE.get(name.lower())
+    if canonical is None:
+        _invalid(f"Invalid Model Version stage: {name}. Value must be one of {', '.join(STAGES)}.")
+    return canonical
