@@ -1,0 +1,140 @@
+"""A real sweep: classifiers on the handwritten digits that scikit-learn bundles.
+
+    python examples/digits_sweep.py                      # into ./modeltrail-data
+    MODELTRAIL_URL=http://127.0.0.1:5000 python examples/digits_sweep.py
+
+A parent run, twelve trials in processes of their own, real metrics for every epoch. The winner is
+asked to be registered as a model; ``examples/first_run.py`` shows how it is promoted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import joblib
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.linear_model import SGDClassifier
+from sklearn.metrics import confusion_matrix, f1_score, log_loss
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier
+from sklearn.preprocessing import StandardScaler
+
+from modeltrail.producers import start_run
+
+EXPERIMENT = "digits"
+MODEL = "digits-classifier"
+CLASSES = np.arange(10)
+
+TRIALS: list[dict[str, Any]] = [
+    *({"kind": "sgd", "alpha": a, "penalty": p} for a in (1e-4, 1e-3, 1e-2) for p in ("l2", "l1")),
+    *({"kind": "mlp", "hidden": h, "lr": r} for h in (32, 64, 128) for r in (1e-3, 1e-2)),
+]
+
+
+class Trial(NamedTuple):
+    """What a worker needs to run one trial."""
+
+    parent: str
+    number: int
+    params: dict[str, Any]
+    epochs: int
+
+
+class Result(NamedTuple):
+    """What came out of a trial."""
+
+    run_id: str
+    name: str
+    accuracy: float
+
+
+def classifier(params: dict[str, Any]) -> Any:
+    """The untrained classifier that the params describe."""
+    if params["kind"] == "sgd":
+        return SGDClassifier(
+            loss="log_loss", alpha=params["alpha"], penalty=params["penalty"], random_state=0
+        )
+    return MLPClassifier((params["hidden"],), learning_rate_init=params["lr"], random_state=0)
+
+
+def run_trial(trial: Trial) -> Result:
+    """Train one classifier epoch by epoch, in a worker process."""
+    digits = load_digits()
+    train_x, val_x, train_y, val_y = train_test_split(
+        digits.data, digits.target, test_size=0.25, random_state=0, stratify=digits.target
+    )
+    scaler = StandardScaler().fit(train_x)
+    train_x, val_x = scaler.transform(train_x), scaler.transform(val_x)
+    model = classifier(trial.params)
+    order = np.random.default_rng(trial.number)
+    name = f"{trial.params['kind']}-{trial.number:02}"
+
+    with start_run(
+        experiment=EXPERIMENT, name=name, params=trial.params, parent=trial.parent
+    ) as run:
+        run.log_dataset("digits", source="sklearn.datasets.load_digits", source_type="sklearn")
+        accuracy = 0.0
+        for epoch in range(trial.epochs):
+            for rows in np.array_split(order.permutation(len(train_x)), 20):
+                model.partial_fit(train_x[rows], train_y[rows], classes=CLASSES)
+            predicted = model.predict(val_x)
+            accuracy = float((predicted == val_y).mean())
+            run.log(
+                {
+                    "train_loss": log_loss(train_y, model.predict_proba(train_x), labels=CLASSES),
+                    "val_accuracy": accuracy,
+                    "val_f1": f1_score(val_y, predicted, average="macro"),
+                },
+                step=epoch,
+            )
+        with tempfile.TemporaryDirectory() as folder:
+            table = Path(folder) / "confusion_matrix.csv"
+            np.savetxt(table, confusion_matrix(val_y, model.predict(val_x)), "%d", ",")
+            run.log_artifact(table)
+            pickled = Path(folder) / "model.joblib"
+            joblib.dump({"scaler": scaler, "classifier": model}, pickled)
+            run.log_artifact(pickled, "model")
+        return Result(run.run_id, name, accuracy)
+
+
+def sweep(workers: int, epochs: int) -> Result:
+    """Run all trials under one parent run; returns the best of them."""
+    with start_run(experiment=EXPERIMENT, name="sweep", params={"trials": len(TRIALS)}) as parent:
+        trials = [Trial(parent.run_id, i, params, epochs) for i, params in enumerate(TRIALS)]
+        with multiprocessing.get_context("spawn").Pool(workers) as pool:
+            best = Result("", "", 0.0)
+            for i, result in enumerate(pool.imap_unordered(run_trial, trials)):
+                print(f"  {result.name}  val_accuracy {result.accuracy:.4f}", flush=True)  # noqa: T201
+                best = max(best, result, key=lambda r: r.accuracy)
+                parent.log({"best_val_accuracy": best.accuracy}, step=i)
+            # Let the workers end by themselves: what they still have to deliver, they deliver.
+            pool.close()
+            pool.join()
+        parent.set_tags({"best_run": best.run_id})
+    return best
+
+
+def main() -> None:
+    """Run the sweep and print its winner."""
+    parser = argparse.ArgumentParser(description="A sweep over classifiers of digits.")
+    parser.add_argument("--workers", type=int, default=2, help="processes at once")
+    parser.add_argument("--epochs", type=int, default=20, help="epochs a trial")
+    arguments = parser.parse_args()
+    began = time.monotonic()
+    best = sweep(arguments.workers, arguments.epochs)
+    took = time.monotonic() - began
+    print(f"{len(TRIALS)} trials in {took:.0f} s; the best is {best.name} ({best.accuracy:.4f})")  # noqa: T201
+
+
+if __name__ == "__main__":
+    # One thread a process: the processes are what runs side by side.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    main()
