@@ -1,3 +1,8 @@
+-- Milliseconds since 1970 as TIMESTAMP. Clocks can be absurd; a time outside of the years 1 to 9999
+-- is NULL, so that one such event does not break everybody's queries.
+CREATE MACRO fold.at(ms) AS
+    CASE WHEN ms BETWEEN -62135596800000 AND 253402300799999 THEN epoch_ms(ms) END;
+
 -- What this file is: the shape it has, and the program that made it.
 CREATE TABLE fold.meta (key VARCHAR NOT NULL, value VARCHAR NOT NULL);
 
