@@ -79,7 +79,7 @@ def run_trial(trial: Trial) -> Result:
     with start_run(
         experiment=EXPERIMENT, name=name, params=trial.params, parent=trial.parent
     ) as run:
-        run.log_dataset("digits", source="sklearn.datasets.load_digits", source_type="sklearn")
+        run.log_dataset("digits", digits.data, source="sklearn.datasets.load_digits")
         accuracy = 0.0
         for epoch in range(trial.epochs):
             for rows in np.array_split(order.permutation(len(train_x)), 20):
@@ -125,7 +125,7 @@ def main() -> None:
     """Run the sweep and print its winner."""
     parser = argparse.ArgumentParser(description="A sweep over classifiers of digits.")
     parser.add_argument("--workers", type=int, default=2, help="processes at once")
-    parser.add_argument("--epochs", type=int, default=20, help="epochs a trial")
+    parser.add_argument("--epochs", type=int, default=15, help="epochs a trial")
     arguments = parser.parse_args()
     began = time.monotonic()
     best = sweep(arguments.workers, arguments.epochs)

@@ -1,0 +1,101 @@
+"""The docs say what is so."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+SOURCES = [
+    path
+    for folder in ("api", "consumers", "eventlog", "producers", "schemas", "tests", "examples")
+    for path in (ROOT / folder).rglob("*.py")
+]
+
+
+def generate() -> Any:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["events.md", "views.md"])
+def test_generated_pages_are_current(name: str) -> None:
+    page = generate().PAGES[name]()
+    written = (ROOT / "docs" / "reference" / name).read_text(encoding="utf-8")
+    assert page == written, "run python docs/generate.py"
+
+
+def test_every_view_and_column_is_documented() -> None:
+    page = generate().views()
+    assert not re.findall(r"^\| `\w+` \| [^|]+ \|  \|$", page, re.M)
+    assert not re.findall(r"^## (\w+)\n\n\n", page, re.M)
+
+
+def test_every_setting_is_documented_and_every_documented_one_exists() -> None:
+    in_code = {
+        name
+        for path in SOURCES
+        for name in re.findall(r"MODELTRAIL_[A-Z_]+", path.read_text(encoding="utf-8"))
+    }
+    page = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `(MODELTRAIL_[A-Z_]+)`", page, re.M))
+    assert in_code - {"MODELTRAIL_"} == documented
+
+
+def commands() -> set[str]:
+    """The commands that `modeltrail --help` lists, two words where there are groups."""
+    program = Path(sys.executable).parent / "modeltrail"
+
+    def listed(*words: str) -> set[str]:
+        shown = subprocess.run(
+            [program, *words, "--help"], capture_output=True, text=True, check=True, timeout=60
+        ).stdout
+        group = re.search(r"\{([a-z,-]+)\}", shown)
+        return set(group.group(1).split(",")) if group else set()
+
+    return {
+        f"{command} {inner}".strip() for command in listed() for inner in (listed(command) or {""})
+    }
+
+
+def test_every_command_is_documented_and_every_documented_one_exists() -> None:
+    page = (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^## `modeltrail ([a-z -]+)`", page, re.M)) == commands()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_commands_and_files_that_pages_name_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"`make ([a-z]+)", text):
+        assert re.search(rf"^{target}:", makefile, re.M), f"{page.name}: no target {target}"
+    for script in re.findall(r"python ((?:docs|examples|benchmarks|tests)/[\w/]+\.py)", text):
+        assert (ROOT / script).exists(), f"{page.name}: no {script}"
+    known = {words.split()[0] for words in commands()}
+    for command in re.findall(r"(?:^|`)modeltrail ([a-z]+)", text, re.M):
+        assert command in known, f"{page.name}: no command {command}"
+
+
+def test_help_lists_two_commands_for_newcomers() -> None:
+    shown = subprocess.run(
+        ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    newcomers, contributors = shown.split("For contributors:")
+    assert re.findall(r"make (\w+)\t", newcomers) == ["run", "test"]
+    assert re.findall(r"make (\w+)\t", contributors) == ["check", "bench"]
+
+
+def test_decisions_are_numbered_without_holes() -> None:
+    numbers = sorted(int(p.name[:4]) for p in (ROOT / "docs" / "decisions").glob("*.md"))
+    assert numbers == list(range(1, len(numbers) + 1))
