@@ -46,21 +46,24 @@ class Channel:
         if outbox.waiting_bytes + size > self.settings.outbox_bytes_max + slack:
             raise OSError(errno.EDQUOT, "the outbox has reached its cap (outbox_bytes_max)")
 
-    def put_event(self, run_id: str, payload: bytes, points: int) -> None:
-        """Append an event to the outbox. Raises ``OSError``: disk full or cap reached."""
-        from modeltrail.producers.outbox import pack_frame
+    def put_events(self, frames: list[bytes], points: int) -> None:
+        """Append events to the outbox, all or none. Raises ``OSError``: disk full or cap reached.
 
+        Args:
+            frames: The events.
+            points: Metric points in them; 0 makes them important enough for the last reserves.
+        """
         outbox = self._open()
-        frame = pack_frame(run_id, payload, points)
-        self._room(outbox, len(frame), 0 if points else _SLACK_BYTES)
+        data = b"".join(frames)
+        self._room(outbox, len(data), 0 if points else _SLACK_BYTES)
         try:
-            outbox.events.append(frame)
+            outbox.events.append(data, len(frames))
         except OSError as error:
             if points or error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             if not outbox.give_up_reserve():
                 raise
-            outbox.events.append(frame)
+            outbox.events.append(data, len(frames))
 
     def put_artifact(self, run_id: str, order: bytes) -> None:
         """Append the order to upload a spooled file. Raises ``OSError``."""

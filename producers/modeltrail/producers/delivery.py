@@ -43,6 +43,7 @@ class Delivery:
         self._url = url
         self._settings = settings
         self._target: Target | None = None
+        self._taken = False
         self._opening = threading.Lock()
         self._warned: set[str] = set()
 
@@ -74,11 +75,15 @@ class Delivery:
 
     def _deliver(self, queue: SegmentQueue, frames: list[Frame]) -> None:
         from modeltrail.eventlog import LogRefused
+        from modeltrail.producers.targets import EventRefused
 
         try:
             self.target().append(frames)
+            self._taken = True
         except LogRefused as error:
             if len(frames) == 1:
+                if not self._taken and not isinstance(error, EventRefused):
+                    raise  # more likely it refuses us than this event: wait for a repair
                 self._set_aside(frames[0], str(error))
             else:  # find the one that is refused; those before it are delivered on the way
                 half = len(frames) // 2

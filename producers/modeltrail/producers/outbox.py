@@ -118,12 +118,12 @@ class SegmentQueue:
         """True where everything was passed."""
         return self._place >= self.end
 
-    def append(self, frame: bytes) -> None:
-        """Append a frame; after an ``OSError`` nothing of it is left."""
+    def append(self, frames: bytes, n: int = 1) -> None:
+        """Append ``n`` frames; after an ``OSError`` nothing of them is left."""
         if self._fd < 0 or self._size >= self._segment_bytes:
             self._roll()
         try:
-            rest = memoryview(frame)
+            rest = memoryview(frames)
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
         except OSError:
@@ -132,9 +132,9 @@ class SegmentQueue:
             except OSError:
                 self._size = self._segment_bytes  # go on in a new segment; readers skip the rest
             raise
-        self._size += len(frame)
-        self._bytes_in += len(frame)
-        self.appended += 1
+        self._size += len(frames)
+        self._bytes_in += len(frames)
+        self.appended += n
         self.end = (self.end[0], self._size)
 
     def _roll(self) -> None:

@@ -10,15 +10,17 @@ import time
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
+from modeltrail.producers.buffer import POINTS_MAX, Buffer
 from modeltrail.producers.channel import Channel
 from modeltrail.producers.settings import Settings
-from modeltrail.producers.writer import Buffer, Writer
 
 if TYPE_CHECKING:
     from modeltrail.producers.run import Run
+    from modeltrail.producers.writer import Writer
 
 _CLOSE_S = 2.0
 _POLL_S = 0.002
+_ROOM_WAITS_MAX = 20
 
 
 class Process:
@@ -32,6 +34,7 @@ class Process:
         self._lock = threading.RLock()  # reentrant: the SIGTERM handler may interrupt its holder
         self._writer: Writer | None = None
         self._channels: dict[Settings, Channel] = {}
+        self._stalled_at = -1
 
     def channel(self, settings: Settings) -> Channel:
         """The channel of a target; one for all runs that log to it."""
@@ -39,11 +42,15 @@ class Process:
             return self._channels.setdefault(settings, Channel(settings))
 
     def start(self) -> Writer:
-        """The writer, started at the first call."""
+        """The writer, started at the first call, which takes some 0.1 s for its imports."""
         writer = self._writer
         if writer is None:
             with self._lock:
                 if self._writer is None:
+                    # Here and not in the writer's thread: beside a busy training thread an import
+                    # takes seconds, and the buffer would be full by then.
+                    from modeltrail.producers.writer import Writer
+
                     self._writer = Writer(self.buffer)
                     _install_exit()
                 writer = self._writer
@@ -53,6 +60,23 @@ class Process:
         """Let the writer look at once."""
         if self._writer is not None:
             self._writer.wake(hurry=True)
+
+    def make_room(self) -> bool:
+        """Where points come faster than the writer takes them, let it run; True if there is room.
+
+        Gives up the interpreter for 20 ms at most. Where the writer took nothing in that time,
+        because a disk hangs, the next calls do not wait at all until it has taken something.
+        """
+        writer, points = self._writer, self.buffer.points
+        if writer is None or writer.passes == self._stalled_at:
+            return False
+        for _ in range(_ROOM_WAITS_MAX):
+            writer.wake()
+            time.sleep(0.001)
+            if len(points) < POINTS_MAX:
+                return True
+        self._stalled_at = writer.passes
+        return False
 
     def shutdown(self, status: str, message: str | None) -> None:
         """End or flush all open runs within ``finish_timeout_s``; say what was left over."""

@@ -34,6 +34,10 @@ class NoArtifactStore(LogMisconfigured):
     """The target holds events only, and nothing says where artifacts go."""
 
 
+class EventRefused(LogRefused):
+    """The server refuses the events for what is in them, not the caller."""
+
+
 class Stored(NamedTuple):
     """An artifact as its store holds it."""
 
@@ -263,7 +267,7 @@ class HttpTarget:
             return
         said = f"{self._name} answered {status}: {answer.get('message', 'no reason given')}"
         if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
-            raise LogRefused(said)
+            raise EventRefused(said)
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             # Not the events' fault: they wait until somebody puts the token right.
             raise LogUnavailable(f"{said}. Check MODELTRAIL_TOKEN.")

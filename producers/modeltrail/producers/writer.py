@@ -1,7 +1,7 @@
 """The writer: one thread a process, from the buffer to the outbox.
 
-Training threads append tuples to two lists and do nothing else. ``list.append``, slicing and
-``del`` of a slice are each one atomic step in CPython, which is all the locking that there is.
+A busy training thread gives up the interpreter every 5 ms only, so each call here that gives it up
+(a read, a write, a wait) costs that long. Hence few of them, and for many points at once.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import os
 import threading
 import time
 from array import array
-from collections import deque
-from itertools import count
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from modeltrail.producers.buffer import Buffer, Point, Producer, take
 from modeltrail.producers.notices import warn
+from modeltrail.producers.outbox import pack_frame
+from modeltrail.schemas import SchemaError, encode, envelope, pack
 
 if TYPE_CHECKING:
     import queue
@@ -24,12 +26,6 @@ if TYPE_CHECKING:
     from modeltrail.producers.channel import Channel
     from modeltrail.producers.environment import Git
 
-POINTS_MAX = 50_000
-"""Points that a process buffers before the writer takes them; what comes above is dropped."""
-SLOTS_MAX = 2_048
-"""The same for everything else, in slots of ``SLOT_BYTES`` bytes."""
-SLOT_BYTES = 4_096
-SERIES_CHUNK = 4_096
 EVENT_POINTS_MAX = 4_096
 PENDING_POINTS_MAX = 200_000
 """Points that a process keeps packed while the outbox takes none, before it drops them."""
@@ -40,104 +36,10 @@ _INTERVAL_S = 0.025
 _LINGER_S = 0.1
 _LINGER_POINTS = 1_000
 _RETRY_S = 0.5
+_WRITE_EVENTS_MAX = 64
+_WRITE_BYTES_MAX = 1024 * 1024
 _MAP_BYTES_MAX = 1024 * 1024
 _GIT_POINTS_MAX = PENDING_POINTS_MAX // 2
-
-Point = tuple["Producer", str, int, int, float]
-Entry = tuple["Producer", str, Any, int]
-
-
-def take(items: list[Any]) -> list[Any]:
-    """Take all items out of a list that others append to meanwhile."""
-    n = len(items)
-    taken = items[:n]
-    del items[:n]
-    return taken
-
-
-class Tally:
-    """Counts without a lock: ``next`` of an ``itertools.count`` is one atomic step."""
-
-    def __init__(self) -> None:
-        """Begin at 0."""
-        self._count = count()
-        self._reads = 0
-
-    def add(self) -> int:
-        """Count one; returns 0 for the first."""
-        return next(self._count) - self._reads
-
-    def read(self) -> int:
-        """How many were counted. For one thread."""
-        value = next(self._count) - self._reads
-        self._reads += 1
-        return value
-
-
-class Mark:
-    """Asks the writer how far the outbox is once everything before it was written."""
-
-    appended: tuple[int, int] | None = None
-
-
-class Buffer:
-    """What training threads append to."""
-
-    def __init__(self) -> None:
-        """An empty buffer."""
-        self.points: list[Point] = []
-        self.entries: list[Entry | None] = []
-
-    def put(self, entry: Entry, size_bytes: int = 0) -> bool:
-        """Append an entry other than a point; False where there is no room.
-
-        One entry takes a slot for each 4 KiB, so that the length of the list bounds the memory.
-        """
-        if len(self.entries) >= SLOTS_MAX:
-            return False
-        self.entries.extend([entry] + [None] * (size_bytes // SLOT_BYTES))
-        return True
-
-
-class Producer:
-    """One process writing one run: an id, a sequence, and what waits to be written.
-
-    Training threads only count in ``drops``; all else belongs to the writer's thread.
-    """
-
-    def __init__(self, run_id: str, channel: Channel, user: str | None, owner: bool) -> None:
-        """Of the run's owner, or of a process that adds to a run of another one."""
-        self.run_id = run_id
-        self.channel = channel
-        self.user = user
-        self.owner = owner
-        self.warned: set[str] = set()
-        self.drops = {reason: Tally() for reason in ("value", "key", "step", "full", "text")}
-        self.points_logged = 0
-        self.points_lost = 0
-        self.points_dropped = 0
-        """All that could not be kept, as of the writer's last look."""
-        self.pending: deque[tuple[str, Any, int, int]] = deque()
-        self.git: Git | None = None
-        self.ended = False
-        self.beat_at = 0.0
-        self.id = _uuid4()
-        self.sequence = 0
-        self.artifacts_id = _uuid4()
-        self.artifacts_sequence = 0
-
-    def count_drops(self) -> int:
-        """Bring ``points_dropped`` up to date. Points that never got into the buffer count too."""
-        refused = sum(t.read() for reason, t in self.drops.items() if reason != "text")
-        self.points_dropped = refused + self.points_lost + self.channel.refused(self.run_id)[1]
-        return refused
-
-
-def _uuid4() -> bytes:
-    data = bytearray(os.urandom(16))
-    data[6] = 0x40 | (data[6] & 0x0F)
-    data[8] = 0x80 | (data[8] & 0x3F)
-    return bytes(data)
 
 
 class Writer(threading.Thread):
@@ -164,7 +66,10 @@ class Writer(threading.Thread):
         self._warned: set[str] = set()
         self._user: str | None = None
         self._client = ""
+        self._random = b""
         self._gits: dict[str, Git] = {}
+        self.passes = 0
+        """How often the writer has taken what there was: it is alive while this grows."""
         self.start()
 
     def wake(self, *, hurry: bool = False) -> None:
@@ -176,12 +81,6 @@ class Writer(threading.Thread):
         """Write for as long as the process lives."""
         import queue
 
-        from modeltrail.producers.delivery import fork_gate
-
-        with fork_gate:
-            import modeltrail.producers.environment
-            import modeltrail.producers.outbox
-            import modeltrail.schemas  # noqa: F401
         while True:
             with contextlib.suppress(queue.Empty):
                 self._wake.get(timeout=_INTERVAL_S)
@@ -191,6 +90,7 @@ class Writer(threading.Thread):
                 self._step(time.monotonic())
             except Exception as error:  # the thread must live; what failed is counted or retried
                 self._warn_once("writer", f"the writer failed: {type(error).__name__}: {error}")
+            self.passes += 1
 
     def _warn_once(self, kind: str, message: str) -> None:
         if kind not in self._warned:
@@ -228,8 +128,6 @@ class Writer(threading.Thread):
                 self._stage_group(group[at : at + EVENT_POINTS_MAX])
 
     def _stage_group(self, group: list[Point]) -> None:
-        from modeltrail.schemas import pack
-
         producers, keys, steps, times, values = zip(*group, strict=True)
         series = {key: index for index, key in enumerate(dict.fromkeys(keys))}
         columns = pack(map(series.__getitem__, keys), steps, times, values)
@@ -238,7 +136,8 @@ class Writer(threading.Thread):
         self._stage(producers[0], "MetricsLogged", fields, times[-1], len(group))
 
     def _stage(self, producer: Producer, type: str, fields: Any, at_ms: int, points: int) -> None:
-        self._producers[id(producer)] = producer
+        if self._producers.setdefault(id(producer), producer).beat_at == 0.0:
+            producer.beat_at = time.monotonic()
         if (points and self._pending_points + points > PENDING_POINTS_MAX) or (
             self._pending_events >= PENDING_EVENTS_MAX and type not in ("RunEnded", "Mark")
         ):
@@ -275,8 +174,6 @@ class Writer(threading.Thread):
         times: array[int],
         values: array[float],
     ) -> None:
-        from modeltrail.schemas import pack
-
         columns = pack([0] * len(values), steps, times, values)
         producer.points_logged += len(values)
         fields = {"series": [{"key": key}], **columns}
@@ -290,10 +187,11 @@ class Writer(threading.Thread):
         return self._gits[folder]
 
     def _beat(self, producer: Producer, now: float) -> None:
-        if not producer.owner or producer.ended or producer.pending:
+        if not producer.owner or producer.ended:
             return
         if now < producer.beat_at + producer.channel.settings.heartbeat_s:
             return
+        producer.beat_at = now
         self._stage(producer, "Heartbeat", {}, time.time_ns() // 1_000_000, 0)
 
     def _write(self, now: float) -> None:
@@ -304,9 +202,8 @@ class Writer(threading.Thread):
                 continue
             try:
                 while producer.pending:
-                    self._write_first(producer)
+                    self._write_some(producer)
                     written.add(producer.channel)
-                producer.beat_at = now
             except OSError as error:
                 stuck.add(producer.channel)
                 self._retry_at = now + _RETRY_S
@@ -315,9 +212,8 @@ class Writer(threading.Thread):
                     f"the outbox takes nothing more: {error.strerror or error}; what does not fit "
                     "into memory meanwhile is dropped and counted",
                 )
-            else:
-                if producer.ended or not producer.owner:
-                    del self._producers[id(producer)]
+            if not producer.pending and (producer.ended or not producer.owner):
+                del self._producers[id(producer)]
         for channel in written:
             channel.wake()
 
@@ -325,33 +221,71 @@ class Writer(threading.Thread):
         git = producer.git
         return git is not None and not git.ready and self._pending_points < _GIT_POINTS_MAX
 
-    def _write_first(self, producer: Producer) -> None:
-        from modeltrail.schemas import SchemaError
+    def _write_some(self, producer: Producer) -> None:
+        """Write a few pending events by one system call, since each gives up the interpreter."""
+        frames: list[bytes] = []
+        size = points = taken = 0
+        for type, fields, at_ms, n in islice(producer.pending, _WRITE_EVENTS_MAX):
+            if type in ("Mark", "artifact") or size >= _WRITE_BYTES_MAX:
+                break
+            try:
+                payload = self._encode(producer, type, fields, at_ms, len(frames))
+            except SchemaError as error:
+                warn(f"run {producer.run_id}: {error}")
+                break
+            frames.append(pack_frame(producer.run_id, payload, n))
+            size += len(payload)
+            points += n
+            taken += 1
+        if taken:
+            try:
+                producer.channel.put_events(frames, points)
+            except OSError:
+                self._give_way(producer, frames)
+                raise
+            producer.sequence += taken
+        else:
+            self._write_special(producer)
+            taken = 1
+        for _ in range(taken):
+            self._pop(producer)
 
-        type, fields, at_ms, points = producer.pending[0]
-        try:
-            if type == "Mark":
-                fields.appended = producer.channel.appended()
-            elif type == "artifact":
-                self._write_artifact(producer, fields, at_ms)
-            else:
-                payload = self._encode(producer, type, fields, at_ms)
-                producer.channel.put_event(producer.run_id, payload, points)
+    def _give_way(self, producer: Producer, frames: list[bytes]) -> None:
+        """Where not all of it fits: write what does, and drop points that others wait behind."""
+        for frame in frames:
+            points = producer.pending[0][3]
+            try:
+                producer.channel.put_events([frame], points)
                 producer.sequence += 1
-        except SchemaError as error:
-            warn(f"run {producer.run_id}: {error}")
+            except OSError:
+                if not points or all(waiting[3] for waiting in producer.pending):
+                    raise
+                self._lose(producer, points)
+            self._pop(producer)
+
+    def _write_special(self, producer: Producer) -> None:
+        type, fields, at_ms, points = producer.pending[0]
+        if type == "Mark":
+            fields.appended = producer.channel.appended()
+        elif type == "artifact":
+            self._write_artifact(producer, fields, at_ms)
+        else:  # does not fit its schema
             self._lose(producer, points)
-        producer.pending.popleft()
+
+    def _pop(self, producer: Producer) -> None:
+        type, _, _, points = producer.pending.popleft()
         self._pending_events -= 1
         self._pending_points -= points
         if type == "RunStarted":
             producer.git = None
         elif type == "RunEnded":
             producer.ended = True
+        elif type == "RunUpdated":
+            producer.ended = False
 
-    def _encode(self, producer: Producer, type: str, fields: dict[str, Any], at_ms: int) -> bytes:
-        from modeltrail.schemas import encode
-
+    def _encode(
+        self, producer: Producer, type: str, fields: dict[str, Any], at_ms: int, ahead: int
+    ) -> bytes:
         if type == "RunStarted":
             from modeltrail.producers.environment import describe
 
@@ -366,31 +300,37 @@ class Writer(threading.Thread):
             }
             if type == "Heartbeat":
                 fields["outbox_bytes"] = producer.channel.waiting_bytes
-        envelope = self._envelope(producer, producer.id, producer.sequence, at_ms)
-        return encode(type, {"envelope": envelope, "run_id": producer.run_id, **fields})
+        head = self._envelope(producer, producer.id, producer.sequence + ahead, at_ms)
+        return encode(type, {"envelope": head, "run_id": producer.run_id, **fields})
 
     def _write_artifact(self, producer: Producer, order: dict[str, str], at_ms: int) -> None:
-        envelope = self._envelope(
-            producer, producer.artifacts_id, producer.artifacts_sequence, at_ms
-        )
+        head = self._envelope(producer, producer.artifacts_id, producer.artifacts_sequence, at_ms)
         for name in ("event_id", "producer_id"):
-            envelope[name] = envelope[name].hex()
-        text = json.dumps({**order, "envelope": json.dumps(envelope)})
+            head[name] = head[name].hex()
+        text = json.dumps({**order, "envelope": json.dumps(head)})
         producer.channel.put_artifact(producer.run_id, text.encode())
         producer.artifacts_sequence += 1
 
     def _envelope(
         self, producer: Producer, producer_id: bytes, sequence: int, at_ms: int
     ) -> dict[str, Any]:
-        from modeltrail.schemas import envelope
-
         return envelope(
             producer_id=producer_id,
             sequence=sequence,
             actor=self._actor(producer),
             client=self._client,
+            event_id=self._event_id(at_ms),
             occurred_at_ms=at_ms,
         )
+
+    def _event_id(self, at_ms: int) -> bytes:
+        """A UUIDv7. Asks for random bytes in bulk: each call gives up the interpreter."""
+        if len(self._random) < 10:
+            self._random = os.urandom(4000)
+        data, self._random = bytearray(self._random[:10]), self._random[10:]
+        data[0] = 0x70 | (data[0] & 0x0F)
+        data[2] = 0x80 | (data[2] & 0x3F)
+        return (at_ms & 0xFFFF_FFFF_FFFF).to_bytes(6, "big") + bytes(data)
 
     def _actor(self, producer: Producer) -> str:
         if not self._client:
