@@ -41,6 +41,7 @@ class Rejected(Exception):
     """
 
     def __init__(self, code: str, message: str) -> None:
+        """Refuse with an error code and a message."""
         self.code = code
         self.message = message
         super().__init__(f"{code}: {message}")
