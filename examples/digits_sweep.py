@@ -3,8 +3,8 @@
     python examples/digits_sweep.py                      # into ./modeltrail-data
     MODELTRAIL_URL=http://127.0.0.1:5000 python examples/digits_sweep.py
 
-A parent run, twelve trials in processes of their own, real metrics for every epoch. The winner is
-asked to be registered as a model; ``examples/first_run.py`` shows how it is promoted.
+A parent run, twelve trials in processes of their own, real metrics for every epoch. The best
+one asks to become a version of a registered model; ``examples/first_run.py`` promotes it.
 """
 
 from __future__ import annotations
@@ -76,9 +76,7 @@ def run_trial(trial: Trial) -> Result:
     order = np.random.default_rng(trial.number)
     name = f"{trial.params['kind']}-{trial.number:02}"
 
-    with start_run(
-        experiment=EXPERIMENT, name=name, params=trial.params, parent=trial.parent
-    ) as run:
+    with start_run(EXPERIMENT, name, params=trial.params, parent=trial.parent) as run:
         run.log_dataset("digits", digits.data, source="sklearn.datasets.load_digits")
         accuracy = 0.0
         for epoch in range(trial.epochs):
@@ -106,7 +104,7 @@ def run_trial(trial: Trial) -> Result:
 
 def sweep(workers: int, epochs: int) -> Result:
     """Run all trials under one parent run; returns the best of them."""
-    with start_run(experiment=EXPERIMENT, name="sweep", params={"trials": len(TRIALS)}) as parent:
+    with start_run(EXPERIMENT, "sweep", params={"trials": len(TRIALS)}) as parent:
         trials = [Trial(parent.run_id, i, params, epochs) for i, params in enumerate(TRIALS)]
         with multiprocessing.get_context("spawn").Pool(workers) as pool:
             best = Result("", "", 0.0)
@@ -129,6 +127,9 @@ def main() -> None:
     arguments = parser.parse_args()
     began = time.monotonic()
     best = sweep(arguments.workers, arguments.epochs)
+    # The registry is not waited for: a server takes the request over when it reads it.
+    with start_run(EXPERIMENT, run_id=best.run_id) as winner:
+        winner.register_model(MODEL, "model", description=f"Best of {len(TRIALS)} trials")
     took = time.monotonic() - began
     print(f"{len(TRIALS)} trials in {took:.0f} s; the best is {best.name} ({best.accuracy:.4f})")  # noqa: T201
 
