@@ -1,0 +1,113 @@
+"""The FastAPI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from modeltrail.api import routes
+from modeltrail.api.errors import ApiError
+from modeltrail.api.guard import Counters, Guard, Hosts
+from modeltrail.api.node import Node, program_version
+from modeltrail.api.routes import artifacts, audit, ingest, operation, registry, runs, sql
+from modeltrail.api.sql import Queries
+from modeltrail.api.tokens import Tokens
+
+_DESCRIPTION = f"""{routes.__doc__}
+
+Writes answer when the event is durable in the log; a registry request when the fold has decided it.
+Reads see everything that this server acknowledged; `consistency=log` waits for the log's end.
+Errors are `{{"error_code": "...", "message": "..."}}`, with MLflow's codes where it has one.
+"""
+
+
+def create_app(
+    node: Node,
+    *,
+    tokens: Tokens | None = None,
+    hosts: Iterable[str] = (),
+    owns_node: bool = False,
+) -> FastAPI:
+    """Make the application.
+
+    Args:
+        node: The node to serve; its fold must be started.
+        tokens: Who may talk to the server; None lets everybody, under names they claim.
+        hosts: Names that the server answers to, beside loopback and addresses.
+        owns_node: Start and stop the node with the application.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        import anyio.to_thread
+
+        if owns_node:
+            await anyio.to_thread.run_sync(node.start)
+        yield
+        if owns_node:
+            await anyio.to_thread.run_sync(node.stop)
+
+    app = FastAPI(
+        title="Modeltrail",
+        version=program_version(),
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    counters = Counters()
+    app.state.node = node
+    app.state.tokens = tokens
+    app.state.queries = Queries()
+    app.state.counters = counters
+    app.add_middleware(
+        Guard,
+        hosts=Hosts(hosts),
+        counters=counters,
+        artifact_bytes_max=lambda: node.artifacts.bytes_max,
+    )
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+    for part in (operation, ingest, runs, artifacts, registry, audit, sql):
+        app.include_router(part.router)
+    return app
+
+
+def _api_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
+    if error.status in (429, 503):
+        headers["Retry-After"] = "1"
+    return JSONResponse(error.body(), error.status, headers)
+
+
+def _invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    problems = [
+        f"{'.'.join(str(p) for p in e['loc'][1:]) or e['loc'][0]}: {e['msg']}"
+        for e in error.errors()
+    ]
+    body = {"error_code": "INVALID_PARAMETER_VALUE", "message": "; ".join(problems)[:2_000]}
+    return JSONResponse(body, 400)
+
+
+_CODES = {
+    400: "BAD_REQUEST",
+    404: "ENDPOINT_NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    413: "REQUEST_TOO_LARGE",
+}
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    message = str(error.detail)
+    if error.status_code == 404:
+        message = f"nothing is at {request.url.path}; see /docs for what there is"
+    code = _CODES.get(error.status_code, "BAD_REQUEST")
+    return JSONResponse({"error_code": code, "message": message}, error.status_code, error.headers)

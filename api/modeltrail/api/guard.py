@@ -1,0 +1,237 @@
+"""What every request passes first: host and origin, limits, headers, counting, and no traceback."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import secrets
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from urllib.parse import urlsplit
+
+from fastapi import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from modeltrail.api.errors import ApiError, Forbidden, TooLarge
+
+logger = logging.getLogger("modeltrail.api")
+
+JSON_BYTES_MAX = 4 * 1024 * 1024
+INGEST_BYTES_MAX = 32 * 1024 * 1024
+INGEST_PATH = "/api/v1/ingest"
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
+_POLICY = b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; style-src 'unsafe-inline'"
+_POLICY_OF_DOCS = (
+    b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; connect-src 'self'; "
+    b"img-src data: https://fastapi.tiangolo.com; script-src 'unsafe-inline' "
+    b"https://cdn.jsdelivr.net; style-src 'unsafe-inline' https://cdn.jsdelivr.net"
+)
+
+
+class Counters:
+    """Requests by route and status, and how long they took."""
+
+    def __init__(self) -> None:
+        """Count from zero."""
+        self._lock = threading.Lock()
+        self._requests: dict[tuple[str, str, int], int] = defaultdict(int)
+        self._buckets: dict[str, list[int]] = defaultdict(lambda: [0] * (len(_BUCKETS_S) + 1))
+        self._seconds: dict[str, float] = defaultdict(float)
+
+    def count(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one answer."""
+        bucket = next((i for i, s in enumerate(_BUCKETS_S) if seconds <= s), len(_BUCKETS_S))
+        with self._lock:
+            self._requests[method, route, status] += 1
+            self._buckets[route][bucket] += 1
+            self._seconds[route] += seconds
+
+    def lines(self) -> Iterable[str]:
+        """Prometheus text."""
+        with self._lock:
+            requests = sorted(self._requests.items())
+            buckets = sorted((route, list(counts)) for route, counts in self._buckets.items())
+            seconds = dict(self._seconds)
+        yield "# HELP modeltrail_http_requests_total Answers, by route and status."
+        yield "# TYPE modeltrail_http_requests_total counter"
+        for (method, route, status), n in requests:
+            labels = f'method="{method}",route="{route}",status="{status}"'
+            yield f"modeltrail_http_requests_total{{{labels}}} {n}"
+        name = "modeltrail_http_request_duration_seconds"
+        yield f"# HELP {name} Time to the last byte of an answer."
+        yield f"# TYPE {name} histogram"
+        for route, counts in buckets:
+            total = 0
+            for limit, n in zip((*map(str, _BUCKETS_S), "+Inf"), counts, strict=True):
+                total += n
+                yield f'{name}_bucket{{route="{route}",le="{limit}"}} {total}'
+            yield f'{name}_sum{{route="{route}"}} {seconds[route]:.6f}'
+            yield f'{name}_count{{route="{route}"}} {total}'
+
+
+def host_name(text: str) -> str:
+    """The name in a Host header, without the port and in lower case."""
+    try:
+        return (urlsplit(f"//{text}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+class Hosts:
+    """Which names this server answers to.
+
+    A page of a foreign site can make its name resolve to this machine and then talk to the server
+    as if it were its own ("DNS rebinding"). It cannot forge the Host header, nor rebind an address.
+    """
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        """Allow loopback, any address, and these names; ``*`` allows all."""
+        self._names = {"localhost", *(name.lower() for name in names)}
+
+    def allow(self, host: str) -> bool:
+        """Whether a Host header is one of ours."""
+        name = host_name(host)
+        if "*" in self._names or name in self._names:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+
+class Guard:
+    """ASGI middleware around the whole application."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        hosts: Hosts,
+        counters: Counters,
+        artifact_bytes_max: Callable[[], int],
+    ) -> None:
+        """Wrap an application."""
+        self._app = app
+        self._hosts = hosts
+        self._counters = counters
+        self._artifact_bytes_max = artifact_bytes_max
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.monotonic()
+        request_id = secrets.token_hex(8)
+        scope.setdefault("state", {})["request_id"] = request_id
+        status = 0
+        path: str = scope["path"]
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                policy = _POLICY_OF_DOCS if path == "/docs" else _POLICY
+                message["headers"] = [
+                    *message.get("headers", []),
+                    *_HEADERS,
+                    (b"content-security-policy", policy),
+                    (b"x-request-id", request_id.encode()),
+                ]
+            await send(message)
+
+        try:
+            self._check(scope)
+            limit = self._limit(scope)
+            self._check_length(scope, limit)
+            await self._app(scope, _limited(receive, limit), send_guarded)
+        except ApiError as error:
+            await _answer(send_guarded, error.status, error.body())
+        except Exception:
+            # The path without its query, which may hold what is nobody's business.
+            logger.exception("request %s: %s %s failed", request_id, scope["method"], path)
+            if status:
+                raise  # half an answer is out: breaking the connection is how to say so
+            await _answer(
+                send_guarded,
+                500,
+                {
+                    "error_code": "INTERNAL_ERROR",
+                    "message": "the server made a mistake; its log tells more under this request id",
+                    "request_id": request_id,
+                },
+            )
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self._counters.count(scope["method"], route, status, time.monotonic() - began)
+
+    def _check(self, scope: Scope) -> None:
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1")
+        if not self._hosts.allow(host):
+            raise Forbidden(
+                f"this server does not answer to the name {host_name(host)!r}; "
+                "start it with --allow-host NAME if that is its name",
+                code="HOST_NOT_ALLOWED",
+            )
+        origin = headers.get(b"origin")
+        if origin is not None and scope["method"] not in _READING:
+            parts = urlsplit(origin.decode("latin-1"))
+            if parts.netloc.lower() != host.lower():
+                raise Forbidden(
+                    "a page of another origin may not write here", code="ORIGIN_NOT_ALLOWED"
+                )
+
+    def _limit(self, scope: Scope) -> int:
+        path: str = scope["path"]
+        if path == INGEST_PATH:
+            return INGEST_BYTES_MAX
+        if scope["method"] == "PUT" and "/artifacts/" in path:
+            return self._artifact_bytes_max()
+        return JSON_BYTES_MAX
+
+    def _check_length(self, scope: Scope, limit: int) -> None:
+        length = dict(scope["headers"]).get(b"content-length", b"")
+        if length.isdigit() and int(length) > limit:
+            raise _too_large(limit)
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"the body may have {limit:,} bytes at most here")
+
+
+def _limited(receive: Receive, limit: int) -> Receive:
+    taken = 0
+
+    async def receive_limited() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > limit:
+            # FastAPI passes this class on; it would make anything else a "bad request".
+            raise HTTPException(413, _too_large(limit).message)
+        return message
+
+    return receive_limited
+
+
+async def _answer(send: Send, status: int, body: dict[str, object]) -> None:
+    data = json.dumps(body).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(data))]
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    if status in (413, 403):
+        headers.append((b"connection", b"close"))  # the body was not read
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": data})

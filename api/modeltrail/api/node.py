@@ -1,0 +1,448 @@
+"""A node: one log, one fold of it, and the writers through which this process appends."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import duckdb
+
+from modeltrail.api.artifacts import ArtifactStore
+from modeltrail.api.errors import ApiError, Conflict, InvalidRequest, Refused, Unavailable
+from modeltrail.api.tokens import Actor
+from modeltrail.consumers.fold import Fold, FoldBehind
+from modeltrail.consumers.store import StoreError
+from modeltrail.eventlog import (
+    REGISTRY,
+    RUNS,
+    EventLog,
+    LogError,
+    LogRefused,
+    NewEvent,
+    Partition,
+    Position,
+)
+from modeltrail.schemas import (
+    Codec,
+    Malformed,
+    encode,
+    envelope,
+    new_event_id,
+    uuid_from_cause,
+    writer_schemas,
+)
+
+_BATCH_EVENTS_MAX = 1_000
+_PRODUCERS_MAX = 10_000
+
+
+def program_version() -> str:
+    """The version of this program, as in "0.1.0"."""
+    try:
+        return version("modeltrail")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+class Verdict(NamedTuple):
+    """What the fold decided about a registry request that it accepted."""
+
+    position: Position
+    event_id: str
+    version: int | None
+    """The number of the version that the request made or meant."""
+    experiment_id: str | None
+
+
+@dataclass(slots=True)
+class _Asked:
+    """An event that waits for its place in the log."""
+
+    stream: str
+    key: str
+    type: str
+    fields: Mapping[str, Any]
+    actor: Actor
+    reason: str | None
+    client: str
+    cause: bytes | None
+    """Id of the event, which is then a producer of its own, so that a repeat has no effect."""
+    done: Future[tuple[Position, bytes]] = field(default_factory=Future)
+
+
+@dataclass(slots=True)
+class _Producer:
+    id: bytes
+    next_sequence: int = 0
+
+
+class Appender:
+    """Appends this process's own events: one thread, so that the log's order is the sequence's.
+
+    What is asked for while one append is under way goes into the next one together, so that many
+    threads share one fsync.
+    """
+
+    def __init__(self, log: EventLog, timeout_s: float) -> None:
+        """Make an appender; ``start`` it."""
+        self._log = log
+        self._timeout_s = timeout_s
+        self._queue: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
+        # Producers by stream and key. One that is forgotten is followed by a new one.
+        self._producers: OrderedDict[tuple[str, str], _Producer] = OrderedDict()
+        self._gate = threading.Lock()
+        self._open = False
+        self._thread = threading.Thread(target=self._work, name="modeltrail-append", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._open = True
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Append what was asked for, then end."""
+        with self._gate:
+            was_open, self._open = self._open, False
+            self._queue.put(None)
+        if was_open:
+            self._thread.join()
+
+    def submit(self, asked: _Asked) -> Future[tuple[Position, bytes]]:
+        """Ask for an append; the future gives the position and the event's id."""
+        with self._gate:
+            if not self._open:
+                raise Unavailable("the server is shutting down; retry in a moment")
+            self._queue.put(asked)
+        return asked.done
+
+    def _work(self) -> None:
+        going_on = True
+        while going_on:
+            batch: list[_Asked] = []
+            asked = self._queue.get()
+            while asked is not None:
+                batch.append(asked)
+                if len(batch) >= _BATCH_EVENTS_MAX:
+                    break
+                try:
+                    asked = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+            going_on = asked is not None
+            if batch:
+                self._append(batch)
+
+    def _append(self, batch: list[_Asked]) -> None:
+        encoded: list[tuple[_Asked, NewEvent, bytes]] = []
+        for asked in batch:
+            try:
+                event, event_id = self._encode(asked)
+                encoded.append((asked, event, event_id))
+            except Exception as error:
+                asked.done.set_exception(error)
+        if not encoded:
+            return
+        try:
+            positions = self._log.append([e for _, e, _ in encoded], self._timeout_s)
+        except LogRefused as error:
+            if len(encoded) > 1:  # one of them is at fault: the others must not pay for it
+                for one in encoded:
+                    self._append_one(one)
+                return
+            self._fail(encoded, error)
+        except Exception as error:
+            self._fail(encoded, error)
+        else:
+            for (asked, _, event_id), position in zip(encoded, positions, strict=True):
+                asked.done.set_result((position, event_id))
+
+    def _append_one(self, one: tuple[_Asked, NewEvent, bytes]) -> None:
+        asked, event, event_id = one
+        try:
+            (position,) = self._log.append([event], self._timeout_s)
+        except Exception as error:
+            self._fail([one], error)
+        else:
+            asked.done.set_result((position, event_id))
+
+    def _fail(self, failed: list[tuple[_Asked, NewEvent, bytes]], error: Exception) -> None:
+        for asked, _, _ in failed:
+            # Whether it is in the log is not known, and it is not sent again: a new producer
+            # begins, so that no hole is counted as a loss.
+            self._producers.pop((asked.stream, asked.key), None)
+            asked.done.set_exception(error)
+
+    def _encode(self, asked: _Asked) -> tuple[NewEvent, bytes]:
+        if asked.cause is not None:
+            event_id = asked.cause
+            producer = _Producer(asked.cause)
+        else:
+            event_id = new_event_id()
+            who = (asked.stream, asked.key)
+            producer = self._producers.setdefault(who, _Producer(new_event_id()))
+            self._producers.move_to_end(who)
+            if len(self._producers) > _PRODUCERS_MAX:
+                self._producers.popitem(last=False)
+        payload = encode(
+            asked.type,
+            {
+                "envelope": envelope(
+                    producer_id=producer.id,
+                    sequence=producer.next_sequence,
+                    actor=asked.actor.name,
+                    actor_verified=asked.actor.verified,
+                    client=asked.client,
+                    reason=asked.reason,
+                    event_id=event_id,
+                ),
+                **asked.fields,
+            },
+        )
+        producer.next_sequence += 1
+        return NewEvent(asked.stream, asked.key, payload), event_id
+
+
+class Node:
+    """One log, one fold of it, and the artifact folder.
+
+    Everything that is appended through a node is remembered as acknowledged, and reads wait until
+    the fold has passed it (design 4.5).
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        fold: Fold,
+        artifacts: ArtifactStore,
+        *,
+        append_timeout_s: float = 15.0,
+        read_timeout_s: float = 15.0,
+    ) -> None:
+        """Make a node; ``start`` it.
+
+        Args:
+            log: Where events are appended.
+            fold: The fold of that log, started and stopped by the node's owner.
+            artifacts: The artifact folder.
+            append_timeout_s: How long an append may take.
+            read_timeout_s: How long a read waits for the fold.
+        """
+        self.log = log
+        self.fold = fold
+        self.artifacts = artifacts
+        self.append_timeout_s = append_timeout_s
+        self.read_timeout_s = read_timeout_s
+        self.client = f"modeltrail-api/{program_version()}"
+        self.codec = Codec(lambda: log.schemas().values())
+        self._acknowledged: dict[Partition, int] = {}
+        self._lock = threading.Lock()
+        self._appender = Appender(log, append_timeout_s)
+        self.end_at_start: dict[Partition, int] = {}
+
+    def start(self) -> None:
+        """Register the writer schemas, note the log's end, and start appending."""
+        self.log.add_schemas(writer_schemas())
+        self.end_at_start = self.log.end()
+        self._appender.start()
+
+    def stop(self) -> None:
+        """Append what was accepted, then stop."""
+        self._appender.stop()
+
+    # Writing
+
+    def append(self, events: Sequence[NewEvent]) -> list[Position]:
+        """Append events that a client encoded; they are durable when this returns.
+
+        Raises:
+            Unavailable: the log is out of reach; a retry is safe.
+            InvalidRequest: the log refuses them.
+        """
+        try:
+            positions = self.log.append(events, self.append_timeout_s)
+        except LogError as error:
+            raise _api_error(error) from None
+        self._acknowledge(positions)
+        return positions
+
+    def keep_schema(self, fingerprint: bytes, text: str) -> None:
+        """Keep a writer schema with the log.
+
+        Raises:
+            Malformed: it is none of an event of ours.
+            Unavailable: the log is out of reach.
+        """
+        self.codec.learn(text)
+        try:
+            self.log.add_schemas({fingerprint: text})
+        except LogError as error:
+            raise _api_error(error) from None
+
+    def _acknowledge(self, positions: Sequence[Position]) -> None:
+        with self._lock:
+            for position in positions:
+                known = self._acknowledged.get(position.within, 0)
+                self._acknowledged[position.within] = max(known, position.offset + 1)
+
+    def acknowledged(self) -> dict[Partition, int]:
+        """For each partition the offset after the last event that this node acknowledged."""
+        with self._lock:
+            return dict(self._acknowledged)
+
+    def append_run_event(
+        self,
+        type: str,
+        run_id: str,
+        fields: Mapping[str, Any],
+        actor: Actor,
+        reason: str | None = None,
+    ) -> Position:
+        """Append an event of a run on behalf of a caller; durable when this returns."""
+        asked = _Asked(
+            RUNS, run_id, type, {"run_id": run_id, **fields}, actor, reason, self.client, None
+        )
+        return self._appended(asked)[0]
+
+    def _appended(self, asked: _Asked) -> tuple[Position, bytes]:
+        try:
+            position, event_id = self._appender.submit(asked).result()
+        except Malformed as error:
+            raise InvalidRequest(str(error)) from None
+        except LogError as error:
+            raise _api_error(error) from None
+        self._acknowledge([position])
+        return position, event_id
+
+    def decide(
+        self,
+        type: str,
+        fields: Mapping[str, Any],
+        actor: Actor,
+        *,
+        reason: str | None = None,
+        idempotency_key: str | None = None,
+        client: str | None = None,
+    ) -> Verdict:
+        """Append a registry request, and wait for what the fold decides about it.
+
+        Args:
+            type: Event type, as in ``SetRegisteredModelAlias``.
+            fields: The event's fields but for the envelope.
+            actor: Who asks.
+            reason: Why.
+            idempotency_key: Requests of one actor with one key take effect once; a repeat gets the
+                verdict of the first.
+            client: The program that asks, if it told.
+
+        Raises:
+            Refused: with MLflow's error code.
+            Conflict: the key was used for another request before.
+            Unavailable: the log is out of reach, or the fold did not decide in time; the request
+                may still take effect, and a retry with the same key is safe.
+        """
+        cause = None
+        if idempotency_key is not None:
+            cause = uuid_from_cause("request", actor.name, str(actor.verified), idempotency_key)
+        position, event_id = self._appended(
+            _Asked(REGISTRY, "", type, fields, actor, reason, client or self.client, cause)
+        )
+        self._wait({position.within: position.offset + 1})
+        id_text = str(UUID(bytes=event_id))
+        row = self._outcome(position, event_id)
+        if row is None:
+            raise Unavailable(
+                f"the request at {position} is in the log but could not be applied; "
+                "see /api/v1/dead-letters",
+                position=str(position),
+            )
+        offset, first_type, accepted, code, message, number, experiment_id, request = row
+        position = position._replace(offset=offset)
+        if cause is not None and (first_type != type or not _same(fields, request)):
+            raise Conflict(
+                f"Idempotency-Key {idempotency_key!r} was used for another request, at {position}",
+                code="IDEMPOTENCY_KEY_REUSED",
+                position=str(position),
+            )
+        if not accepted:
+            raise Refused(code, message, position=str(position), event_id=id_text)
+        return Verdict(position, id_text, number, experiment_id)
+
+    def _outcome(self, position: Position, event_id: bytes) -> tuple[Any, ...] | None:
+        """The row of a decided request; for a repeat, that of the first."""
+        columns = '"offset", type, accepted, code, message, version, experiment_id, request'
+        with self.cursor() as cursor:
+            for condition, value in (('"offset" = ?', position.offset), ("event_id = ?", event_id)):
+                row = cursor.execute(
+                    f"SELECT {columns} FROM fold.requests "
+                    f"WHERE {condition} AND accepted IS NOT NULL LIMIT 1",
+                    [value],
+                ).fetchone()
+                if row is not None:
+                    return row
+        return None
+
+    # Reading
+
+    def _wait(self, positions: Mapping[Partition, int]) -> None:
+        try:
+            self.fold.wait_for(positions, self.read_timeout_s)
+        except FoldBehind as error:
+            raise Unavailable(f"the fold is behind: {error}") from None
+
+    def wait(self, *, log_end: bool = False) -> None:
+        """Wait until the fold has passed what this node acknowledged.
+
+        Args:
+            log_end: Wait for the log's end as of now instead, whoever appended.
+
+        Raises:
+            Unavailable: not in time.
+        """
+        try:
+            self._wait(self.log.end() if log_end else self.acknowledged())
+        except LogError as error:
+            raise _api_error(error) from None
+
+    @contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor for queries, closed at the end of the block."""
+        try:
+            cursor = self.fold.cursor()
+        except StoreError as error:
+            raise Unavailable(str(error)) from None
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+
+    @contextmanager
+    def read(self, *, log_end: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor within one read-only transaction that sees all that this node acknowledged."""
+        self.wait(log_end=log_end)
+        with self.cursor() as cursor:
+            cursor.execute("BEGIN TRANSACTION READ ONLY")
+            try:
+                yield cursor
+            finally:
+                cursor.execute("ROLLBACK")
+
+
+def _same(fields: Mapping[str, Any], request: str) -> bool:
+    """Whether a stored request says what these fields say; evidence, added by us, does not count."""
+    stored = json.loads(request)
+    return all(stored.get(name) == value for name, value in fields.items() if name != "evidence")
+
+
+def _api_error(error: LogError) -> ApiError:
+    if isinstance(error, LogRefused):
+        return InvalidRequest(f"the log refuses it: {error}", code="LOG_REFUSED")
+    return Unavailable(f"the log is not available: {error}")

@@ -1,0 +1,1 @@
+"""The native routes, under /api/v1, and those of operation."""

@@ -1,0 +1,116 @@
+"""The audit trail."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from modeltrail.api.context import (
+    CallerHere,
+    Limit,
+    LogEnd,
+    NodeHere,
+    PageToken,
+    after,
+    answer,
+    json_example,
+    page,
+    parse_time,
+    reading,
+    rows,
+)
+
+router = APIRouter(prefix="/api/v1", tags=["audit"])
+
+_COLUMNS = (
+    '"offset", "at", event_id, type, actor, actor_verified, client, reason, entity, model, '
+    "version, alias, experiment_id, accepted, code, message, request, hash"
+)
+
+
+@router.get(
+    "/audit",
+    summary="Who did what, when, why, and what became of it",
+    responses=json_example(
+        {
+            "events": [
+                {
+                    "offset": 17,
+                    "at": "2026-03-01T12:00:00.000000Z",
+                    "event_id": "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b",
+                    "type": "SetRegisteredModelAlias",
+                    "actor": "ada",
+                    "actor_verified": True,
+                    "client": "curl/8",
+                    "reason": "beats the champion by 2 points",
+                    "entity": "alias",
+                    "model": "digits",
+                    "version": 3,
+                    "alias": "champion",
+                    "experiment_id": None,
+                    "accepted": True,
+                    "code": None,
+                    "message": None,
+                    "request": {"model": "digits", "alias": "champion", "version": 3},
+                    "hash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                }
+            ],
+            "next_page_token": None,
+        }
+    ),
+)
+def audit(
+    node: NodeHere,
+    caller: CallerHere,
+    log_end: LogEnd,
+    model: Annotated[str | None, Query(description="Registered model.")] = None,
+    version: Annotated[int | None, Query(ge=1, le=2**62)] = None,
+    alias: str | None = None,
+    experiment: Annotated[str | None, Query(description="Experiment id.")] = None,
+    actor: str | None = None,
+    type: Annotated[str | None, Query(description="Event type.")] = None,
+    accepted: Annotated[bool | None, Query(description="Only accepted, or only refused.")] = None,
+    since: Annotated[str | None, Query(description="Appended at or after this time.")] = None,
+    until: Annotated[str | None, Query(description="Appended before this time.")] = None,
+    limit: Limit = 100,
+    page_token: PageToken = None,
+) -> Response:
+    """Every request to the registry, newest first: refused ones, repeats and dead letters too."""
+    where, values = ["true"], []
+    for column, value in (
+        ("model", model),
+        ("version", version),
+        ("alias", alias),
+        ("experiment_id", experiment),
+        ("actor", actor),
+        ("type", type),
+        ("accepted", accepted),
+    ):
+        if value is not None:
+            where.append(f"{column} = ?")
+            values.append(value)
+    if since is not None:
+        where.append('"at" >= ?')
+        values.append(parse_time(since, "since"))
+    if until is not None:
+        where.append('"at" < ?')
+        values.append(parse_time(until, "until"))
+    if (last := after(page_token, 1)) is not None:
+        where.append('"offset" < ?')
+        values.append(last[0])
+    query = (
+        f"SELECT {_COLUMNS} FROM audit WHERE {' AND '.join(where)} "
+        f'ORDER BY "offset" DESC LIMIT {limit + 1}'
+    )
+    with reading(node, log_end) as cursor:
+        events = [_event(row) for row in rows(cursor, query, values)]
+    return answer(page(events, limit, "events", ["offset"]))
+
+
+def _event(row: dict[str, Any]) -> dict[str, Any]:
+    if row["request"] is not None:
+        row["request"] = json.loads(row["request"])
+    return row

@@ -1,0 +1,206 @@
+"""Events of training jobs over HTTP."""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from modeltrail.api.context import CallerHere, NodeHere, answer, json_example
+from modeltrail.api.errors import InvalidRequest, NotFound, UnknownSchema
+from modeltrail.api.node import Node
+from modeltrail.api.tokens import Actor
+from modeltrail.consumers.projections import KEY_LENGTH_MAX, VALUE_LENGTH_MAX
+from modeltrail.eventlog import RUNS, NewEvent
+from modeltrail.schemas import (
+    Malformed,
+    encode,
+    event_stream,
+    parse_writer_schema,
+    unpack,
+    writer_schemas,
+)
+from modeltrail.schemas import UnknownSchema as UnknownWriterSchema
+
+router = APIRouter(prefix="/api/v1", tags=["ingest"])
+
+MEDIA_TYPE = "application/vnd.modeltrail.events"
+_LENGTH = struct.Struct("<I")
+_EVENTS_MAX = 100_000
+_RUN_ID_CHARACTERS_MAX = 250
+_SCHEMA_EXAMPLE = {"fingerprint": "a1b2c3d4e5f60718"}
+
+
+async def body_of(request: Request) -> bytes:
+    """The raw body."""
+    return await request.body()
+
+
+Body = Annotated[bytes, Depends(body_of)]
+
+
+def frame(payloads: list[bytes]) -> bytes:
+    """The body of an ingest request: each payload after its length, four little-endian bytes."""
+    return b"".join(_LENGTH.pack(len(payload)) + payload for payload in payloads)
+
+
+def unframe(body: bytes) -> list[bytes]:
+    """The inverse of ``frame``; raises ``InvalidRequest``."""
+    payloads = []
+    at = 0
+    while at < len(body):
+        if at + _LENGTH.size > len(body):
+            raise _bad(len(payloads), "its length is cut off")
+        (length,) = _LENGTH.unpack_from(body, at)
+        at += _LENGTH.size
+        if at + length > len(body):
+            raise _bad(len(payloads), f"{length:,} bytes announced, {len(body) - at:,} are there")
+        payloads.append(body[at : at + length])
+        at += length
+        if len(payloads) > _EVENTS_MAX:
+            raise InvalidRequest(f"a batch may have {_EVENTS_MAX:,} events at most")
+    return payloads
+
+
+def _bad(index: int, why: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"event {index} of the batch: {why}; nothing of the batch was appended", index=index
+    )
+
+
+@router.post(
+    "/ingest",
+    summary="Append a batch of run events",
+    responses=json_example({"appended": 2, "positions": {"runs:0": 123}}, "All are durable."),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+)
+def ingest(request: Request, node: NodeHere, caller: CallerHere, body: Body) -> Response:
+    """Append events of stream `runs`, all or none, in order; answers when they are durable.
+
+    The body is one event after the other: its length as four little-endian bytes, then the Avro
+    single-object encoding. `positions` has, for each partition, the offset after the last one.
+    Answers 409 `UNKNOWN_SCHEMA` with a `fingerprint` where the writer's schema is not known:
+    PUT it to `/api/v1/schemas/{fingerprint}` and send the batch again. Repeats have no effect.
+    """
+    verified = caller.actor if request.app.state.tokens is not None else None
+    events = [_check(node, index, payload, verified) for index, payload in enumerate(unframe(body))]
+    if not events:
+        return answer({"appended": 0, "positions": {}})
+    ends: dict[str, int] = {}
+    for position in node.append(events):
+        name = str(position.within)
+        ends[name] = max(ends.get(name, 0), position.offset + 1)
+    return answer({"appended": len(events), "positions": ends})
+
+
+def _check(node: Node, index: int, payload: bytes, verified: Actor | None) -> NewEvent:
+    try:
+        type, event = node.codec.decode(payload)
+        if event_stream(type) != RUNS:
+            raise Malformed(f"{type} belongs to the registry, which takes no events from outside")
+        run_id = event["run_id"]
+        if not run_id or len(run_id) > _RUN_ID_CHARACTERS_MAX or not run_id.isprintable():
+            raise Malformed(f"a run's id has 1 to {_RUN_ID_CHARACTERS_MAX} printable characters")
+        _check_keys(type, event)
+        if verified is not None:
+            # The log must not hold a name that nobody proved as if it were proven.
+            event["envelope"]["actor"] = verified.name
+            event["envelope"]["actor_verified"] = True
+            payload = encode(type, event)
+        elif event["envelope"]["actor_verified"]:
+            event["envelope"]["actor_verified"] = False
+            payload = encode(type, event)
+    except UnknownWriterSchema as error:
+        fingerprint = error.fingerprint.hex()
+        raise UnknownSchema(
+            f"event {index} of the batch was written with a schema that is not known here; "
+            f"PUT it to /api/v1/schemas/{fingerprint}, then send the batch again",
+            fingerprint=fingerprint,
+            index=index,
+        ) from None
+    except Malformed as error:
+        raise _bad(index, str(error)) from None
+    return NewEvent(RUNS, run_id, payload)
+
+
+def _check_keys(type: str, event: dict[str, Any]) -> None:
+    if type == "MetricsLogged":
+        unpack(event)
+        for series in event["series"]:
+            _check_key("metric", series["key"], None)
+    for kind in ("params", "tags"):
+        for key, value in (event.get(kind) or {}).items():
+            if type != "ModelRegistrationRequested":
+                _check_key(kind[:-1], key, value)
+
+
+def _check_key(kind: str, key: str, value: str | None) -> None:
+    if not 1 <= len(key) <= KEY_LENGTH_MAX:
+        raise Malformed(
+            f"a {kind} key has 1 to {KEY_LENGTH_MAX} characters, this one {len(key):,}: "
+            f"{key[:50]!r}"
+        )
+    if value is not None and len(value) > VALUE_LENGTH_MAX:
+        raise Malformed(
+            f"the value of {kind} {key[:50]!r} has {len(value):,} characters; "
+            f"{VALUE_LENGTH_MAX:,} are allowed"
+        )
+
+
+@router.get(
+    "/schemas",
+    summary="Fingerprints of the writer schemas that are known",
+    responses=json_example({"fingerprints": ["a1b2c3d4e5f60718"]}),
+)
+def list_schemas(node: NodeHere, caller: CallerHere) -> Response:
+    """Fingerprints (CRC-64-AVRO, eight little-endian bytes) in hexadecimal."""
+    known = {**writer_schemas(), **node.log.schemas()}
+    return answer({"fingerprints": sorted(fingerprint.hex() for fingerprint in known)})
+
+
+@router.get(
+    "/schemas/{fingerprint}",
+    summary="A writer schema",
+    responses=json_example({"type": "record", "name": "Heartbeat"}, "The Avro schema."),
+)
+def get_schema(fingerprint: str, node: NodeHere, caller: CallerHere) -> Response:
+    """The schema as JSON; an Avro reader in any language can read the events with it."""
+    known = {**writer_schemas(), **node.log.schemas()}
+    for found, text in known.items():
+        if found.hex() == fingerprint.lower():
+            return Response(text.encode(), media_type="application/json")
+    raise NotFound(f"no writer schema with fingerprint {fingerprint[:32]!r} is known")
+
+
+@router.put(
+    "/schemas/{fingerprint}",
+    summary="Make a writer schema known",
+    responses=json_example(_SCHEMA_EXAMPLE, "The log keeps it."),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"type": "object"}}},
+        }
+    },
+)
+def put_schema(fingerprint: str, node: NodeHere, caller: CallerHere, body: Body) -> Response:
+    """Keep a writer schema with the log. It must be one that this server's own can read."""
+    try:
+        text = body.decode()
+        found, _ = parse_writer_schema(text)
+        if found.hex() != fingerprint.lower():
+            raise Malformed(f"the schema's fingerprint is {found.hex()}, not {fingerprint[:32]}")
+        node.keep_schema(found, json.dumps(json.loads(text), ensure_ascii=False))
+    except UnicodeDecodeError:
+        raise InvalidRequest("the schema is not UTF-8") from None
+    except Malformed as error:
+        raise InvalidRequest(str(error)) from None
+    return answer({"fingerprint": found.hex()})

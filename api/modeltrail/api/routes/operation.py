@@ -1,0 +1,261 @@
+"""Health, metrics, status, dead letters, and the first page."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+
+from modeltrail.api.context import (
+    CallerHere,
+    Limit,
+    LogEnd,
+    NodeHere,
+    PageToken,
+    after,
+    answer,
+    json_example,
+    page,
+    reading,
+    rows,
+)
+from modeltrail.api.errors import InvalidRequest, Unavailable
+from modeltrail.api.node import Node, program_version
+from modeltrail.consumers.store import PROJECTION_VERSION
+from modeltrail.eventlog import LogError
+
+router = APIRouter()
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Modeltrail</title>
+<style>body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 3rem auto;
+padding: 0 1rem }} code {{ background: #eee; padding: .1rem .3rem }}</style></head><body>
+<h1>Modeltrail {version}</h1>
+<p>An experiment tracker and model registry in which the log is the system.</p>
+<ul>
+<li><a href="/docs">The API, with examples</a> (<a href="/openapi.json">OpenAPI</a>)</li>
+<li><a href="/health">Health</a>, <a href="/metrics">metrics</a>,
+<a href="/api/v1/status">status</a></li>
+<li><a href="/api/v1/runs">Runs</a>, <a href="/api/v1/models">models</a>,
+<a href="/api/v1/audit">the audit trail</a></li>
+</ul>
+<h2>SQL to try</h2>
+<ul>{queries}</ul>
+<p>On the command line: <code>modeltrail sql "FROM runs LIMIT 10"</code></p>
+</body></html>
+"""
+_QUERIES = (
+    "SELECT name, status, duration_s FROM runs ORDER BY start_time DESC LIMIT 10",
+    "SELECT run_id, value FROM latest_metrics ORDER BY value DESC LIMIT 10",
+    'SELECT "at", actor, type, model, version, accepted, reason FROM audit ORDER BY "offset" DESC',
+)
+
+
+@router.get("/", include_in_schema=False)
+def first_page() -> Response:
+    """Where to look."""
+    from html import escape
+    from urllib.parse import quote
+
+    queries = "".join(
+        f'<li><a href="/api/v1/sql?statement={quote(q)}"><code>{escape(q)}</code></a></li>'
+        for q in _QUERIES
+    )
+    return HTMLResponse(_PAGE.format(version=program_version(), queries=queries))
+
+
+def _lag(node: Node) -> tuple[dict[str, int], dict[str, int]]:
+    """Positions of the fold, and events behind the log's end, by partition."""
+    positions = node.fold.positions()
+    end = node.log.end()
+    done = {str(p): positions.get(p, 0) for p in sorted(end)}
+    return done, {str(p): max(0, n - positions.get(p, 0)) for p, n in sorted(end.items())}
+
+
+@router.get(
+    "/health",
+    tags=["operation"],
+    summary="Whether the server can answer",
+    responses={
+        **json_example({"status": "ok", "lag": {"registry:0": 0, "runs:0": 0}, "dead_letters": 0}),
+        503: {
+            "description": "The fold stands still or has not caught up yet, or the log is away.",
+            "content": {
+                "application/json": {
+                    "example": {"status": "unavailable", "reason": "the fold is catching up"}
+                }
+            },
+        },
+    },
+)
+def health(node: NodeHere) -> Response:
+    """200 once the fold runs and has passed where the log ended when the server started."""
+    status = node.fold.status()
+    body: dict[str, Any] = {"status": "ok", "dead_letters": status.dead_letters}
+    try:
+        _, body["lag"] = _lag(node)
+    except LogError as error:
+        return answer({**body, "status": "unavailable", "reason": f"the log is away: {error}"}, 503)
+    behind = sum(max(0, n - status.positions.get(p, 0)) for p, n in node.end_at_start.items())
+    if status.error is not None:
+        reason = f"the fold stands still: {status.error}"
+    elif behind:
+        reason = f"the fold is catching up: {behind:,} events of before the start are left"
+    else:
+        return answer(body)
+    return answer({**body, "status": "unavailable", "reason": reason}, 503)
+
+
+@router.get(
+    "/metrics",
+    tags=["operation"],
+    summary="Prometheus metrics",
+    response_class=PlainTextResponse,
+    responses={
+        200: {
+            "description": "Prometheus text format.",
+            "content": {"text/plain": {"example": "modeltrail_dead_letters 0\n"}},
+        }
+    },
+)
+def metrics(request: Request, node: NodeHere, caller: CallerHere) -> Response:
+    """Lag, dead letters, requests and their times, disk."""
+    status = node.fold.status()
+    lines: list[str] = []
+
+    def gauge(name: str, help: str, values: dict[str, float], kind: str = "gauge") -> None:
+        lines.append(f"# HELP modeltrail_{name} {help}")
+        lines.append(f"# TYPE modeltrail_{name} {kind}")
+        lines.extend(f"modeltrail_{name}{labels} {value}" for labels, value in values.items())
+
+    gauge("info", "Version.", {f'{{version="{program_version()}"}}': 1})
+    gauge("fold_ok", "1 if the fold runs, 0 if it stands still.", {"": int(status.error is None)})
+    gauge("fold_events_total", "Events folded since start.", {"": status.records}, "counter")
+    gauge("dead_letters", "Events that could not be applied.", {"": status.dead_letters})
+    try:
+        done, lag = _lag(node)
+    except LogError:
+        gauge("log_ok", "1 if the log can be reached.", {"": 0})
+    else:
+        gauge("log_ok", "1 if the log can be reached.", {"": 1})
+        gauge("fold_next_offset", "Next offset to fold.", _labelled(done))
+        gauge("fold_lag_events", "Events in the log that are not folded yet.", _labelled(lag))
+    disk = _disk(node)
+    if disk is not None:
+        gauge("disk_free_bytes", "Free where the artifacts are.", {"": disk["free_bytes"]})
+    lines.extend(request.app.state.counters.lines())
+    return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
+
+
+def _labelled(values: dict[str, int]) -> dict[str, float]:
+    return {
+        '{{stream="{}",partition="{}"}}'.format(*name.split(":")): value
+        for name, value in values.items()
+    }
+
+
+def _disk(node: Node) -> dict[str, int] | None:
+    folder = node.artifacts.folder
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:
+        return None
+    return {"free_bytes": usage.free, "total_bytes": usage.total}
+
+
+@router.get(
+    "/api/v1/status",
+    tags=["operation"],
+    summary="How the server is doing",
+    responses=json_example(
+        {
+            "version": "0.1.0",
+            "projection_version": 1,
+            "log": "./modeltrail-data",
+            "positions": {"registry:0": 17, "runs:0": 4711},
+            "lag": {"registry:0": 0, "runs:0": 0},
+            "dead_letters": 0,
+            "fold_error": None,
+        }
+    ),
+)
+def status(node: NodeHere, caller: CallerHere) -> Response:
+    """Versions, positions and lag of each partition, dead letters, errors, disk."""
+    found = node.fold.status()
+    body: dict[str, Any] = {
+        "version": program_version(),
+        "projection_version": PROJECTION_VERSION,
+        "log": node.log.url,
+        "pid": os.getpid(),
+        "events_folded": found.records,
+        "dead_letters": found.dead_letters,
+        "fold_error": found.error,
+        "folded_at_ms": found.folded_at_ms,
+        "disk": _disk(node),
+    }
+    try:
+        body["positions"], body["lag"] = _lag(node)
+    except LogError as error:
+        body["positions"] = {str(p): n for p, n in sorted(found.positions.items())}
+        body["lag"], body["log_error"] = None, str(error)
+    return answer(body)
+
+
+@router.get(
+    "/api/v1/whoami",
+    tags=["operation"],
+    summary="Under which name this server knows you",
+    responses=json_example({"actor": "ada", "verified": True}),
+)
+def whoami(caller: CallerHere) -> Response:
+    """The name that your events will carry, and whether your token proves it."""
+    return answer({"actor": caller.actor.name, "verified": caller.actor.verified})
+
+
+@router.get(
+    "/api/v1/dead-letters",
+    tags=["operation"],
+    summary="Events that could not be applied",
+    responses=json_example({"dead_letters": [], "next_page_token": None}),
+)
+def dead_letters(
+    node: NodeHere,
+    caller: CallerHere,
+    log_end: LogEnd,
+    limit: Limit = 100,
+    page_token: PageToken = None,
+) -> Response:
+    """With the reason and the raw bytes. Nothing of them took effect, and nothing is lost."""
+    where, values = "true", []
+    if (last := after(page_token, 3)) is not None:
+        if not isinstance(last[1], int) or not isinstance(last[2], int):
+            raise InvalidRequest("not a page token of this list")
+        where, values = '(stream, partition, "offset") > (?, ?, ?)', last
+    with reading(node, log_end) as cursor:
+        found = rows(
+            cursor,
+            "SELECT * REPLACE (left(payload_hex, 2000) AS payload_hex) FROM dead_letters "
+            f'WHERE {where} ORDER BY stream, partition, "offset" LIMIT {limit + 1}',
+            values,
+        )
+    return answer(page(found, limit, "dead_letters", ["stream", "partition", "offset"]))
+
+
+@router.post(
+    "/api/v1/dead-letters/retry",
+    tags=["operation"],
+    summary="Try the dead letters again",
+    responses=json_example({"applied": 3, "left": 0}),
+)
+def retry_dead_letters(node: NodeHere, caller: CallerHere) -> Response:
+    """After a fix (a schema became known, a newer program): apply those that can be applied now."""
+    try:
+        applied = node.fold.retry_dead_letters()
+    except LogError as error:
+        raise Unavailable(str(error)) from None
+    return answer({"applied": applied, "left": node.fold.status().dead_letters})

@@ -1,0 +1,841 @@
+"""The registry: requests that the fold decides in log order, and what holds now or held then."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import duckdb
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from modeltrail.api.context import (
+    AsOf,
+    Caller,
+    CallerHere,
+    Limit,
+    LogEnd,
+    NodeHere,
+    PageToken,
+    after,
+    answer,
+    json_example,
+    offset_of,
+    one,
+    page,
+    reading,
+    rows,
+)
+from modeltrail.api.errors import InvalidRequest
+from modeltrail.api.node import Node
+
+router = APIRouter(prefix="/api/v1", tags=["registry"])
+
+_INT64_MAX = 2**63 - 1
+_EVIDENCE_MAX = 1_000
+
+Number = Annotated[int, Path(ge=1, le=_INT64_MAX, description="Version number.")]
+Tags = dict[str, str]
+TagChanges = dict[str, str | None]
+
+
+# What people send
+
+
+class _Body(BaseModel):
+    """A request; ``reason`` stays in the trail for good."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str | None = Field(None, description="Why, in your words.", max_length=10_000)
+
+
+class Reason(_Body):
+    """Nothing but why."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"reason": "no longer in use"}}
+    )
+
+
+class Evidence(BaseModel):
+    """One thing that a decision rests on, as it was when it was read."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: str = Field(description="metric, tag, param, approval, policy or note.")
+    key: str
+    value: str
+    run_id: str | None = None
+    position: str | None = Field(None, description="How far the log had been read then.")
+
+
+class NewExperiment(_Body):
+    """An experiment to create."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"name": "/vision/digits", "tags": {"team": "vision"}}},
+    )
+
+    name: str
+    artifact_location: str | None = None
+    tags: Tags = {}
+
+
+class ExperimentChange(_Body):
+    """What to change; exactly one of the two."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"name": "/vision/digits-v1", "reason": "a second one began"}
+        },
+    )
+
+    name: str | None = Field(None, description="New name.")
+    tags: TagChanges | None = Field(None, description="Key to new value; null removes the tag.")
+
+
+class NewModel(_Body):
+    """A registered model to create."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"model": "digits", "description": "Reads digits."}},
+    )
+
+    model: str = Field(description="Its name.")
+    description: str | None = None
+    tags: Tags = {}
+
+
+class ModelChange(_Body):
+    """What to change; exactly one of the three."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"description": "Reads digits, of all hands."}},
+    )
+
+    name: str | None = Field(None, description="New name.")
+    description: str | None = None
+    tags: TagChanges | None = Field(None, description="Key to new value; null removes the tag.")
+
+
+class NewVersion(_Body):
+    """A version to create; the fold gives its number."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "source": "runs:/0af7651916cd43dd8448eb211c80319c/model",
+                "run_id": "0af7651916cd43dd8448eb211c80319c",
+                "aliases": ["challenger"],
+                "create_model": True,
+            }
+        },
+    )
+
+    source: str = Field(description="URI of the model's files.")
+    run_id: str | None = None
+    model_id: str | None = None
+    run_link: str | None = None
+    description: str | None = None
+    tags: Tags = {}
+    aliases: list[str] = Field([], description="Aliases to point at it at once.")
+    create_model: bool = Field(False, description="Create the model first if it does not exist.")
+
+
+class VersionChange(_Body):
+    """What to change; exactly one of the two."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"tags": {"approved_by": "grace"}}}
+    )
+
+    description: str | None = None
+    tags: TagChanges | None = Field(None, description="Key to new value; null removes the tag.")
+
+
+class StageChange(_Body):
+    """A stage to move to."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "stage": "Production",
+                "archive_existing_versions": True,
+                "expected": "Staging",
+                "reason": "passed the gate",
+            }
+        },
+    )
+
+    stage: str = Field(description="None, Staging, Production or Archived.")
+    archive_existing_versions: bool = Field(
+        False, description="Move the other versions in that stage to Archived."
+    )
+    expected: str | None = Field(None, description="Only if it is in this stage now.")
+    evidence: list[Evidence] | None = Field(
+        None,
+        max_length=_EVIDENCE_MAX,
+        description="What the decision rests on; the latest metrics of the version's run if left "
+        "out.",
+    )
+
+
+class AliasChange(_Body):
+    """Where an alias is to point."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"version": 3, "expected": 2, "reason": "beats the champion by 2 points"}
+        },
+    )
+
+    version: int = Field(ge=1, le=_INT64_MAX)
+    expected: int | None = Field(
+        None,
+        ge=0,
+        le=_INT64_MAX,
+        description="Only if it points at this version now; 0: only if it is not set.",
+    )
+    evidence: list[Evidence] | None = Field(
+        None,
+        max_length=_EVIDENCE_MAX,
+        description="What the decision rests on; the latest metrics of the version's run if left "
+        "out.",
+    )
+
+
+_DONE = json_example(
+    {"position": "registry:0:17", "event_id": "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"},
+    "Decided, and accepted.",
+)
+
+
+def _decide(
+    node: Node,
+    caller: Caller,
+    reason: str | None,
+    type: str,
+    fields: dict[str, Any],
+) -> dict[str, Any]:
+    verdict = node.decide(
+        type,
+        fields,
+        caller.actor,
+        reason=reason or caller.reason,
+        idempotency_key=caller.idempotency_key,
+        client=caller.client,
+    )
+    return {"position": str(verdict.position), "event_id": verdict.event_id, "_": verdict}
+
+
+def _done(body: dict[str, Any], **more: Any) -> Response:
+    body.pop("_")
+    return answer({**body, **more})
+
+
+def _exactly_one(**given: Any) -> None:
+    if sum(value is not None for value in given.values()) != 1:
+        names = ", ".join(given)
+        raise InvalidRequest(f"give exactly one of: {names}; each is a request of its own")
+
+
+# Experiments
+
+
+@router.post(
+    "/experiments",
+    summary="Create an experiment",
+    responses=json_example(
+        {"position": "registry:0:3", "event_id": "0195a1b2-…", "experiment_id": "5230471834401"},
+        "Decided, and accepted.",
+    ),
+)
+def create_experiment(new: NewExperiment, node: NodeHere, caller: CallerHere) -> Response:
+    """Its id follows from the name, so that jobs can log by name before it exists."""
+    fields = new.model_dump(exclude={"reason"})
+    body = _decide(node, caller, new.reason, "CreateExperiment", fields)
+    return _done(body, experiment_id=body["_"].experiment_id)
+
+
+@router.patch("/experiments/{experiment_id}", summary="Rename or tag", responses=_DONE)
+def change_experiment(
+    experiment_id: str, change: ExperimentChange, node: NodeHere, caller: CallerHere
+) -> Response:
+    """Rename an experiment, or change its tags. The id stays."""
+    _exactly_one(name=change.name, tags=change.tags)
+    if change.name is not None:
+        type, field = "RenameExperiment", {"name": change.name}
+    else:
+        type, field = "ChangeExperimentTags", {"tags": change.tags}
+    fields = {"experiment_id": experiment_id, **field}
+    return _done(_decide(node, caller, change.reason, type, fields))
+
+
+@router.delete("/experiments/{experiment_id}", summary="Delete an experiment", responses=_DONE)
+def delete_experiment(
+    experiment_id: str, node: NodeHere, caller: CallerHere, why: Reason | None = None
+) -> Response:
+    """Move it to the deleted ones; it can be restored."""
+    fields = {"experiment_id": experiment_id}
+    return _done(_decide(node, caller, why and why.reason, "DeleteExperiment", fields))
+
+
+@router.post(
+    "/experiments/{experiment_id}/restore", summary="Restore an experiment", responses=_DONE
+)
+def restore_experiment(
+    experiment_id: str, node: NodeHere, caller: CallerHere, why: Reason | None = None
+) -> Response:
+    """Bring a deleted experiment back."""
+    fields = {"experiment_id": experiment_id}
+    return _done(_decide(node, caller, why and why.reason, "RestoreExperiment", fields))
+
+
+_EXPERIMENT = {
+    "experiment_id": "0",
+    "name": "Default",
+    "artifact_location": None,
+    "deleted": False,
+    "tags": {},
+}
+
+
+@router.get(
+    "/experiments",
+    summary="Experiments",
+    responses=json_example({"experiments": [_EXPERIMENT], "next_page_token": None}),
+)
+def list_experiments(
+    node: NodeHere,
+    caller: CallerHere,
+    log_end: LogEnd,
+    as_of: AsOf = None,
+    name: Annotated[str | None, Query(description="Exactly this name.")] = None,
+    deleted: Annotated[bool, Query(description="The deleted ones instead.")] = False,
+    limit: Limit = 1_000,
+    page_token: PageToken = None,
+) -> Response:
+    """Experiments by name, now or at an earlier moment."""
+    last = after(page_token, 1)
+    with reading(node, log_end) as cursor:
+        offset = offset_of(cursor, as_of)
+        found = rows(
+            cursor,
+            "SELECT * FROM experiments_at($at) WHERE deleted = $deleted "
+            "AND ($name IS NULL OR name = $name) AND ($after IS NULL OR name > $after) "
+            f"ORDER BY name LIMIT {limit + 1}",
+            {"at": offset, "deleted": deleted, "name": name, "after": last and last[0]},
+        )
+        body = page(found, limit, "experiments", ["name"])
+        tags = _tags(cursor, offset, "experiment", "experiment_id")
+    for experiment in body["experiments"]:
+        experiment["tags"] = tags.get((experiment["experiment_id"],), {})
+    return answer(body)
+
+
+@router.get(
+    "/experiments/{experiment_id}", summary="One experiment", responses=json_example(_EXPERIMENT)
+)
+def get_experiment(
+    experiment_id: str, node: NodeHere, caller: CallerHere, log_end: LogEnd, as_of: AsOf = None
+) -> Response:
+    """An experiment, now or at an earlier moment."""
+    with reading(node, log_end) as cursor:
+        offset = offset_of(cursor, as_of)
+        experiment = one(
+            cursor,
+            "SELECT * FROM experiments_at(?) WHERE experiment_id = ?",
+            [offset, experiment_id],
+            f"there is no experiment {experiment_id!r}{_then(as_of)}",
+        )
+        tags = _tags(cursor, offset, "experiment", "experiment_id")
+    return answer({**experiment, "tags": tags.get((experiment_id,), {})})
+
+
+def _then(as_of: str | None) -> str:
+    return "" if as_of is None else f" as of {as_of}"
+
+
+def _tags(
+    cursor: duckdb.DuckDBPyConnection, offset: int, entity: str, *columns: str
+) -> dict[tuple[Any, ...], dict[str, str]]:
+    """The tags of all entities of a kind at an offset, by the values of some columns."""
+    found: dict[tuple[Any, ...], dict[str, str]] = {}
+    query = (
+        f"SELECT {', '.join(columns)}, key, value FROM history "
+        "WHERE entity = ? AND attribute = 'tag' AND fold.holds(from_offset, to_offset, ?) "
+        "ORDER BY key"
+    )
+    for *who, key, value in cursor.execute(query, [entity, offset]).fetchall():
+        found.setdefault(tuple(who), {})[key] = value
+    return found
+
+
+# Registered models
+
+
+@router.post("/models", summary="Create a registered model", responses=_DONE)
+def create_model(new: NewModel, node: NodeHere, caller: CallerHere) -> Response:
+    """Refused with RESOURCE_ALREADY_EXISTS where the name is taken."""
+    fields = new.model_dump(exclude={"reason"})
+    return _done(_decide(node, caller, new.reason, "CreateRegisteredModel", fields))
+
+
+@router.patch("/models/{model}", summary="Rename, describe or tag", responses=_DONE)
+def change_model(model: str, change: ModelChange, node: NodeHere, caller: CallerHere) -> Response:
+    """Rename a model, change its description, or its tags."""
+    _exactly_one(name=change.name, description=change.description, tags=change.tags)
+    fields: dict[str, Any] = {"model": model}
+    if change.name is not None:
+        type, fields["name"] = "RenameRegisteredModel", change.name
+    elif change.description is not None:
+        type, fields["description"] = "UpdateRegisteredModel", change.description
+    else:
+        type, fields["tags"] = "ChangeRegisteredModelTags", change.tags
+    return _done(_decide(node, caller, change.reason, type, fields))
+
+
+@router.delete("/models/{model}", summary="Delete a registered model", responses=_DONE)
+def delete_model(
+    model: str, node: NodeHere, caller: CallerHere, why: Reason | None = None
+) -> Response:
+    """Delete a model with all of its versions. The trail keeps them."""
+    return _done(
+        _decide(node, caller, why and why.reason, "DeleteRegisteredModel", {"model": model})
+    )
+
+
+_MODEL = {"model": "digits", "description": "Reads digits.", "tags": {}, "aliases": {"champion": 3}}
+_VERSION = {
+    "model": "digits",
+    "version": 3,
+    "stage": "Production",
+    "source": "runs:/0af7651916cd43dd8448eb211c80319c/model",
+    "run_id": "0af7651916cd43dd8448eb211c80319c",
+    "tags": {},
+    "aliases": ["champion"],
+}
+
+
+@router.get(
+    "/models",
+    summary="Registered models",
+    responses=json_example({"models": [_MODEL], "next_page_token": None}),
+)
+def list_models(
+    node: NodeHere,
+    caller: CallerHere,
+    log_end: LogEnd,
+    as_of: AsOf = None,
+    limit: Limit = 1_000,
+    page_token: PageToken = None,
+) -> Response:
+    """Registered models by name, now or at an earlier moment."""
+    last = after(page_token, 1)
+    with reading(node, log_end) as cursor:
+        offset = offset_of(cursor, as_of)
+        found = rows(
+            cursor,
+            "SELECT * FROM models_at($at) WHERE $after IS NULL OR model > $after "
+            f"ORDER BY model LIMIT {limit + 1}",
+            {"at": offset, "after": last and last[0]},
+        )
+        body = page(found, limit, "models", ["model"])
+        for model in body["models"]:
+            _add_to_model(cursor, offset, model)
+    return answer(body)
+
+
+@router.get("/models/{model}", summary="One registered model", responses=json_example(_MODEL))
+def get_model(
+    model: str, node: NodeHere, caller: CallerHere, log_end: LogEnd, as_of: AsOf = None
+) -> Response:
+    """A registered model, now or at an earlier moment, under the name it had then."""
+    with reading(node, log_end) as cursor:
+        offset = offset_of(cursor, as_of)
+        found = _model(cursor, offset, model, as_of)
+        _add_to_model(cursor, offset, found)
+    return answer(found)
+
+
+def _model(
+    cursor: duckdb.DuckDBPyConnection, offset: int, model: str, as_of: str | None
+) -> dict[str, Any]:
+    return one(
+        cursor,
+        "SELECT * FROM models_at(?) WHERE model = ?",
+        [offset, model],
+        f"Registered Model with name={model} not found{_then(as_of)}",
+    )
+
+
+_KEY = (
+    "(SELECT model_key FROM history WHERE entity = 'model' AND attribute = 'name' "
+    "AND value = $model AND fold.holds(from_offset, to_offset, $at))"
+)
+
+
+def _tags_of_model(
+    cursor: duckdb.DuckDBPyConnection, offset: int, model: str, entity: str
+) -> dict[int | None, dict[str, str]]:
+    """Tags of a model (under None) or of its versions, by the name it had at the offset."""
+    found: dict[int | None, dict[str, str]] = {}
+    for version, key, value in cursor.execute(
+        "SELECT version, key, value FROM history WHERE entity = $entity AND attribute = 'tag' "
+        f"AND model_key = {_KEY} AND fold.holds(from_offset, to_offset, $at) ORDER BY key",
+        {"entity": entity, "model": model, "at": offset},
+    ).fetchall():
+        found.setdefault(version, {})[key] = value
+    return found
+
+
+def _add_to_model(cursor: duckdb.DuckDBPyConnection, offset: int, model: dict[str, Any]) -> None:
+    name = model["model"]
+    model["tags"] = _tags_of_model(cursor, offset, name, "model").get(None, {})
+    model["aliases"] = {row["alias"]: row["version"] for row in _aliases_of(cursor, offset, name)}
+
+
+def _aliases_of(cursor: duckdb.DuckDBPyConnection, offset: int, model: str) -> list[dict[str, Any]]:
+    return rows(
+        cursor, "SELECT * FROM aliases_at(?) WHERE model = ? ORDER BY alias", [offset, model]
+    )
+
+
+# Versions
+
+
+@router.post(
+    "/models/{model}/versions",
+    summary="Create a version",
+    responses=json_example(
+        {"position": "registry:0:12", "event_id": "0195a1b2-…", "model": "digits", "version": 3},
+        "Decided, and accepted.",
+    ),
+)
+def create_version(model: str, new: NewVersion, node: NodeHere, caller: CallerHere) -> Response:
+    """Two that race get two numbers: the fold gives them in log order."""
+    fields = {"model": model, **new.model_dump(exclude={"reason"})}
+    body = _decide(node, caller, new.reason, "CreateModelVersion", fields)
+    return _done(body, model=model, version=body["_"].version)
+
+
+@router.patch(
+    "/models/{model}/versions/{version}", summary="Describe or tag a version", responses=_DONE
+)
+def change_version(
+    model: str, version: Number, change: VersionChange, node: NodeHere, caller: CallerHere
+) -> Response:
+    """Change a version's description, or its tags."""
+    _exactly_one(description=change.description, tags=change.tags)
+    fields: dict[str, Any] = {"model": model, "version": version}
+    if change.description is not None:
+        type, fields["description"] = "UpdateModelVersion", change.description
+    else:
+        type, fields["tags"] = "ChangeModelVersionTags", change.tags
+    return _done(_decide(node, caller, change.reason, type, fields))
+
+
+@router.delete("/models/{model}/versions/{version}", summary="Delete a version", responses=_DONE)
+def delete_version(
+    model: str, version: Number, node: NodeHere, caller: CallerHere, why: Reason | None = None
+) -> Response:
+    """Delete a version and the aliases that point at it. The trail keeps them."""
+    fields = {"model": model, "version": version}
+    return _done(_decide(node, caller, why and why.reason, "DeleteModelVersion", fields))
+
+
+@router.get(
+    "/models/{model}/versions",
+    summary="Versions of a model",
+    responses=json_example({"versions": [_VERSION], "next_page_token": None}),
+)
+def list_versions(
+    model: str,
+    node: NodeHere,
+    caller: CallerHere,
+    log_end: LogEnd,
+    as_of: AsOf = None,
+    stage: Annotated[str | None, Query(description="Only those in this stage.")] = None,
+    limit: Limit = 1_000,
+    page_token: PageToken = None,
+) -> Response:
+    """Versions, newest first, now or at an earlier moment."""
+    last = after(page_token, 1)
+    with reading(node, log_end) as cursor:
+        offset = offset_of(cursor, as_of)
+        _model(cursor, offset, model, as_of)
+        found = rows(
+            cursor,
+            "SELECT * FROM model_versions_at($at) WHERE model = $model "
+            "AND ($stage IS NULL OR lower(stage) = lower($stage)) "
+            "AND ($after IS NULL OR version < $after) "
+            f"ORDER BY version DESC LIMIT {limit + 1}",
+            {"at": offset, "model": model, "stage": stage, "after": last and last[0]},
+        )
+        body = page(found, limit, "versions", ["version"])
+        _add_to_versions(cursor, offset, model, body["versions"])
+    return answer(body)
+
+
+@router.get(
+    "/models/{model}/versions/{version}", summary="One version", responses=json_example(_VERSION)
+)
+def get_version(
+    model: str,
+    version: Number,
+    node: NodeHere,
+    caller: CallerHere,
+    log_end: LogEnd,
+    as_of: AsOf = None,
+) -> Response:
+    """A version with stage, tags and aliases, now or at an earlier moment."""
+    with reading(node, log_end) as cursor:
+        offset = offset_of(cursor, as_of)
+        found = _version(cursor, offset, model, version, as_of)
+        _add_to_versions(cursor, offset, model, [found])
+    return answer(found)
+
+
+def _version(
+    cursor: duckdb.DuckDBPyConnection, offset: int, model: str, version: int, as_of: str | None
+) -> dict[str, Any]:
+    return one(
+        cursor,
+        "SELECT * FROM model_versions_at(?) WHERE model = ? AND version = ?",
+        [offset, model, version],
+        f"Model Version (name={model}, version={version}) not found{_then(as_of)}",
+    )
+
+
+def _add_to_versions(
+    cursor: duckdb.DuckDBPyConnection, offset: int, model: str, versions: list[dict[str, Any]]
+) -> None:
+    tags = _tags_of_model(cursor, offset, model, "model_version")
+    aliases: dict[int, list[str]] = {}
+    for row in _aliases_of(cursor, offset, model):
+        aliases.setdefault(row["version"], []).append(row["alias"])
+    for version in versions:
+        version["tags"] = tags.get(version["version"], {})
+        version["aliases"] = aliases.get(version["version"], [])
+
+
+# Stages
+
+
+@router.put("/models/{model}/versions/{version}/stage", summary="Move to a stage", responses=_DONE)
+def put_stage(
+    model: str, version: Number, change: StageChange, node: NodeHere, caller: CallerHere
+) -> Response:
+    """Move a version to a stage, on evidence, and only if it still is where you think it is."""
+    fields = {
+        "model": model,
+        "version": version,
+        "stage": change.stage,
+        "archive_existing_versions": change.archive_existing_versions,
+        "expected_stage": change.expected,
+        "evidence": _evidence(node, model, version, change.evidence),
+    }
+    return _done(_decide(node, caller, change.reason, "TransitionModelVersionStage", fields))
+
+
+@router.get(
+    "/models/{model}/versions/{version}/stage",
+    summary="The stage of a version",
+    responses=json_example(
+        {
+            "model": "digits",
+            "version": 3,
+            "stage": "Production",
+            "set_at": "2026-03-01T12:00:00.000000Z",
+            "set_by": "ada",
+            "reason": "passed the gate",
+        }
+    ),
+)
+def get_stage(
+    model: str,
+    version: Number,
+    node: NodeHere,
+    caller: CallerHere,
+    log_end: LogEnd,
+    as_of: AsOf = None,
+) -> Response:
+    """The stage, who set it, when and why; now or at an earlier moment."""
+    with reading(node, log_end) as cursor:
+        return answer(
+            one(
+                cursor,
+                "SELECT * FROM stages_at(?) WHERE model = ? AND version = ?",
+                [offset_of(cursor, as_of), model, version],
+                f"Model Version (name={model}, version={version}) not found{_then(as_of)}",
+            )
+        )
+
+
+@router.get(
+    "/stages",
+    summary="Stages of all versions",
+    responses=json_example(
+        {
+            "stages": [{"model": "digits", "version": 3, "stage": "Production"}],
+            "next_page_token": None,
+        }
+    ),
+)
+def list_stages(
+    node: NodeHere,
+    caller: CallerHere,
+    log_end: LogEnd,
+    as_of: AsOf = None,
+    model: str | None = None,
+    stage: str | None = None,
+    limit: Limit = 1_000,
+    page_token: PageToken = None,
+) -> Response:
+    """What was in Production on that day: the stage of every version, now or then."""
+    model_after, version_after = after(page_token, 2) or (None, None)
+    with reading(node, log_end) as cursor:
+        found = rows(
+            cursor,
+            "SELECT * FROM stages_at($at) WHERE ($model IS NULL OR model = $model) "
+            "AND ($stage IS NULL OR lower(stage) = lower($stage)) "
+            "AND ($m IS NULL OR model > $m OR (model = $m AND version > $v)) "
+            f"ORDER BY model, version LIMIT {limit + 1}",
+            {
+                "at": offset_of(cursor, as_of),
+                "model": model,
+                "stage": stage,
+                "m": model_after,
+                "v": version_after,
+            },
+        )
+    return answer(page(found, limit, "stages", ["model", "version"]))
+
+
+# Aliases
+
+
+@router.put("/models/{model}/aliases/{alias}", summary="Point an alias", responses=_DONE)
+def put_alias(
+    model: str, alias: str, change: AliasChange, node: NodeHere, caller: CallerHere
+) -> Response:
+    """Point an alias at a version; with `expected`, only if it still points where you think."""
+    fields = {
+        "model": model,
+        "alias": alias,
+        "version": change.version,
+        "expected_version": change.expected,
+        "evidence": _evidence(node, model, change.version, change.evidence),
+    }
+    return _done(_decide(node, caller, change.reason, "SetRegisteredModelAlias", fields))
+
+
+@router.delete("/models/{model}/aliases/{alias}", summary="Remove an alias", responses=_DONE)
+def delete_alias(
+    model: str,
+    alias: str,
+    node: NodeHere,
+    caller: CallerHere,
+    expected: Annotated[
+        int | None,
+        Query(ge=1, le=_INT64_MAX, description="Only if it points at this version now."),
+    ] = None,
+    why: Reason | None = None,
+) -> Response:
+    """Remove an alias; with `expected`, only if it still points where you think."""
+    fields = {"model": model, "alias": alias, "expected_version": expected}
+    return _done(_decide(node, caller, why and why.reason, "DeleteRegisteredModelAlias", fields))
+
+
+_ALIAS = {
+    "model": "digits",
+    "alias": "champion",
+    "version": 3,
+    "set_at": "2026-03-01T12:00:00.000000Z",
+    "set_by": "ada",
+    "reason": "beats the champion by 2 points",
+}
+
+
+@router.get(
+    "/models/{model}/aliases",
+    summary="Aliases of a model",
+    responses=json_example({"aliases": [_ALIAS]}),
+)
+def list_aliases(
+    model: str, node: NodeHere, caller: CallerHere, log_end: LogEnd, as_of: AsOf = None
+) -> Response:
+    """Aliases, where they point, who set them, when and why; now or at an earlier moment."""
+    with reading(node, log_end) as cursor:
+        offset = offset_of(cursor, as_of)
+        _model(cursor, offset, model, as_of)
+        return answer({"aliases": _aliases_of(cursor, offset, model)})
+
+
+@router.get(
+    "/models/{model}/aliases/{alias}",
+    summary="Where an alias points",
+    responses=json_example(_ALIAS),
+)
+def get_alias(
+    model: str,
+    alias: str,
+    node: NodeHere,
+    caller: CallerHere,
+    log_end: LogEnd,
+    as_of: AsOf = None,
+) -> Response:
+    """What `@champion` points at, or pointed at last March, who set it, and why."""
+    with reading(node, log_end) as cursor:
+        return answer(
+            one(
+                cursor,
+                "SELECT * FROM aliases_at(?) WHERE model = ? AND alias = ?",
+                [offset_of(cursor, as_of), model, alias],
+                f"Registered model alias {alias} not found for {model}{_then(as_of)}",
+            )
+        )
+
+
+def _evidence(
+    node: Node, model: str, version: int, given: list[Evidence] | None
+) -> list[dict[str, Any]]:
+    """What the caller gave; else the latest metrics of the version's run, and where they stood.
+
+    Read in one transaction: the position is that of exactly these values.
+    """
+    if given is not None:
+        return [evidence.model_dump() for evidence in given]
+    with node.read() as cursor:
+        found = cursor.execute(
+            """
+            SELECT l.key, l.value, v.run_id,
+                (SELECT 'runs:' || p.partition || ':' || (p.next_offset - 1) FROM positions p
+                 WHERE p.stream = 'runs' AND p.partition = r.partition) AS position
+            FROM model_versions v
+            JOIN latest_metrics l ON l.run_id = v.run_id
+            JOIN fold.runs r ON r.run_id = v.run_id
+            WHERE v.model = ? AND v.version = ?
+            ORDER BY l.key, l.dataset_name, l.dataset_digest, l.model_id
+            LIMIT ?
+            """,
+            [model, version, _EVIDENCE_MAX],
+        ).fetchall()
+    return [
+        {
+            "kind": "metric",
+            "key": key,
+            "value": repr(value),
+            "run_id": run_id,
+            "position": position,
+        }
+        for key, value, run_id, position in found
+    ]

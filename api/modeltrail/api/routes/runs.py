@@ -1,0 +1,174 @@
+"""Runs: lists, one run, and the history of a metric."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from modeltrail.api.context import (
+    CallerHere,
+    Limit,
+    LogEnd,
+    NodeHere,
+    PageToken,
+    after,
+    answer,
+    json_example,
+    one,
+    page,
+    parse_time,
+    reading,
+    rows,
+)
+from modeltrail.api.errors import InvalidRequest
+
+router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
+
+Status = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
+_RUN = {
+    "run_id": "0af7651916cd43dd8448eb211c80319c",
+    "experiment_id": "0",
+    "experiment_name": "Default",
+    "name": "trial-7",
+    "status": "FINISHED",
+    "complete": True,
+}
+
+
+@router.get(
+    "",
+    summary="Runs",
+    responses=json_example({"runs": [_RUN], "next_page_token": None}),
+)
+def list_runs(
+    node: NodeHere,
+    caller: CallerHere,
+    log_end: LogEnd,
+    experiment_id: str | None = None,
+    experiment_name: str | None = None,
+    status: Status | None = None,
+    name: str | None = None,
+    user: str | None = None,
+    parent_run_id: str | None = None,
+    complete: Annotated[bool | None, Query(description="All that was logged is here.")] = None,
+    deleted: Annotated[bool, Query(description="The deleted ones instead.")] = False,
+    tag: Annotated[list[str], Query(description="`key=value`; all of them must hold.")] = [],  # noqa: B006
+    param: Annotated[list[str], Query(description="`key=value`; all of them must hold.")] = [],  # noqa: B006
+    since: Annotated[str | None, Query(description="Appended at or after this time.")] = None,
+    until: Annotated[str | None, Query(description="Appended before this time.")] = None,
+    limit: Limit = 100,
+    page_token: PageToken = None,
+) -> Response:
+    """Runs, newest first. For anything more, ask SQL."""
+    where, values = ["deleted = ?"], [deleted]
+    conditions: list[tuple[str, Any]] = [
+        ("experiment_id = ?", experiment_id),
+        ("experiment_name = ?", experiment_name),
+        ("status = ?", status),
+        ("name = ?", name),
+        ('"user" = ?', user),
+        ("parent_run_id = ?", parent_run_id),
+        ("complete = ?", complete),
+        ("appended_at >= ?", None if since is None else parse_time(since, "since")),
+        ("appended_at < ?", None if until is None else parse_time(until, "until")),
+    ]
+    for condition, value in conditions:
+        if value is not None:
+            where.append(condition)
+            values.append(value)
+    for view, pairs in (("tags", tag), ("params", param)):
+        for pair in pairs:
+            key, equals, value = pair.partition("=")
+            if not equals:
+                raise InvalidRequest(f"{view[:-1]}: expected key=value, got {pair[:100]!r}")
+            where.append(f"run_id IN (SELECT run_id FROM {view} WHERE key = ? AND value = ?)")
+            values += [key, value]
+    if (last := after(page_token, 2)) is not None:
+        where.append("(appended_at, run_id) < (?::TIMESTAMP, ?)")
+        values += [str(last[0]).removesuffix("Z"), last[1]]
+    query = (
+        f"SELECT * FROM runs WHERE {' AND '.join(where)} "
+        f"ORDER BY appended_at DESC, run_id DESC LIMIT {limit + 1}"
+    )
+    with reading(node, log_end) as cursor:
+        found = rows(cursor, query, values)
+    return answer(page(found, limit, "runs", ["appended_at", "run_id"]))
+
+
+@router.get(
+    "/{run_id}",
+    summary="One run",
+    responses=json_example(
+        {
+            **_RUN,
+            "params": {"lr": "0.01"},
+            "tags": {"team": "vision"},
+            "metrics": [{"key": "loss", "step": 9, "value": 0.12, "points": 10}],
+            "datasets": [],
+            "artifacts": [],
+        }
+    ),
+)
+def get_run(run_id: str, node: NodeHere, caller: CallerHere, log_end: LogEnd) -> Response:
+    """A run with params, tags, latest metrics, datasets, artifacts, and whether it is complete."""
+    with reading(node, log_end) as cursor:
+        run = one(
+            cursor, "SELECT * FROM runs WHERE run_id = ?", [run_id], f"there is no run {run_id!r}"
+        )
+
+        def of(view: str, columns: str, order: str) -> list[dict[str, Any]]:
+            query = f"SELECT {columns} FROM {view} WHERE run_id = ? ORDER BY {order}"
+            return rows(cursor, query, [run_id])
+
+        run["params"] = {r["key"]: r["value"] for r in of("params", "key, value", "key")}
+        run["tags"] = {r["key"]: r["value"] for r in of("tags", "key, value", "key")}
+        run["metrics"] = of("latest_metrics", "* EXCLUDE (run_id)", "ALL")
+        run["datasets"] = of("datasets", "* EXCLUDE (run_id)", "name, digest")
+        run["artifacts"] = of("artifacts", "* EXCLUDE (run_id)", "path")
+    return answer(run)
+
+
+@router.get(
+    "/{run_id}/metrics/{key:path}",
+    summary="All points of a metric",
+    responses=json_example(
+        {
+            "points": [
+                {"step": 0, "timestamp": "2026-03-01T12:00:00.000000Z", "value": 0.9},
+                {"step": 1, "timestamp": "2026-03-01T12:00:01.000000Z", "value": "NaN"},
+            ],
+            "next_page_token": None,
+        }
+    ),
+)
+def metric_history(
+    run_id: str,
+    key: str,
+    node: NodeHere,
+    caller: CallerHere,
+    log_end: LogEnd,
+    limit: Annotated[int, Query(ge=1, le=1_000_000)] = 10_000,
+    page_token: PageToken = None,
+) -> Response:
+    """Points by step, then timestamp, then value. NaN and infinities are text."""
+    start = after(page_token, 1)
+    skip = start[0] if start is not None else 0
+    if not isinstance(skip, int) or skip < 0:
+        raise InvalidRequest("not a page token of this list")
+    with reading(node, log_end) as cursor:
+        one(cursor, "SELECT 1 FROM runs WHERE run_id = ?", [run_id], f"there is no run {run_id!r}")
+        points = rows(
+            cursor,
+            'SELECT step, "timestamp", value, model_id, dataset_name, dataset_digest, '
+            f"row_number() OVER () + {skip} AS n FROM ("
+            "SELECT * FROM metrics WHERE run_id = ? AND key = ? "
+            'ORDER BY step, "timestamp", value, model_id, dataset_name, dataset_digest '
+            f"LIMIT {limit + 1} OFFSET {skip})",
+            [run_id, key],
+        )
+    body = page(points, limit, "points", ["n"])
+    for point in body["points"]:
+        del point["n"]
+    return answer(body)
