@@ -130,10 +130,11 @@ def promote(url: str) -> None:
         time.sleep(0.1)
     ((version, accuracy),) = found
     reason = f"best of the sweep: val_accuracy {accuracy:.4f}"
-    promotion = {"version": version, "expected_version": None, "reason": reason}
-    call("PUT", f"{url}/api/v1/models/{MODEL}/aliases/champion", promotion)
-    stage = {"stage": "Production", "reason": reason}
-    call("POST", f"{url}/api/v1/models/{MODEL}/versions/{version}/transition", stage)
+    version_url = f"{url}/api/v1/models/{MODEL}/versions/{version}"
+    alias_url = f"{url}/api/v1/models/{MODEL}/aliases/champion"
+    # Only where nobody has made another version the champion meanwhile: 0 means there is none.
+    call("PUT", alias_url, {"version": version, "expected": 0, "reason": reason})
+    call("PUT", f"{version_url}/stage", {"stage": "Production", "reason": reason})
     say(f"Registered {MODEL} version {version}, now @champion and in Production.")
 
 
