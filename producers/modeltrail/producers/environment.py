@@ -104,11 +104,12 @@ class Git(threading.Thread):
     def run(self) -> None:
         """Ask; whatever fails leaves its field out."""
         try:
-            commit = self._ask("rev-parse", "--verify", "HEAD")
-            if commit is None:
+            head = self._ask("rev-parse", "HEAD", "--abbrev-ref", "HEAD")
+            if head is None:
                 return
+            commit, _, branch = head.partition("\n")
             self._facts["git_commit"] = commit
-            self._facts["git_branch"] = self._ask("symbolic-ref", "--short", "-q", "HEAD")
+            self._facts["git_branch"] = None if branch == "HEAD" else branch
             remote = self._ask("config", "--get", "remote.origin.url")
             self._facts["git_remote"] = without_credentials(remote) if remote else None
             changed = self._ask("status", "--porcelain", "--untracked-files=no")

@@ -138,6 +138,10 @@ class Writer(threading.Thread):
     def _stage(self, producer: Producer, type: str, fields: Any, at_ms: int, points: int) -> None:
         if self._producers.setdefault(id(producer), producer).beat_at == 0.0:
             producer.beat_at = time.monotonic()
+        if self._pending_points + points > PENDING_POINTS_MAX // 2:
+            now = time.monotonic()
+            if now >= self._retry_at:
+                self._write(now)  # a long series: not all of it in memory at once
         if (points and self._pending_points + points > PENDING_POINTS_MAX) or (
             self._pending_events >= PENDING_EVENTS_MAX and type not in ("RunEnded", "Mark")
         ):
