@@ -12,6 +12,7 @@ import os
 import re
 import threading
 import time
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -242,7 +243,7 @@ class KafkaLog:
         timeout_s: float,
     ) -> list[tuple[int, int]]:
         """Send and wait; answers (partition, offset) for each."""
-        from kafka.errors import KafkaError, KafkaTimeoutError, RetriableError
+        from kafka.errors import IllegalStateError, KafkaError, RetriableError
 
         with self._idle:
             if self._closed:
@@ -266,14 +267,14 @@ class KafkaLog:
                         self._discard_producer(producer)
                         if self._closed:
                             raise LogClosed("the log was closed") from e
-                        if time.monotonic() >= until:
+                        if time.monotonic() >= until - 0.05:  # time-outs may come a little early
                             raise LogUnavailable(
                                 f"{self.url}: not acknowledged within {timeout_s:g} s "
                                 f"({type(e).__name__})"
                             ) from e
                         # Another thread ran out of time and took the producer with it, or metadata
                         # are not there yet: there is time left to do it again.
-                        again = (RetriableError, KafkaTimeoutError)
+                        again = (RetriableError, IllegalStateError)
                         if type(e) is not KafkaError and not isinstance(e, again):
                             raise
                         time.sleep(0.02)
@@ -293,7 +294,7 @@ class KafkaLog:
             "linger_ms": 2,
             "batch_size": _PRODUCER_BATCH_BYTES,
             "max_request_size": _BATCH_BYTES_MAX,
-            "max_block_ms": 1_000,
+            "max_block_ms": 500,
             "request_timeout_ms": 15_000,
             # Never before append() gives up: of two batches, the later could be sent when the
             # earlier has just been dropped.
@@ -783,6 +784,12 @@ _limit: _OncePerTime | None = None
 def _import_kafka() -> None:
     """Import kafka-python (0.2 s, 24 MB: not before it is needed), and limit what it logs."""
     global _limit
+    if _limit is not None:
+        return
+    # Or it could not be imported in a program that makes errors of warnings.
+    warnings.filterwarnings(
+        "ignore", r"(read|open)_text is deprecated", DeprecationWarning, r"(kafka|importlib)\."
+    )
     import kafka  # noqa: F401
 
     with _limited:
