@@ -6,6 +6,7 @@ python examples/first_run.py [--port 5000] [--data ./modeltrail-data]
 from __future__ import annotations
 
 import argparse
+import getpass
 import json
 import os
 import shlex
@@ -50,7 +51,8 @@ def say(text: str = "") -> None:
 def call(method: str, url: str, body: dict[str, Any] | None = None) -> Any:
     """Make one request of the API; returns its JSON."""
     data = None if body is None else json.dumps(body).encode()
-    headers = {"Content-Type": "application/json"}
+    # A server without tokens takes the name that it is told, and notes that it is not verified.
+    headers = {"Content-Type": "application/json", "X-Modeltrail-Actor": getpass.getuser()}
     request = urllib.request.Request(url, data, headers, method=method)
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)

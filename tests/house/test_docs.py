@@ -1,9 +1,9 @@
 """The docs say what is so."""
 
+import functools
 import importlib.util
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,20 +51,10 @@ def test_every_setting_is_documented_and_every_documented_one_exists() -> None:
     assert in_code - {"MODELTRAIL_"} == documented
 
 
-def commands() -> set[str]:
-    """The commands that `modeltrail --help` lists, two words where there are groups."""
-    program = Path(sys.executable).parent / "modeltrail"
-
-    def listed(*words: str) -> set[str]:
-        shown = subprocess.run(
-            [program, *words, "--help"], capture_output=True, text=True, check=True, timeout=60
-        ).stdout
-        group = re.search(r"\{([a-z,-]+)\}", shown)
-        return set(group.group(1).split(",")) if group else set()
-
-    return {
-        f"{command} {inner}".strip() for command in listed() for inner in (listed(command) or {""})
-    }
+@functools.cache
+def commands() -> frozenset[str]:
+    """Every command, as in "sql" and "audit verify"."""
+    return frozenset(generate().command_names())
 
 
 def test_every_command_is_documented_and_every_documented_one_exists() -> None:
