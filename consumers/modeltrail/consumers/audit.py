@@ -369,12 +369,12 @@ def verify(
         hash = chain(hash, record.offset, record.appended_at_ms, record.payload)
         if first is None:
             row = next(stored, None)  # None: the fold has not come this far
-            if row is not None and row.hash == hash:
+            if record.offset != expected:
+                first = _missing(expected)
+            elif row is not None and row.hash == hash:
                 compared += 1
             elif row is not None:
                 first = _difference(before, row, record, stored.ahead, records.ahead)
-            elif record.offset != expected:
-                first = _missing(expected)
         checks.reach(record.offset, hash)
         expected = record.offset + 1
         events += 1
@@ -462,8 +462,6 @@ def _difference(
 ) -> Finding:
     """Tell what happened to an event, by trying which story gives the stored hashes."""
     offset = row.offset
-    if record.offset > offset:
-        return _missing(offset)
     if chain(before, offset, row.appended_at_ms, record.payload) == row.hash:
         return Finding(
             "time_changed",
