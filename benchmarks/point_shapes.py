@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from array import array
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -86,6 +87,12 @@ def main() -> None:
     coded_ones = [_write(ONE, one) for one in ones]
     coded_arrays = _write(ARRAYS, arrays)
     coded_packed = _write(PACKED, {"series": keys, **pack(index, steps, times, values)})
+    columns: list[array[Any]] = [
+        array("H", index),
+        array("q", steps),
+        array("q", times),
+        array("d", values),
+    ]
     # Every message of its own carries the header, an envelope and the run's id as well.
     rows: list[tuple[str, Callable[[], object], Callable[[], object], int]] = [
         (
@@ -103,6 +110,12 @@ def main() -> None:
         (
             "packed columns",
             lambda: _write(PACKED, {"series": keys, **pack(index, steps, times, values)}),
+            lambda: unpack(_read(PACKED, coded_packed)),
+            len(coded_packed),
+        ),
+        (
+            "... out of arrays",
+            lambda: _write(PACKED, {"series": keys, **pack(*columns)}),
             lambda: unpack(_read(PACKED, coded_packed)),
             len(coded_packed),
         ),
