@@ -1,7 +1,7 @@
 """Metric points as packed columns: the layout of ``MetricsLogged``.
 
 Arrays of Avro numbers cost some 300 ns a point to encode with fastavro, packed little-endian
-columns 70 out of lists and under 10 out of arrays (``benchmarks/point_shapes.py``).
+columns 70 out of lists and about 10 out of arrays (``benchmarks/point_shapes.py``).
 """
 
 from __future__ import annotations
