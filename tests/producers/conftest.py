@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from modeltrail.producers import process
 from modeltrail.schemas import Codec
 
 Event = tuple[str, dict[str, Any]]
-RunScript = Callable[..., subprocess.CompletedProcess[str]]
 
 
 class Home:

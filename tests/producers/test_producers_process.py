@@ -58,9 +58,9 @@ def test_import_is_thin_and_fast(home: Any) -> None:
     [
         ("pass", "FINISHED", None, 0),
         ("raise ValueError('boom')", "FAILED", "ValueError: boom", 1),
-        ("raise KeyboardInterrupt", "KILLED", "KeyboardInterrupt", -signal.SIGINT),
+        ("raise KeyboardInterrupt", "KILLED", "KeyboardInterrupt", 1),
         ("os.kill(os.getpid(), 15); time.sleep(5)", "KILLED", "SIGTERM", -signal.SIGTERM),
-        ("os.kill(os.getpid(), 2); time.sleep(5)", "KILLED", "KeyboardInterrupt", -signal.SIGINT),
+        ("os.kill(os.getpid(), 2); time.sleep(5)", "KILLED", "KeyboardInterrupt", 1),
     ],
 )
 @pytest.mark.parametrize("block", [True, False])
@@ -217,7 +217,8 @@ def test_the_cap_drops_points_counts_them_and_lets_the_end_through(
     run = start_run(url=str(target))
     for part in range(20):
         run.log_series("m", range(part * 4000, part * 4000 + 4000), [0.5] * 4000)
-    run.log_artifact(sys.executable)
+    (home.folder / "large").write_bytes(b"x" * 400_000)
+    run.log_artifact("large")
     assert not run.finish(timeout_s=1)
     assert caplog.text.count("the outbox takes nothing more") == 1
     target.unlink()

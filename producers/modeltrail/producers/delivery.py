@@ -6,13 +6,18 @@ import contextlib
 import importlib
 import json
 import os
+import queue
 import random
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from modeltrail.eventlog import LogRefused
+from modeltrail.producers.forks import fork_gate
 from modeltrail.producers.notices import warn
+from modeltrail.producers.targets import EventRefused, NoArtifactStore, open_target
+from modeltrail.schemas import encode
 
 if TYPE_CHECKING:
     from modeltrail.producers.outbox import Frame, Outbox, SegmentQueue
@@ -22,9 +27,6 @@ if TYPE_CHECKING:
 _BACKOFF_FIRST_S = 0.05
 _BACKOFF_MAX_S = 2.0
 _BATCH_EVENTS_MAX = 2000
-
-fork_gate = threading.Lock()
-"""Held while modules are imported, so that a fork never copies a module that is half there."""
 
 
 class Delivery:
@@ -52,9 +54,8 @@ class Delivery:
         with self._opening:
             if self._target is None:
                 with fork_gate:
-                    targets = importlib.import_module("modeltrail.producers.targets")
                     _import_client(self._url)
-                self._target = targets.open_target(self._url, self._settings)
+                self._target = open_target(self._url, self._settings)
             return self._target
 
     def close(self) -> None:
@@ -74,9 +75,6 @@ class Delivery:
         return bool(frames)
 
     def _deliver(self, queue: SegmentQueue, frames: list[Frame]) -> None:
-        from modeltrail.eventlog import LogRefused
-        from modeltrail.producers.targets import EventRefused
-
         try:
             self.target().append(frames)
             self._taken = True
@@ -94,8 +92,6 @@ class Delivery:
 
     def step_artifacts(self) -> bool:
         """Deliver some artifacts, each with its event; False where none wait."""
-        from modeltrail.eventlog import LogRefused
-
         queue = self.outbox.artifacts
         frames = queue.read()
         for frame in frames:
@@ -115,9 +111,6 @@ class Delivery:
         return bool(frames)
 
     def _deliver_artifact(self, frame: Frame, order: dict[str, str], file: str) -> None:
-        from modeltrail.producers.targets import NoArtifactStore
-        from modeltrail.schemas import encode
-
         target = self.target()
         try:
             stored = target.upload(frame.key, order["path"], file)
@@ -161,8 +154,6 @@ class Deliverer(threading.Thread):
     def __init__(self, name: str, delivery: Delivery, step: Callable[[], bool]) -> None:
         """Start delivering; ``step`` returns False when there is nothing to do."""
         super().__init__(name=f"modeltrail-{name}", daemon=True)
-        import queue
-
         self._delivery = delivery
         self._step = step
         self._stopping = False
@@ -200,8 +191,6 @@ class Deliverer(threading.Thread):
                 self._sleep(pause_s * random.uniform(0.5, 1.0))
 
     def _sleep(self, timeout_s: float | None) -> None:
-        import queue
-
         until = None if timeout_s is None else time.monotonic() + timeout_s
         with contextlib.suppress(queue.Empty):
             while not self._stopping:

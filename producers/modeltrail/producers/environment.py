@@ -12,6 +12,8 @@ import threading
 import time
 from typing import Any
 
+from modeltrail.producers.forks import fork_gate
+
 _GIT_TIMEOUT_S = 2.0
 
 
@@ -118,7 +120,8 @@ class Git(threading.Thread):
             self._finished = True
 
     def _ask(self, *command: str) -> str | None:
-        import subprocess
+        with fork_gate:
+            import subprocess
 
         # Git must neither prompt, nor take locks that a colleague's commit would trip over.
         env = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 
+from modeltrail.producers.forks import fork_gate
+
 
 def warn(message: str) -> None:
     """Log a warning. Called from the producers' own threads and at exit, not from log calls."""
-    import logging
+    with fork_gate:
+        import logging
 
     with contextlib.suppress(Exception):  # a handler's failure must not end a thread of ours
         logging.getLogger("modeltrail").warning("%s", message)

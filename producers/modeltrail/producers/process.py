@@ -123,25 +123,8 @@ def know(run: Run) -> None:
     _runs.add(run)
 
 
-def _before_fork() -> None:
-    delivery = sys.modules.get("modeltrail.producers.delivery")
-    gate = getattr(delivery, "fork_gate", None)
-    if gate is not None:
-        gate.acquire(timeout=5.0)
-
-
-def _after_fork_in_parent() -> None:
-    delivery = sys.modules.get("modeltrail.producers.delivery")
-    gate = getattr(delivery, "fork_gate", None)
-    if gate is not None and gate.locked():
-        gate.release()
-
-
 def _after_fork_in_child() -> None:
     global _process
-    delivery: Any = sys.modules.get("modeltrail.producers.delivery")
-    if delivery is not None:
-        delivery.fork_gate = threading.Lock()
     # Kept for ever: collecting it could close the parent's log under its feet.
     _inherited.append(_process)
     _process.abandon()
@@ -220,9 +203,4 @@ def wait_until(done: Any, timeout_s: float) -> bool:
     return True
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
-    )
+os.register_at_fork(after_in_child=_after_fork_in_child)

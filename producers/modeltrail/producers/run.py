@@ -403,7 +403,7 @@ class Run:
                 else by ``modeltrail sync``.
 
         Returns:
-            True where everything was delivered.
+            True where everything was delivered, and nothing refused.
         """
         self.end(status, message)
         return self.flush(timeout_s)
@@ -438,7 +438,6 @@ class Run:
         if id(self) not in self._process.open_runs:
             return True  # nothing was logged here since the last time
         mark, channel = Mark(), self._producer.channel
-        refused = channel.refused(self.run_id)[0]
         self._put("Mark", mark, force=True)
         self._process.wake()
 
@@ -452,7 +451,7 @@ class Run:
             return False
         if self.finished:
             self._process.open_runs.pop(id(self), None)
-        return channel.refused(self.run_id)[0] == refused
+        return channel.refused(self.run_id)[0] == 0
 
     def __enter__(self) -> Run:
         """The run itself."""
@@ -465,7 +464,8 @@ class Run:
         traceback: TracebackType | None,
     ) -> None:
         """Finish: FAILED after an exception, KILLED after Ctrl-C; exceptions go on."""
-        self.finish(*process.outcome(error))
+        if not self.finished:
+            self.finish(*process.outcome(error))
 
     def _texts(self, texts: Mapping[str, Any] | None, kind: str) -> dict[str, str]:
         """Keys and values as text; what cannot be is dropped."""

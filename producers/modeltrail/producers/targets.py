@@ -10,11 +10,20 @@ import hashlib
 import json
 import os
 import threading
+from contextlib import nullcontext
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 from urllib.parse import quote, urlsplit
 
-from modeltrail.eventlog import RUNS, LogMisconfigured, LogRefused, LogUnavailable, NewEvent
+from modeltrail.eventlog import (
+    RUNS,
+    LogMisconfigured,
+    LogRefused,
+    LogUnavailable,
+    NewEvent,
+    open_log,
+)
+from modeltrail.producers.forks import fork_gate
 from modeltrail.schemas import writer_schemas
 
 if TYPE_CHECKING:
@@ -74,21 +83,24 @@ class LogTarget:
 
     def __init__(self, url: str, settings: Settings) -> None:
         """Open the log."""
-        from modeltrail.eventlog import open_log
-
-        self._log: EventLog = open_log(url)
-        try:
-            self._log.add_schemas(writer_schemas())
-        except BaseException:
-            self._log.close()
-            raise
+        # SQLite in a forked child hangs if its locks were held at the fork.
+        self._gate = fork_gate if url.startswith("/") else nullcontext()
+        with self._gate:
+            self._log: EventLog = open_log(url)
+            try:
+                self._log.add_schemas(writer_schemas())
+            except BaseException:
+                self._log.close()
+                raise
         self._store: FolderStore | HttpTarget | None = None
         self._url = url
         self._settings = settings
 
     def append(self, frames: list[Frame]) -> None:
         """See ``Target.append``."""
-        self._log.append([NewEvent(RUNS, frame.key, frame.payload) for frame in frames])
+        events = [NewEvent(RUNS, frame.key, frame.payload) for frame in frames]
+        with self._gate:
+            self._log.append(events)
 
     def upload(self, run_id: str, path: str, file: str) -> Stored:
         """See ``Target.upload``."""
@@ -112,7 +124,8 @@ class LogTarget:
 
     def close(self) -> None:
         """See ``Target.close``."""
-        self._log.close()
+        with self._gate:
+            self._log.close()
 
 
 class FolderStore:
@@ -163,7 +176,7 @@ class HttpTarget:
         self._path = parts.path.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-        self._local = threading.local()  # one connection a thread
+        self._connections: dict[int, http.client.HTTPConnection] = {}  # one a thread
 
     def append(self, frames: list[Frame]) -> None:
         """See ``Target.append``."""
@@ -227,14 +240,13 @@ class HttpTarget:
     def _connection(self) -> http.client.HTTPConnection:
         import http.client
 
-        connection: http.client.HTTPConnection | None
-        connection = getattr(self._local, "connection", None)
+        connection = self._connections.get(threading.get_ident())
         if connection is None:
             kind = http.client.HTTPSConnection if self._https else http.client.HTTPConnection
             connection = kind(self._host, self._port, timeout=_CONNECT_TIMEOUT_S)
             connection.connect()
             connection.sock.settimeout(_ANSWER_TIMEOUT_S)
-            self._local.connection = connection
+            self._connections[threading.get_ident()] = connection
         return connection
 
     def _request(
@@ -274,14 +286,14 @@ class HttpTarget:
         raise LogUnavailable(said)
 
     def _drop_connection(self) -> None:
-        connection = getattr(self._local, "connection", None)
-        self._local.connection = None
+        connection = self._connections.pop(threading.get_ident(), None)
         if connection is not None:
             connection.close()
 
     def close(self) -> None:
-        """See ``Target.close``: closes this thread's connection; others close with theirs."""
-        self._drop_connection()
+        """See ``Target.close``; the deliverers have stopped by then."""
+        while self._connections:
+            self._connections.popitem()[1].close()
 
 
 def _unhex(text: str) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import queue
 import threading
 import time
 from array import array
@@ -16,15 +17,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from modeltrail.producers.buffer import Buffer, Point, Producer, take
+from modeltrail.producers.environment import Git, describe, packages, user_name
 from modeltrail.producers.notices import warn
 from modeltrail.producers.outbox import pack_frame
 from modeltrail.schemas import SchemaError, encode, envelope, pack
 
 if TYPE_CHECKING:
-    import queue
-
     from modeltrail.producers.channel import Channel
-    from modeltrail.producers.environment import Git
 
 EVENT_POINTS_MAX = 4_096
 PENDING_POINTS_MAX = 200_000
@@ -51,8 +50,6 @@ class Writer(threading.Thread):
     def __init__(self, buffer: Buffer) -> None:
         """Start writing."""
         super().__init__(name="modeltrail-writer", daemon=True)
-        import queue
-
         self._buffer = buffer
         self._wake: queue.SimpleQueue[None] = (
             queue.SimpleQueue()
@@ -79,8 +76,6 @@ class Writer(threading.Thread):
 
     def run(self) -> None:
         """Write for as long as the process lives."""
-        import queue
-
         while True:
             with contextlib.suppress(queue.Empty):
                 self._wake.get(timeout=_INTERVAL_S)
@@ -184,8 +179,6 @@ class Writer(threading.Thread):
         self._stage(producer, "MetricsLogged", fields, times[-1], len(values))
 
     def _git(self, folder: str) -> Git:
-        from modeltrail.producers.environment import Git
-
         if folder not in self._gits:
             self._gits[folder] = Git(folder)
         return self._gits[folder]
@@ -245,7 +238,7 @@ class Writer(threading.Thread):
             try:
                 producer.channel.put_events(frames, points)
             except OSError:
-                self._give_way(producer, frames)
+                self._give_way(producer, taken)
                 raise
             producer.sequence += taken
         else:
@@ -254,12 +247,14 @@ class Writer(threading.Thread):
         for _ in range(taken):
             self._pop(producer)
 
-    def _give_way(self, producer: Producer, frames: list[bytes]) -> None:
+    def _give_way(self, producer: Producer, n: int) -> None:
         """Where not all of it fits: write what does, and drop points that others wait behind."""
-        for frame in frames:
-            points = producer.pending[0][3]
+        for _ in range(n):
+            type, fields, at_ms, points = producer.pending[0]
+            # Encoded anew: numbers and counts depend on what was dropped on the way here.
+            payload = self._encode(producer, type, fields, at_ms, 0)
             try:
-                producer.channel.put_events([frame], points)
+                producer.channel.put_events([pack_frame(producer.run_id, payload, points)], points)
                 producer.sequence += 1
             except OSError:
                 if not points or all(waiting[3] for waiting in producer.pending):
@@ -291,8 +286,6 @@ class Writer(threading.Thread):
         self, producer: Producer, type: str, fields: dict[str, Any], at_ms: int, ahead: int
     ) -> bytes:
         if type == "RunStarted":
-            from modeltrail.producers.environment import describe
-
             git = producer.git.facts if producer.git else {}
             fields = {**fields, "source": {**describe(), **git}, "user": self._actor(producer)}
         elif type in ("Heartbeat", "RunEnded"):
@@ -338,8 +331,6 @@ class Writer(threading.Thread):
 
     def _actor(self, producer: Producer) -> str:
         if not self._client:
-            from modeltrail.producers.environment import packages, user_name
-
             self._user = user_name()
             self._client = f"modeltrail-producers/{packages().get('modeltrail', '0')}"
         return producer.user or self._user or ""
