@@ -71,10 +71,10 @@ class Position(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Position:
         """The inverse of ``str()``; raises ``ValueError``."""
-        stream, partition, offset = text.split(":")
-        if stream not in STREAMS or not (partition.isdecimal() and offset.isdecimal()):
+        stream, *numbers = text.split(":")
+        if stream not in STREAMS or len(numbers) != 2 or not all(n.isdecimal() for n in numbers):
             raise ValueError(f"not a position: {text!r}; expected as in 'registry:0:17'")
-        return cls(stream, int(partition), int(offset))
+        return cls(stream, int(numbers[0]), int(numbers[1]))
 
 
 class NewEvent(NamedTuple):
