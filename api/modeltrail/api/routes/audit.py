@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 
+import duckdb
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
@@ -29,6 +31,14 @@ _COLUMNS = (
     '"offset", "at", event_id, type, actor, actor_verified, client, reason, entity, model, '
     "version, alias, experiment_id, accepted, code, message, request, hash"
 )
+
+_CONDITIONS = {
+    **{name: f"{name} = ?" for name in ("model", "version", "alias", "actor", "type", "accepted")},
+    "experiment": "experiment_id = ?",
+    "since": '"at" >= ?',
+    "until": '"at" < ?',
+    "before": '"offset" < ?',
+}
 
 
 @router.get(
@@ -79,35 +89,51 @@ def audit(
     page_token: PageToken = None,
 ) -> Response:
     """Every request to the registry, newest first: refused ones, repeats and dead letters too."""
-    where, values = ["true"], []
-    for column, value in (
-        ("model", model),
-        ("version", version),
-        ("alias", alias),
-        ("experiment_id", experiment),
-        ("actor", actor),
-        ("type", type),
-        ("accepted", accepted),
-    ):
-        if value is not None:
-            where.append(f"{column} = ?")
-            values.append(value)
-    if since is not None:
-        where.append('"at" >= ?')
-        values.append(parse_time(since, "since"))
-    if until is not None:
-        where.append('"at" < ?')
-        values.append(parse_time(until, "until"))
-    if (last := after(page_token, 1)) is not None:
-        where.append('"offset" < ?')
-        values.append(last[0])
-    query = (
-        f"SELECT {_COLUMNS} FROM audit WHERE {' AND '.join(where)} "
-        f'ORDER BY "offset" DESC LIMIT {limit + 1}'
-    )
+    filters = {
+        "model": model,
+        "version": version,
+        "alias": alias,
+        "experiment": experiment,
+        "actor": actor,
+        "type": type,
+        "accepted": accepted,
+        "since": since,
+        "until": until,
+    }
+    last = after(page_token, 1)
     with reading(node, log_end) as cursor:
-        events = [_event(row) for row in rows(cursor, query, values)]
+        events = trail(cursor, filters, limit + 1, None if last is None else last[0])
     return answer(page(events, limit, "events", ["offset"]))
+
+
+def trail(
+    cursor: duckdb.DuckDBPyConnection,
+    filters: Mapping[str, Any],
+    limit: int,
+    before_offset: int | None,
+) -> list[dict[str, Any]]:
+    """Requests to the registry, newest first.
+
+    Args:
+        cursor: Where to read.
+        filters: Values of the columns to hold, by the names of the route's parameters.
+        limit: Most events.
+        before_offset: Only earlier ones.
+
+    Raises:
+        InvalidRequest: ``since`` or ``until`` is not a time.
+    """
+    where: list[str] = []
+    values: list[Any] = []
+    for name, value in {**filters, "before": before_offset}.items():
+        if value is not None:
+            where.append(_CONDITIONS[name])
+            values.append(parse_time(value, name) if name in ("since", "until") else value)
+    query = (
+        f"SELECT {_COLUMNS} FROM audit WHERE {' AND '.join(where) or 'true'} "
+        f'ORDER BY "offset" DESC LIMIT {limit}'
+    )
+    return [_event(row) for row in rows(cursor, query, values)]
 
 
 def _event(row: dict[str, Any]) -> dict[str, Any]:

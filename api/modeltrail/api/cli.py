@@ -1,0 +1,320 @@
+"""The command `modeltrail`. Help must come at once, so everything heavy is imported in commands."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+_EPILOG = """\
+examples:
+  modeltrail serve                                    start on the folder ./modeltrail-data
+  modeltrail sql "FROM runs LIMIT 10"                 ask the running server, or the folder
+  modeltrail audit log --model digits                 who did what to it, when and why
+  modeltrail replay --until 2026-03-01T12:00:00Z --into march.duckdb
+  modeltrail doctor                                   what is wrong, and how to repair it
+
+environment:
+  MODELTRAIL_URL     folder or server to use (default ./modeltrail-data)
+  MODELTRAIL_TOKEN   token for a server that asks for one
+
+exit codes: 0 all is well, 1 it failed or something was found, 2 wrong usage
+"""
+
+Parser = argparse.ArgumentParser
+
+
+def _add_data(parser: Parser, server: bool = False) -> None:
+    parser.add_argument(
+        "--data", metavar="FOLDER", help="data folder (default: MODELTRAIL_URL, ./modeltrail-data)"
+    )
+    parser.add_argument("--log", metavar="URL", help="the log, if it is not in the data folder")
+    if server:
+        parser.add_argument(
+            "--server", metavar="URL", help="ask this server, as in http://host:5000"
+        )
+
+
+def _add_json(parser: Parser) -> None:
+    parser.add_argument("--json", action="store_true", help="JSON, for scripts")
+
+
+def _serve(add: Callable[..., Parser]) -> None:
+    p = add(
+        "serve",
+        "run the server: fold and API in one process",
+        "  modeltrail serve --data ./modeltrail-data --port 5000\n"
+        "  modeltrail serve --log kafka://broker:9092/modeltrail --data /var/lib/modeltrail\n"
+        "  modeltrail serve --host 0.0.0.0 --tokens tokens.json --allow-host trail.example.org",
+        "serve:serve",
+    )
+    _add_data(p)
+    p.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
+    p.add_argument("--port", type=_port, default=5000, help="port (%(default)s); 0: any free one")
+    p.add_argument("--tokens", metavar="FILE", help="ask everybody for a token of this file")
+    p.add_argument(
+        "--allow-host",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="answer to this name too (repeat it; * for any)",
+    )
+    p.add_argument("--memory-limit", metavar="SIZE", help='DuckDB\'s, as in "4GB" (half of all)')
+    p.add_argument("--threads", type=int, metavar="N", help="DuckDB's (one for each core)")
+    p.add_argument(
+        "--artifact-limit",
+        type=int,
+        metavar="BYTES",
+        default=64 * 1024**3,
+        help="largest artifact (%(default)s)",
+    )
+    p.add_argument(
+        "--heart-timeout",
+        type=float,
+        metavar="SECONDS",
+        default=180.0,
+        help="end runs that are silent for longer (%(default)s)",
+    )
+    p.add_argument("--access-log", action="store_true", help="a line for each request")
+
+
+def _sql(add: Callable[..., Parser]) -> None:
+    p = add(
+        "sql",
+        "run a query, on the server or straight on the folder",
+        '  modeltrail sql "SELECT status, count(*) FROM runs GROUP BY 1"\n'
+        "  modeltrail sql --csv < question.sql\n"
+        '  modeltrail sql "FROM metrics WHERE run_id = ?" --param 0af7… -o points.parquet\n'
+        '  modeltrail sql "SHOW TABLES"',
+        "query:sql",
+    )
+    _add_data(p, server=True)
+    p.add_argument("statement", nargs="?", help="one query; read from standard input if left out")
+    p.add_argument("--param", action="append", default=[], metavar="VALUE", help="value for a ?")
+    p.add_argument(
+        "--limit", type=int, metavar="N", help="most rows (1000 on a terminal, else all)"
+    )
+    p.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="(%(default)s)")
+    how = p.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="JSON: columns, types, rows")
+    how.add_argument("--csv", action="store_true", help="CSV")
+    how.add_argument(
+        "-o", "--output", metavar="FILE", help="into a file: .parquet, .csv, .json or .arrow"
+    )
+
+
+def _replay(add: Callable[..., Parser]) -> None:
+    p = add(
+        "replay",
+        "build a private database of an earlier moment",
+        "  modeltrail replay --until 2026-03-01T12:00:00Z --into march.duckdb\n"
+        "  modeltrail replay --until registry:0:17 --into before.duckdb",
+        "folding:replay",
+    )
+    _add_data(p)
+    p.add_argument("--until", metavar="TIME|POSITION", help="the moment (default: now)")
+    p.add_argument("--into", metavar="FILE", required=True, help="new DuckDB file")
+    _add_json(p)
+    p = add(
+        "rebuild",
+        "build the projections anew from the log",
+        "  modeltrail rebuild --data ./modeltrail-data      (stop the server first)",
+        "folding:rebuild",
+    )
+    _add_data(p)
+    _add_json(p)
+
+
+def _audit(add: Callable[..., Parser]) -> None:
+    p = add(
+        "audit",
+        "read the audit trail, or check it",
+        "  modeltrail audit log --model digits --alias champion\n  modeltrail audit verify",
+        None,
+    )
+    groups = p.add_subparsers(dest="what", metavar="COMMAND", required=True)
+    log = groups.add_parser(
+        "log",
+        help="who did what, when, why, and what was refused",
+        description="Requests to the registry, oldest first.",
+    )
+    log.set_defaults(command="trail:log")
+    _add_data(log, server=True)
+    for name, help in (
+        ("model", "registered model"),
+        ("alias", "alias"),
+        ("experiment", "experiment id"),
+        ("actor", "who asked"),
+        ("type", "event type, as in SetRegisteredModelAlias"),
+        ("since", "appended at or after this time"),
+        ("until", "appended before this time"),
+    ):
+        log.add_argument(f"--{name}", metavar=name.upper(), help=help)
+    log.add_argument("--version", type=int, metavar="N", help="version number")
+    log.add_argument("--refused", action="store_true", help="only what was refused")
+    log.add_argument("--limit", type=int, default=1000, metavar="N", help="newest (%(default)s)")
+    _add_json(log)
+    verify = groups.add_parser(
+        "verify",
+        help="check the hash chain against the raw log",
+        description="Compute the chain from the raw log, and compare it with what was folded and "
+        "with the signed checkpoints. Exit code 1 if anything differs.",
+    )
+    verify.set_defaults(command="trail:verify")
+    _add_data(verify)
+    verify.add_argument("--checkpoints", metavar="FILE", help="signed checkpoints to compare with")
+    verify.add_argument(
+        "--trust",
+        metavar="HEX",
+        action="append",
+        default=[],
+        help="public key whose signatures count (repeat it; default: any that the file names)",
+    )
+    _add_json(verify)
+
+
+def _operate(add: Callable[..., Parser]) -> None:
+    p = add(
+        "sync",
+        "deliver what training jobs left in their outboxes",
+        "  modeltrail sync\n  MODELTRAIL_URL=http://host:5000 modeltrail sync --outbox /scratch/outbox",
+        "operation:sync",
+    )
+    p.add_argument("--outbox", metavar="FOLDER", help="(default: MODELTRAIL_OUTBOX, or the user's)")
+    p.add_argument("--to", metavar="URL", help="deliver to this target instead of each one's own")
+    p.add_argument("--timeout", type=float, metavar="SECONDS", help="begin nothing after this time")
+    _add_json(p)
+    p = add(
+        "status",
+        "how the server or the folder is doing",
+        "  modeltrail status\n  modeltrail status --server http://host:5000 --json",
+        "operation:status",
+    )
+    _add_data(p, server=True)
+    _add_json(p)
+    p = add(
+        "doctor",
+        "find what is wrong, and how to repair it",
+        "  modeltrail doctor --data ./modeltrail-data\n  modeltrail doctor --log kafka://broker:9092/x",
+        "doctor:doctor",
+    )
+    _add_data(p, server=True)
+    _add_json(p)
+    p = add(
+        "export",
+        "runs, params, tags and metrics as files",
+        "  modeltrail export --into ./out\n"
+        "  modeltrail export --into ./out --format csv --experiment /vision/digits",
+        "query:export",
+    )
+    _add_data(p, server=True)
+    p.add_argument("--into", metavar="FOLDER", required=True, help="folder, made if missing")
+    p.add_argument("--format", choices=["parquet", "csv"], default="parquet", help="(%(default)s)")
+    p.add_argument("--experiment", metavar="NAME", help="only runs of this experiment")
+    _add_json(p)
+    p = add(
+        "token",
+        "make a token for somebody",
+        "  modeltrail token ada                 (then: modeltrail serve --tokens FILE)",
+        "operation:token",
+    )
+    _add_data(p)
+    p.add_argument("name", help="whose events it signs; a second token replaces the first")
+    p.add_argument("--tokens", metavar="FILE", help="(default: tokens.json in the data folder)")
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError("a port is 0 to 65535")
+    return port
+
+
+def build_parser() -> Parser:
+    """The parser, with every command in it."""
+    parser = Parser(
+        prog="modeltrail",
+        description="An experiment tracker and model registry in which the log is the system.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and end")
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands")
+
+    def add(name: str, help: str, examples: str, command: str | None) -> Parser:
+        added = commands.add_parser(
+            name,
+            help=help,
+            description=f"{help[0].upper()}{help[1:]}.",
+            epilog=f"examples:\n{examples}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        added.set_defaults(command=command)
+        return added
+
+    for part in (_serve, _sql, _replay, _audit, _operate):
+        part(add)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code. Users' errors are a message, not a traceback."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.version:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"modeltrail {version('modeltrail')}\n")
+        return 0
+    if getattr(args, "command", None) is None:
+        parser.print_help()
+        return 2
+    module, _, function = args.command.partition(":")
+    try:
+        commands = importlib.import_module(f"modeltrail.api.commands.{module}")
+        return int(getattr(commands, function)(args))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `| head`; nothing is wrong with that.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        message = _message(error)
+        if message is None:
+            raise
+        sys.stderr.write(f"modeltrail: {message}\n")
+        return 1
+
+
+def _message(error: Exception) -> str | None:
+    """What to tell the user; None for what is a mistake of the program."""
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("modeltrail"):
+        return f"{error.name} is not installed; install it with: pip install 'modeltrail[server]'"
+    if isinstance(error, OSError):
+        return f"{error.filename or ''}{': ' if error.filename else ''}{error.strerror or error}"
+    name = f"{type(error).__module__}.{type(error).__qualname__}"
+    expected = any(
+        f"{base.__module__}.{base.__qualname__}" in _EXPECTED for base in type(error).__mro__
+    )
+    return (str(error) or name) if expected else None
+
+
+# By name, since importing them is what takes the time.
+_EXPECTED = frozenset(
+    {
+        "modeltrail.api.commands.common.CommandError",
+        "modeltrail.api.errors.ApiError",
+        "modeltrail.api.tokens.TokensError",
+        "modeltrail.consumers.audit.AuditError",
+        "modeltrail.consumers.fold.FoldBehind",
+        "modeltrail.consumers.store.StoreError",
+        "modeltrail.eventlog.base.LogError",
+    }
+)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

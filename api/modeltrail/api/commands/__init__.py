@@ -1,0 +1,1 @@
+"""The commands of `modeltrail`, each imported when it is asked for."""

@@ -1,0 +1,221 @@
+"""`modeltrail doctor`: looks at everything that tends to go wrong, and says how to repair it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from modeltrail.api.commands.common import (
+    CommandError,
+    DataFolder,
+    ask_json,
+    data_folder,
+    log_url,
+    say,
+    say_json,
+    server_of,
+)
+
+_FREE_BYTES_LOW = 2 * 1024**3
+
+
+class Check(NamedTuple):
+    """What one look found."""
+
+    name: str
+    ok: bool
+    found: str
+    repair: str | None = None
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Print all checks; exit code 1 if one of them failed."""
+    folder = data_folder(args)
+    checks: list[Check] = []
+    for look in (_folder, _disk, _clock, _log, _projections, _outboxes, _server):
+        checks.extend(_safely(look, args, folder))
+    if args.json:
+        say_json([check._asdict() for check in checks])
+    else:
+        for check in checks:
+            say(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.found}")
+            if check.repair is not None:
+                say(f"      -> {check.repair}")
+    return 0 if all(check.ok for check in checks) else 1
+
+
+Look = Callable[[argparse.Namespace, DataFolder], Iterator[Check]]
+
+
+def _safely(look: Look, args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
+    try:
+        yield from look(args, folder)
+    except Exception as error:  # one failed look must not hide the others
+        yield Check(look.__name__.strip("_"), False, f"{type(error).__name__}: {error}")
+
+
+def _folder(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
+    path = folder.path
+    if not path.exists():
+        yield Check(
+            "data folder",
+            True,
+            f"{path} does not exist yet",
+            "modeltrail serve makes it; or name another with --data",
+        )
+        return
+    try:
+        with tempfile.TemporaryFile(dir=path) as probe:
+            probe.write(b"x")
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:
+        yield Check(
+            "data folder",
+            False,
+            f"cannot write in {path}: {error.strerror}",
+            f"give it to yourself (sudo chown -R $USER {path}), or name another with --data",
+        )
+        return
+    yield Check("data folder", True, f"{path} can be written")
+
+
+def _disk(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
+    path = folder.path.absolute()
+    while not path.exists():
+        path = path.parent
+    usage = shutil.disk_usage(path)
+    low = usage.free < max(_FREE_BYTES_LOW, usage.total // 50)
+    yield Check(
+        "disk space",
+        not low,
+        f"{usage.free / 1024**3:.1f} GiB of {usage.total / 1024**3:.1f} GiB are free",
+        "free some space, or move the data folder to a larger disk" if low else None,
+    )
+
+
+def _clock(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
+    year = time.gmtime().tm_year
+    ahead = 0.0
+    newest = folder.path / "log.sqlite"
+    if newest.exists():
+        ahead = newest.stat().st_mtime - time.time()
+    wrong = year < 2025 or ahead > 60
+    yield Check(
+        "clock",
+        not wrong,
+        time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        + (f", but the log was written {ahead:.0f} s later than that" if ahead > 60 else ""),
+        "set the clock (timedatectl set-ntp true); append times come from it" if wrong else None,
+    )
+
+
+def _log(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
+    from modeltrail.eventlog import LogError, LogMisconfigured, open_log
+
+    url = log_url(args, folder)
+    if url == str(folder.path) and not (folder.path / "log.sqlite").exists():
+        yield Check("log", True, "there is none yet", "modeltrail serve makes it")
+        return
+    try:
+        # Opening checks what can be wrong with it: topics, partitions, retention, triggers.
+        log = open_log(url, create=False)
+        try:
+            end = log.end()
+            schemas = len(log.schemas())
+        finally:
+            log.close()
+    except LogMisconfigured as error:
+        yield Check("log", False, str(error), "the message above says what to change")
+    except LogError as error:
+        yield Check("log", False, str(error), f"is it running, and reachable from here? ({url})")
+    else:
+        ends = ", ".join(f"{p}:{n}" for p, n in sorted(end.items()))
+        yield Check("log", True, f"{log.url} can be read, its end is {ends}; {schemas} schemas")
+
+
+def _projections(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
+    import duckdb
+
+    from modeltrail.consumers import store
+
+    if not folder.database.exists():
+        yield Check("projections", True, "not built yet; modeltrail serve builds them")
+        return
+    if folder.server() is not None:
+        yield Check("projections", True, "in use by the running server")
+        return
+    try:
+        con = duckdb.connect(str(folder.database), read_only=True)
+    except duckdb.Error as error:
+        yield Check(
+            "projections",
+            False,
+            str(error).splitlines()[0],
+            "modeltrail rebuild (nothing is lost: they are built from the log)",
+        )
+        return
+    try:
+        found = store.version_of(con)
+    finally:
+        con.close()
+    good = found == store.PROJECTION_VERSION
+    yield Check(
+        "projections",
+        True,
+        f"version {found}" + ("" if good else f", this program has {store.PROJECTION_VERSION}"),
+        None if good else "the next start rebuilds them from the log; no need to do anything",
+    )
+
+
+def _outboxes(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
+    from modeltrail.producers.outbox import default_root, temporary_root
+
+    configured = os.environ.get("MODELTRAIL_OUTBOX")
+    roots = [configured] if configured else [default_root(), temporary_root()]
+    waiting = 0
+    for root in roots:
+        for file in Path(root).rglob("*") if Path(root).is_dir() else ():
+            if file.is_file() and not file.is_symlink():
+                waiting += file.stat().st_size
+    yield Check(
+        "outboxes",
+        True,
+        f"{waiting:,} bytes are in {' and '.join(roots)}" if waiting else "nothing waits in them",
+        "modeltrail sync delivers what ended jobs left there" if waiting else None,
+    )
+
+
+def _server(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
+    server = server_of(args)
+    if server is None:
+        yield Check("server", True, f"none runs on {folder.path}", "modeltrail serve starts one")
+        return
+    try:
+        health = ask_json(server, "/health")
+        status = ask_json(server, "/api/v1/status")
+    except CommandError as error:
+        yield Check(
+            "server",
+            False,
+            f"{server}: {error}",
+            "start it (modeltrail serve), or set MODELTRAIL_TOKEN if it asks for a token",
+        )
+        return
+    lag = sum((health.get("lag") or {}).values())
+    yield Check("server", True, f"{server} is healthy, version {status['version']}, lag {lag:,}")
+    dead = health["dead_letters"]
+    if dead:
+        yield Check(
+            "dead letters",
+            False,
+            f"{dead:,} events could not be applied",
+            'look at them (modeltrail sql "FROM dead_letters"); after a fix: '
+            f"curl -X POST {server}/api/v1/dead-letters/retry",
+        )

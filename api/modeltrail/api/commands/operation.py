@@ -1,0 +1,84 @@
+"""`modeltrail sync`, `status` and `token`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from modeltrail.api.commands.common import (
+    ask_json,
+    caught_up,
+    data_folder,
+    note,
+    progress,
+    say,
+    say_json,
+    server_of,
+    table,
+)
+
+
+def sync(args: argparse.Namespace) -> int:
+    """Deliver what training jobs left in their outboxes; exit code 1 if something is left."""
+    from modeltrail.producers import sync as deliver
+
+    with progress("delivering") as bar:
+        results = deliver(
+            args.outbox,
+            url=args.to,
+            timeout_s=args.timeout,
+            progress=None if bar is None else lambda _, done, total: bar(done, total),
+        )
+    if args.json:
+        say_json([result._asdict() for result in results])
+    elif not results:
+        say("no outbox has anything left to deliver")
+    else:
+        table(
+            ["outbox", "target", "events", "artifacts", "refused", "left", "error"],
+            [
+                (r.folder, r.target, r.events, r.artifacts, r.refused, r.left_bytes, r.error)
+                for r in results
+            ],
+        )
+    return 1 if any(r.left_bytes or r.error for r in results) else 0
+
+
+def status(args: argparse.Namespace) -> int:
+    """Print how the server is doing, or the folder if no server runs."""
+    server = server_of(args)
+    found: dict[str, Any]
+    if server is not None:
+        found = {"server": server, **ask_json(server, "/api/v1/status")}
+    else:
+        with caught_up(args) as (log, fold):
+            state = fold.status()
+            found = {
+                "server": None,
+                "log": log.url,
+                "positions": {str(p): n for p, n in sorted(state.positions.items())},
+                "dead_letters": state.dead_letters,
+                "fold_error": state.error,
+            }
+    if args.json:
+        say_json(found)
+    else:
+        table(["", ""], [(name.replace("_", " "), value) for name, value in found.items()])
+    return 1 if found.get("fold_error") or found.get("log_error") else 0
+
+
+def token(args: argparse.Namespace) -> int:
+    """Make a token, and print it this once."""
+    from modeltrail.api.tokens import make_token
+
+    folder = data_folder(args)
+    file = Path(args.tokens) if args.tokens else folder.path / "tokens.json"
+    made = make_token(file, args.name)
+    say(made)
+    note(
+        f"This is the token of {args.name!r}. It is shown only now; {file} holds its hash alone.\n"
+        f"Server: modeltrail serve --tokens {file}\n"
+        "Client: export MODELTRAIL_TOKEN=<the token>"
+    )
+    return 0

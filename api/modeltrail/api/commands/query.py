@@ -1,0 +1,172 @@
+"""`modeltrail sql` and `modeltrail export`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from modeltrail.api.commands.common import (
+    CommandError,
+    ask,
+    caught_up,
+    note,
+    progress,
+    say_json,
+    server_of,
+    table,
+)
+
+_TERMINAL_ROWS = 1_000
+_PIECE_BYTES = 1024 * 1024
+_SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".arrow": "arrow"}
+
+Asker = Callable[..., AbstractContextManager[Iterator[bytes]]]
+
+
+@contextmanager
+def _asker(args: argparse.Namespace) -> Iterator[Asker]:
+    """Something that runs queries: a server if there is one, else the folder itself."""
+    server = server_of(args)
+    if server is not None:
+        yield lambda statement, params, format, limit, timeout_s: _from_server(
+            server, statement, params, format, limit, timeout_s
+        )
+        return
+    from modeltrail.api.sql import FORMATS, ROWS_MAX, Queries
+
+    queries = Queries()
+    with caught_up(args) as (_, fold):
+
+        @contextmanager
+        def run(
+            statement: str, params: list[Any], format: str, limit: int | None, timeout_s: float
+        ) -> Iterator[Iterator[bytes]]:
+            rows = ROWS_MAX if limit is None else limit
+            cursor = fold.cursor()
+            try:
+                with queries.run(
+                    cursor, statement, params, limit=rows, timeout_s=timeout_s
+                ) as result:
+                    yield FORMATS[format][1](result, rows)
+            finally:
+                cursor.close()
+
+        yield run
+
+
+@contextmanager
+def _from_server(
+    server: str,
+    statement: str,
+    params: list[Any],
+    format: str,
+    limit: int | None,
+    timeout_s: float,
+) -> Iterator[Iterator[bytes]]:
+    from modeltrail.api.sql import ROWS_MAX
+
+    body = {
+        "statement": statement,
+        "params": params or None,
+        "format": format,
+        "limit": ROWS_MAX if limit is None else limit,
+        "timeout_s": timeout_s,
+    }
+    with ask(server, "/api/v1/sql", body) as answer:
+        yield iter(lambda: answer.read(_PIECE_BYTES), b"")
+
+
+def sql(args: argparse.Namespace) -> int:
+    """Run one query and print or store its result."""
+    statement = args.statement
+    if statement is None or statement == "-":
+        if sys.stdin.isatty():
+            note("reading a query from the terminal; end it with Ctrl-D")
+        statement = sys.stdin.read()
+    if not statement.strip():
+        raise CommandError('there is no query; as in: modeltrail sql "FROM runs LIMIT 10"')
+    as_table = not (args.json or args.csv or args.output)
+    format = "csv" if args.csv else "json"
+    limit = args.limit
+    if args.output:
+        suffix = Path(args.output).suffix.lower()
+        if suffix not in _SUFFIXES:
+            raise CommandError(f"-o {args.output}: it must end in {', '.join(_SUFFIXES)}")
+        format = _SUFFIXES[suffix]
+    elif as_table and limit is None:
+        limit = _TERMINAL_ROWS
+    with (
+        _asker(args) as run,
+        run(statement, args.param, format, limit, args.timeout) as pieces,
+    ):
+        if args.output:
+            _store(pieces, Path(args.output))
+        elif as_table:
+            _print(json.loads(b"".join(pieces)))
+        else:
+            for piece in pieces:
+                sys.stdout.buffer.write(piece)
+            if args.json:
+                sys.stdout.buffer.write(b"\n")
+            sys.stdout.flush()
+    return 0
+
+
+def _print(result: dict[str, Any]) -> None:
+    table(result["columns"], result["rows"])
+    if result["truncated"]:
+        note(f"… more than {len(result['rows']):,} rows; see --limit, --csv and -o FILE")
+
+
+def _store(pieces: Iterator[bytes], file: Path) -> int:
+    """Write a file whole or not at all; returns its size in bytes."""
+    beside = file.with_name(f".{file.name}.part")
+    try:
+        with beside.open("wb") as out:
+            size = _copy(pieces, out)
+        beside.replace(file)
+    finally:
+        beside.unlink(missing_ok=True)
+    return size
+
+
+def _copy(pieces: Iterator[bytes], out: IO[bytes]) -> int:
+    size = 0
+    for piece in pieces:
+        size += out.write(piece)
+    return size
+
+
+_EXPORTED = ("runs", "params", "tags", "metrics", "latest_metrics", "datasets", "artifacts")
+_ORDER = {"metrics": "run_id, key, step", "runs": "start_time, run_id"}
+
+
+def export(args: argparse.Namespace) -> int:
+    """Store each of the run views as a file."""
+    folder = Path(args.into)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {}
+    with _asker(args) as run, progress("exporting") as bar:
+        for done, view in enumerate(_EXPORTED):
+            if bar is not None:
+                bar(done, len(_EXPORTED))
+            where, params = "", []
+            if args.experiment is not None:
+                where = "WHERE run_id IN (SELECT run_id FROM runs WHERE experiment_name = ?)"
+                params = [args.experiment]
+            statement = f"SELECT * FROM {view} {where} ORDER BY {_ORDER.get(view, 'ALL')}"
+            if view == "datasets":
+                statement = f"SELECT * FROM {view} {where} ORDER BY run_id, name, digest"
+            file = folder / f"{view}.{args.format}"
+            with run(statement, params, args.format, None, 600.0) as pieces:
+                written[str(file)] = _store(pieces, file)
+    if args.json:
+        say_json({"files": [{"path": p, "size_bytes": n} for p, n in written.items()]})
+    else:
+        table(["file", "bytes"], [(path, f"{size:,}") for path, size in written.items()])
+    return 0

@@ -1,0 +1,228 @@
+"""`modeltrail serve`: fold and API in one process."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import gc
+import ipaddress
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modeltrail.api.commands.common import (
+    CommandError,
+    DataFolder,
+    data_folder,
+    log_url,
+    note,
+    progress,
+    say,
+)
+
+if TYPE_CHECKING:
+    from modeltrail.consumers.fold import Fold
+
+_BACKLOG = 512
+_GRACE_S = 5
+_CHECKPOINT_EVERY_S = 5.0
+
+_WARNING = """
+  ##########################################################################
+  #  WARNING: listening at {address}, and no tokens are asked for.
+  #  Anybody who reaches this address can read, change and delete everything,
+  #  under any name. Make a token and start again with it:
+  #      modeltrail token YOUR_NAME --tokens tokens.json
+  #      modeltrail serve --host {host} --tokens tokens.json
+  ##########################################################################
+"""
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    # Imports make hundreds of thousands of objects that stay; looking for garbage among them
+    # takes a fifth of the start.
+    gc.disable()
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("modeltrail").setLevel(logging.INFO)
+    # uvicorn sends itself the signal again after a clean stop; that must not end us early.
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    folder = data_folder(args)
+    with ExitStack() as stack:
+        stack.enter_context(folder.locked())
+        listener = stack.enter_context(_listen(args.host, args.port))
+        _run(args, folder, listener, stack, stopped)
+    return 0
+
+
+def _run(
+    args: argparse.Namespace,
+    folder: DataFolder,
+    listener: socket.socket,
+    stack: ExitStack,
+    stopped: threading.Event,
+) -> None:
+    import uvicorn
+
+    from modeltrail.api.app import create_app
+    from modeltrail.api.artifacts import ArtifactStore
+    from modeltrail.api.node import Node
+    from modeltrail.api.tokens import Tokens
+    from modeltrail.consumers.caretaker import Caretaker
+    from modeltrail.consumers.fold import Fold
+    from modeltrail.eventlog import open_log
+
+    tokens = None if args.tokens is None else Tokens(Path(args.tokens))
+    port = listener.getsockname()[1]
+    url = _url(args.host, port)
+    if tokens is None and not _is_loopback(args.host):
+        note(_WARNING.format(address=f"{args.host}:{port}", host=args.host))
+    log = open_log(log_url(args, folder))
+    stack.callback(log.close)
+    caretaker: Caretaker | None = None
+
+    def wake() -> None:
+        if caretaker is not None:
+            caretaker.wake()
+
+    fold = Fold(
+        log,
+        folder.database,
+        memory_limit=args.memory_limit or _half_of_memory(),
+        threads=args.threads,
+        on_registry_work=wake,
+    )
+    stack.callback(fold.stop)
+    with progress("folding") as bar:
+        fold.start(bar)
+    node = Node(log, fold, ArtifactStore(folder.artifacts, bytes_max=args.artifact_limit))
+    node.start()
+    stack.callback(node.stop)
+    caretaker = Caretaker(log, fold, heart_timeout_s=args.heart_timeout)
+    caretaker.start()
+    stack.callback(caretaker.stop)
+    stack.enter_context(_checkpoints(folder.path, fold))
+    app = create_app(node, tokens=tokens, hosts=[args.host, socket.gethostname(), *args.allow_host])
+    config = uvicorn.Config(
+        app,
+        log_level="info" if args.access_log else "warning",
+        access_log=args.access_log,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_S,
+        timeout_keep_alive=30,
+        lifespan="on",
+        ws="none",
+    )
+    gc.freeze()
+    gc.enable()
+    _write_info(folder.info, {"url": url, "pid": os.getpid()})
+    stack.callback(folder.info.unlink, missing_ok=True)
+    say(f"Modeltrail is at {url}  (data: {folder.path}, log: {log.url})")
+    sys.stdout.flush()
+    if not stopped.is_set():
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextmanager
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise CommandError(f"--host {host}: {error.strerror}") from None
+    with socket.socket(family, kind, protocol) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+            listener.listen(_BACKLOG)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise CommandError(
+                    f"port {port} at {host} is in use; another server runs there, or choose "
+                    f"another port: modeltrail serve --port {port + 1 if port < 65535 else 0}"
+                ) from None
+            raise CommandError(f"cannot listen at {host}:{port}: {error.strerror}") from None
+        yield listener
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _url(host: str, port: int) -> str:
+    """How this machine reaches the server."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return f"http://{host}:{port}"
+    if address.is_unspecified:
+        return f"http://127.0.0.1:{port}" if address.version == 4 else f"http://[::1]:{port}"
+    return f"http://{host}:{port}" if address.version == 4 else f"http://[{host}]:{port}"
+
+
+def _half_of_memory() -> str:
+    """Half of the machine's memory for DuckDB; the rest is for others."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return f"{max(total // 2, 256 * 1024**2) // 1024**2}MiB"
+
+
+def _write_info(path: Path, info: dict[str, Any]) -> None:
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    beside.write_text(json.dumps(info), encoding="utf-8")
+    os.replace(beside, path)
+
+
+@contextmanager
+def _checkpoints(folder: Path, fold: Fold) -> Iterator[None]:
+    """Sign the audit trail now and then, in a thread, and once more at the end."""
+    stopping = threading.Event()
+    thread = threading.Thread(
+        target=_sign, args=(folder, fold, stopping), name="modeltrail-checkpoints", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join()
+
+
+def _sign(folder: Path, fold: Fold, stopping: threading.Event) -> None:
+    logger = logging.getLogger("modeltrail.checkpoints")
+    # Not at once: importing the cryptography would delay the first answers.
+    ended = stopping.wait(_CHECKPOINT_EVERY_S)
+    try:
+        from modeltrail.consumers.audit import Checkpoints
+
+        checkpoints = Checkpoints(folder)
+        while True:
+            cursor = fold.cursor()
+            try:
+                if ended:
+                    checkpoints.write(cursor)
+                    return
+                checkpoints.tick(cursor)
+            finally:
+                with suppress(Exception):
+                    cursor.close()
+            ended = stopping.wait(_CHECKPOINT_EVERY_S)
+    except Exception as error:
+        # The trail stays chained without signatures; the server goes on, and says so.
+        logger.error("no checkpoints are signed: %s", error)
