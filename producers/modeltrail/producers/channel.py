@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
-from typing import TYPE_CHECKING
+import time
 
+from modeltrail.producers.delivery import Deliverer, Delivery
+from modeltrail.producers.outbox import Outbox, create_outbox, pack_frame
 from modeltrail.producers.settings import Settings, without_secrets
-
-if TYPE_CHECKING:
-    from modeltrail.producers.delivery import Deliverer, Delivery
-    from modeltrail.producers.outbox import Outbox
 
 _SLACK_BYTES = 16 * 1024 * 1024
 """Past the cap, for all but metrics and artifacts: a run's end still gets in, with its counts."""
@@ -32,14 +31,10 @@ class Channel:
     def _open(self) -> Outbox:
         with self._lock:
             if self._outbox is None:
-                from modeltrail.producers import delivery, outbox
-
                 label = without_secrets(self.settings.url)
-                self._outbox = outbox.create_outbox(self.settings.outbox, label)
-                self._delivery = way = delivery.Delivery(
-                    self._outbox, self.settings.url, self.settings
-                )
-                self._events = delivery.Deliverer("events", way, way.step_events)
+                self._outbox = create_outbox(self.settings.outbox, label)
+                self._delivery = way = Delivery(self._outbox, self.settings.url, self.settings)
+                self._events = Deliverer("events", way, way.step_events)
             return self._outbox
 
     def _room(self, outbox: Outbox, size: int, slack: int) -> None:
@@ -67,15 +62,12 @@ class Channel:
 
     def put_artifact(self, run_id: str, order: bytes) -> None:
         """Append the order to upload a spooled file. Raises ``OSError``."""
-        from modeltrail.producers import delivery
-        from modeltrail.producers.outbox import pack_frame
-
         outbox = self._open()
         outbox.artifacts.append(pack_frame(run_id, order, 0))
         with self._lock:
             if self._artifacts is None and self._delivery is not None:
                 way = self._delivery
-                self._artifacts = delivery.Deliverer("artifacts", way, way.step_artifacts)
+                self._artifacts = Deliverer("artifacts", way, way.step_artifacts)
 
     def spool(self, path: str) -> str:
         """Copy a file into the outbox, in the caller's thread; returns the copy's name.
@@ -85,8 +77,6 @@ class Channel:
         Raises:
             OSError: it cannot be read, the disk is full, or the cap is reached.
         """
-        import shutil
-
         outbox = self._open()
         self._room(outbox, os.path.getsize(path), 0)
         name = os.urandom(12).hex()
@@ -142,8 +132,6 @@ class Channel:
 
     def close(self, timeout_s: float) -> None:
         """Stop delivering and remove the outbox if it is empty; it opens anew if used again."""
-        import time
-
         deadline = time.monotonic() + timeout_s
         with self._lock:
             outbox, delivery = self._outbox, self._delivery

@@ -20,6 +20,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import struct
 import zlib
 from typing import NamedTuple
@@ -283,8 +284,6 @@ class Outbox:
             forked: This is a child's copy of the parent's outbox: close and touch nothing.
         """
         if not forked and self.empty:
-            import shutil
-
             shutil.rmtree(self.path, ignore_errors=True)
         self.events.close()
         self.artifacts.close()

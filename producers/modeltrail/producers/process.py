@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from modeltrail.producers.buffer import POINTS_MAX, Buffer
-from modeltrail.producers.channel import Channel
+from modeltrail.producers.forks import fork_gate
 from modeltrail.producers.settings import Settings
 
 if TYPE_CHECKING:
+    from modeltrail.producers.channel import Channel
     from modeltrail.producers.run import Run
     from modeltrail.producers.writer import Writer
 
@@ -37,19 +38,25 @@ class Process:
         self._stalled_at = -1
 
     def channel(self, settings: Settings) -> Channel:
-        """The channel of a target; one for all runs that log to it."""
+        """The channel of a target; one for all runs that log to it.
+
+        The first call takes some 0.1 s for imports. They are made here and not in a thread: beside
+        a busy training thread an import takes seconds, and the buffer would be full by then.
+        """
+        with fork_gate:
+            from modeltrail.producers.channel import Channel
+
         with self._lock:
             return self._channels.setdefault(settings, Channel(settings))
 
     def start(self) -> Writer:
-        """The writer, started at the first call, which takes some 0.1 s for its imports."""
+        """The writer, started at the first call."""
         writer = self._writer
         if writer is None:
             with self._lock:
                 if self._writer is None:
-                    # Here and not in the writer's thread: beside a busy training thread an import
-                    # takes seconds, and the buffer would be full by then.
-                    from modeltrail.producers.writer import Writer
+                    with fork_gate:
+                        from modeltrail.producers.writer import Writer
 
                     self._writer = Writer(self.buffer)
                     _install_exit()
