@@ -17,8 +17,6 @@ from modeltrail.eventlog import NewEvent
 from modeltrail.eventlog.memory import MemoryLog
 from modeltrail.schemas import Codec, encode, envelope, uuid_from_cause
 
-BATCH_EVENTS = 1000
-
 
 def requests(count: int) -> list[NewEvent]:
     """A registry at work: half a thousand models, their versions promoted now and then."""
@@ -65,6 +63,7 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--batch", type=int, default=10_000, help="events a transaction")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     log = MemoryLog()
@@ -77,8 +76,8 @@ def main() -> None:
             path = Path(folder) / "projections.duckdb"
             database = Database(path, Codec(), Limits())
             start = time.perf_counter()
-            for at in range(0, len(records), BATCH_EVENTS):
-                database.fold(records[at : at + BATCH_EVENTS])
+            for at in range(0, len(records), arguments.batch):
+                database.fold(records[at : at + arguments.batch])
             folded.append(len(records) / (time.perf_counter() - start))
             con = database.connection
             Checkpoints(Path(folder)).write(con)
@@ -95,7 +94,7 @@ def main() -> None:
             Database(path, Codec(), Limits()).close()
             loaded.append((time.perf_counter() - start) * 1000)
     out = sys.stdout.write
-    out(f"{len(records):,} registry events in batches of {BATCH_EVENTS:,}, medians\n")
+    out(f"{len(records):,} registry events in batches of {arguments.batch:,}, medians\n")
     out(f"fold    {statistics.median(folded):>10,.0f} events/s\n")
     out(f"verify  {statistics.median(verified):>10,.0f} events/s\n")
     out(f"as of   {statistics.median(asked):>10.1f} ms for the aliases of a model\n")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from struct import Struct
 from typing import Any
 
@@ -208,16 +209,14 @@ class RegistryProjection:
             models[row["model_key"]] = self._models[row["model"]] = _Entity(row)
         for row in _rows(con, "FROM fold.model_versions WHERE NOT deleted"):
             models[row["model_key"]].versions[row["version"]] = _Entity(row)
-        for row in _rows(con, "FROM fold.history WHERE to_offset IS NULL"):
-            if row["entity"] == "experiment":
-                entity = self._experiments[row["entity_id"]]
-            else:
-                entity = models[row["entity_id"]]
-                if row["entity"] == "model_version":
-                    entity = entity.versions[row["version"]]
-            entity.open[row["attribute"], row["key"]] = _Interval(
-                row["interval_id"], row["value"], row["from_offset"]
-            )
+        for kind, entity_id, version, attribute, key, *interval in con.execute(
+            """SELECT entity, entity_id, version, attribute, key, interval_id, value, from_offset
+               FROM fold.history WHERE to_offset IS NULL"""
+        ).fetchall():
+            entity = (self._experiments if kind == "experiment" else models)[entity_id]
+            if kind == "model_version":
+                entity = entity.versions[version]
+            entity.open[attribute, key] = _Interval(*interval)
         self._next_interval = tables.scalar(
             con, "SELECT coalesce(max(interval_id) + 1, 0) FROM fold.history"
         )
@@ -225,11 +224,11 @@ class RegistryProjection:
     def see(self, record: LogRecord) -> None:
         """Chain a record's hash to the one before, whatever is in it."""
         self._hash = chain(self._hash, record.offset, record.appended_at_ms, record.payload)
-        self._requests[record.offset] = {
-            "offset": record.offset,
-            "appended_at_ms": record.appended_at_ms,
-            "hash": self._hash,
-        }
+        row: dict[str, Any] = dict.fromkeys(_REQUEST_COLUMNS)
+        row["offset"] = record.offset
+        row["appended_at_ms"] = record.appended_at_ms
+        row["hash"] = self._hash
+        self._requests[record.offset] = row
 
     def prepare(self, con: duckdb.DuckDBPyConnection, batch: Sequence[Incoming]) -> None:
         """Nothing to fetch: the whole registry is in memory."""
@@ -340,7 +339,9 @@ class RegistryProjection:
             "key": key,
             "value": value,
             "from_offset": offset,
+            "to_offset": None,
             "from_time_ms": self._request["appended_at_ms"],
+            "to_time_ms": None,
             "from_event_id": self._request["event_id"],
             "actor": self._request["actor"],
             "actor_verified": self._request["actor_verified"],
@@ -756,8 +757,10 @@ def _rows(con: duckdb.DuckDBPyConnection, query: str) -> Iterable[dict[str, Any]
 
 
 def _columns(rows: list[dict[str, Any]], columns: Mapping[str, pa.DataType]) -> dict[str, pa.Array]:
+    values = zip(*map(itemgetter(*columns), rows), strict=True)
     return {
-        name: pa.array([row.get(name) for row in rows], type=type) for name, type in columns.items()
+        name: pa.array(column, type=type)
+        for (name, type), column in zip(columns.items(), values, strict=True)
     }
 
 

@@ -63,6 +63,8 @@ def _length(parameter: str, value: str | None, limit: int) -> None:
 
 def _one_path(parameter: str, name: str) -> None:
     """MLflow keeps some of these as file names; so ``a//b`` or ``..`` must not come in."""
+    if "/" not in name and name[:1] not in (".", ""):
+        return  # nearly all names: no need to resolve them
     normal = posixpath.normpath(name)
     if normal != name or normal == "." or normal.startswith(("..", "/")):
         _invalid_value(
