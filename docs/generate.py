@@ -156,8 +156,8 @@ def command_names() -> list[str]:
     """All commands, as in "sql" and "audit verify", in the order in which help lists them."""
 
     def listed(*words: str) -> list[str]:
-        group = re.search(r"\{([a-z,-]+)\}", _help(*words).partition("\n\n")[0])
-        return group.group(1).split(",") if group else []
+        _, _, after = _help(*words).partition("\n  COMMAND\n")
+        return re.findall(r"^    ([a-z-]+) {2,}", after.partition("\n\n")[0], re.M)
 
     return [f"{name} {inner}".strip() for name in listed() for inner in listed(name) or [""]]
 

@@ -101,7 +101,7 @@ def sql(data: Path, query: str) -> str:
         text=True,
         check=False,
     )
-    return done.stdout or done.stderr
+    return (done.stdout or done.stderr).rstrip()
 
 
 def sweep(url: str) -> None:
