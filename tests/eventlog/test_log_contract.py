@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,15 @@ def read(reader: Reader, count: int, timeout_s: float = 20.0) -> list[LogRecord]
         assert time.monotonic() < until, f"{len(records)} of {count} records"
         records += reader.poll(1.0)
     return records
+
+
+@contextmanager
+def closing_reader(log: EventLog, offset: int) -> Iterator[Reader]:
+    reader = log.reader({Partition(REGISTRY, 0): offset})
+    try:
+        yield reader
+    finally:
+        reader.close()
 
 
 def read_all(log: EventLog, count: int) -> list[LogRecord]:
@@ -170,8 +180,8 @@ def test_a_reader_goes_on_from_any_position(log: EventLog) -> None:
 
 def test_a_position_past_the_end_is_a_loud_error(log: EventLog) -> None:
     log.append([act("only")])
-    with pytest.raises(LogMisconfigured, match=r"registry.*2"):
-        read(log.reader({Partition(REGISTRY, 0): 2}), 1)
+    with pytest.raises(LogMisconfigured, match=r"registry.*2"), closing_reader(log, 2) as reader:
+        read(reader, 1)
 
 
 def test_poll_gives_back_about_as_many_bytes_as_wanted(log: EventLog) -> None:
