@@ -1,0 +1,75 @@
+"""Starts ``modeltrail serve`` for a benchmark, and asks it questions."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class Server:
+    """A running server; one connection, kept open."""
+
+    def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+
+    def request(self, method: str, path: str, body: Any = None) -> Any:
+        self._connection.request(
+            method,
+            path,
+            None if body is None else json.dumps(body),
+            {"Content-Type": "application/json"},
+        )
+        answer = self._connection.getresponse()
+        text = answer.read()
+        if answer.status >= 400:
+            raise RuntimeError(f"{answer.status} {text.decode()[:500]}")
+        return json.loads(text)
+
+    def sql(self, statement: str) -> list[list[Any]]:
+        return list(self.request("POST", "/api/v1/sql", {"statement": statement})["rows"])
+
+
+@contextmanager
+def serve(data: Path, log: str | None = None) -> Iterator[Server]:
+    """A server on a free loopback port, stopped by its process id."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "modeltrail.api.cli", "serve", "--port", str(port)]
+    command += ["--data", str(data)] + (["--log", log] if log else [])
+    with (data.parent / "server.out").open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+    server = Server(port, process)
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                server.request("GET", "/health")
+                break
+            except (OSError, http.client.HTTPException, RuntimeError):
+                server._connection.close()
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError((data.parent / "server.out").read_text()) from None
+                time.sleep(0.05)
+        yield server
+    finally:
+        server._connection.close()
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process has used, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
