@@ -43,6 +43,14 @@ class Home:
         """Names of the outboxes that are left."""
         return sorted(os.listdir(self.outbox)) if self.outbox.exists() else []
 
+    def stop(self) -> None:
+        """Do what the interpreter's exit would do."""
+        state = process.current()
+        for run in list(state.open_runs.values()):
+            run.settings = run.settings._replace(finish_timeout_s=0.5)
+        state.shutdown("FINISHED", None)
+        state.open_runs.clear()
+
     def script(
         self, text: str, *, check: bool = True, **env: str
     ) -> subprocess.CompletedProcess[str]:
@@ -81,8 +89,4 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     monkeypatch.delenv("MODELTRAIL_URL", raising=False)
     monkeypatch.delenv("MODELTRAIL_TOKEN", raising=False)
     yield here
-    state = process.current()
-    for run in list(state.open_runs.values()):
-        run.settings = run.settings._replace(finish_timeout_s=0.5)
-    state.shutdown("FINISHED", None)
-    state.open_runs.clear()
+    here.stop()

@@ -73,7 +73,7 @@ def test_every_ending_ends_the_run(
         f"{begin}\n    run.log({{'m': 1.0}}, 0)\n    {ending}\n",
         check=False,
     )
-    # CPython dies of SIGINT, or exits with 1 where a module with a named tuple is imported after it.
+    # CPython dies of SIGINT; or exits with 1, where a module with a named tuple is imported later.
     assert done.returncode in ({code, 1} if code == -signal.SIGINT else {code}), done.stderr
     events = home.events()
     assert [t for t, _ in events] == ["RunStarted", "MetricsLogged", "RunEnded"]

@@ -182,11 +182,12 @@ class Deliverer(threading.Thread):
                 self._sleep(None)
             except Exception as error:  # whatever it is, the events are safe and time may help
                 self._delivery.error = f"{type(error).__name__}: {error}"
-                self._delivery.warn_once(
-                    "away",
-                    f"events wait in {self._delivery.outbox.path} until they can be delivered: "
-                    f"{error}",
-                )
+                if not self._delivery.waits_for_setting:
+                    self._delivery.warn_once(
+                        "away",
+                        f"events wait in {self._delivery.outbox.path} until they can be delivered: "
+                        f"{error}",
+                    )
                 pause_s = min(_BACKOFF_MAX_S, max(_BACKOFF_FIRST_S, 2 * pause_s))
                 self._sleep(pause_s * random.uniform(0.5, 1.0))
 

@@ -19,7 +19,7 @@ _GIT_TIMEOUT_S = 2.0
 
 def user_name() -> str:
     """The user's name, from the environment or else the password database."""
-    for variable in ("MODELTRAIL_USER", "LOGNAME", "USER", "LNAME", "USERNAME"):
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         if os.environ.get(variable):
             return os.environ[variable]
     import pwd
