@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from modeltrail.producers import active_run, start_run
+from modeltrail.producers import active_run, process, start_run
+from modeltrail.producers.buffer import POINTS_MAX
+from modeltrail.producers.channel import Channel
 from modeltrail.schemas import unpack
 
 
@@ -258,3 +260,28 @@ def test_git_is_recorded_without_credentials(home: Any) -> None:
     assert (source["git_branch"], source["git_dirty"]) == ("topic", True)
     assert source["git_remote"] == "https://example.org/team/code.git"
     assert source["entry_point"].endswith("train.py")
+
+
+def test_a_disk_that_hangs_costs_one_short_pause_and_bounded_memory(
+    home: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hang = threading.Event()
+    put_events = Channel.put_events
+
+    def slow(self: Channel, frames: list[bytes], points: int) -> None:
+        hang.wait(20)
+        put_events(self, frames, points)
+
+    monkeypatch.setattr(Channel, "put_events", slow)
+    run = start_run()
+    time.sleep(0.3)  # the writer hangs in its first write by now
+    begin = time.monotonic()
+    for i in range(200_000):
+        run.log({"m": 1.0}, i)
+    assert time.monotonic() - begin < 3
+    assert len(process.current().buffer.points) <= POINTS_MAX
+    hang.set()
+    assert run.finish()
+    ended = home.events()[-1][1]
+    assert ended["points_logged"] == 200_000
+    assert ended["points_dropped"] == 200_000 - len(points(home.events())) > 0

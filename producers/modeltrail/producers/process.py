@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _CLOSE_S = 2.0
 _POLL_S = 0.002
-_ROOM_WAITS_MAX = 20
+_ROOM_WAITS_MAX = 200
 
 
 class Process:
@@ -71,7 +71,7 @@ class Process:
     def make_room(self) -> bool:
         """Where points come faster than the writer takes them, let it run; True if there is room.
 
-        Gives up the interpreter for 20 ms at most. Where the writer took nothing in that time,
+        Gives up the interpreter for 0.2 s or so at most. Where the writer took nothing in it,
         because a disk hangs, the next calls do not wait at all until it has taken something.
         """
         writer, points = self._writer, self.buffer.points

@@ -162,8 +162,9 @@ class Run:
     def log(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log metric values of this moment. Takes about a microsecond; no lock, no I/O.
 
-        Only where a process logs more than a million points a second, a call in ten thousand gives
-        the writer up to 20 ms to keep up, before points are dropped and counted.
+        Only where a process logs faster than its writer can take, about a million points a second
+        on a free core, a call in ten thousand lets the writer run, for 0.2 s or so at most. Where a
+        disk hangs that happens once; from then on points are dropped and counted at once.
 
         Values are converted to float at once (a tensor on a GPU waits for the GPU). NaN and
         infinities are kept. Text and other things that are no number are dropped and counted.
