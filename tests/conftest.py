@@ -10,6 +10,8 @@ from typing import NoReturn
 
 import pytest
 
+from modeltrail.eventlog import open_log
+
 sys.path.insert(0, str(Path(__file__).parent))  # `import kafka_broker`, from any test folder
 
 from kafka_broker import KafkaBroker, KafkaMissing
@@ -22,27 +24,29 @@ def missing(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+def broker_in(folder: Path) -> KafkaBroker:
+    """A broker to be started, or the test is skipped."""
+    try:
+        broker = KafkaBroker(folder)
+    except KafkaMissing as e:
+        missing(str(e))
+    return broker
+
+
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """``host:port`` of a Kafka broker that all tests share: take topics of your own prefix."""
+    open_log("kafka://imports:1/kafka-python").close()  # its own import warns, and that is an error
     given = os.environ.get("MODELTRAIL_TEST_KAFKA")
     if given:
         yield given
         return
-    try:
-        broker = KafkaBroker(tmp_path_factory.mktemp("kafka") / "shared")
-    except KafkaMissing as e:
-        missing(str(e))
-    with broker:
+    with broker_in(tmp_path_factory.mktemp("kafka") / "shared") as broker:
         yield broker.bootstrap
 
 
 @pytest.fixture
 def own_kafka(tmp_path: Path) -> Iterator[KafkaBroker]:
     """A running broker for this test alone, to be killed, frozen and started again."""
-    try:
-        broker = KafkaBroker(tmp_path / "kafka")
-    except KafkaMissing as e:
-        missing(str(e))
-    with broker:
+    with broker_in(tmp_path / "kafka") as broker:
         yield broker

@@ -156,14 +156,18 @@ def test_the_lag_is_shown_by_group_offsets(kafka: str, prefix: str, admin: Any) 
     log.close()
 
 
-def test_partitions_that_are_added_are_read(kafka: str, prefix: str, admin: Any) -> None:
+def test_partitions_that_are_added_are_read(
+    kafka: str, prefix: str, admin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modeltrail.eventlog.kafka._LOOK_FOR_PARTITIONS_EVERY_S", 0.5)
+    monkeypatch.setattr("modeltrail.eventlog.kafka._METADATA_AGE_MAX_MS", 500)
     log = open_log(f"kafka://{kafka}/{prefix}?partitions=1")
     log.append([run_event("first")])
     reader = log.reader({})
     reader.poll(5.0)
     admin.create_partitions({f"{prefix}runs": 4})
     other = open_log(f"kafka://{kafka}/{prefix}")
-    until = time.monotonic() + 90
+    until = time.monotonic() + 30
     seen: set[int] = set()
     i = 0
     while seen != {0, 1, 2, 3}:
