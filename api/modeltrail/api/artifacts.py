@@ -48,7 +48,7 @@ class ArtifactStore:
         self.bytes_max = bytes_max
 
     def _file(self, run_id: str, path: str) -> Path:
-        """The file of an artifact; raises ``InvalidRequest`` for a name that could lead elsewhere."""
+        """The file of an artifact; raises ``InvalidRequest`` for a name that leads elsewhere."""
         parts = [run_id, *path.split("/")]
         if "/" in run_id or len(path) > _PATH_CHARACTERS_MAX:
             raise InvalidRequest(f"not an artifact path: {path[:100]!r} of run {run_id[:100]!r}")
@@ -115,6 +115,7 @@ class Upload:
     """Bytes on their way into the store. They appear whole, after fsync, or not at all."""
 
     def __init__(self, target: Path, uploads: Path, bytes_max: int) -> None:
+        """Begin; the bytes gather in the folder ``uploads`` until ``finish``."""
         self._target = target
         self._bytes_max = bytes_max
         self._size = 0
@@ -141,7 +142,7 @@ class Upload:
         self._temporary.unlink(missing_ok=True)
 
     def write(self, data: bytes) -> None:
-        """Take more bytes; raises ``TooLarge``, or ``Unavailable`` if the disk will not have them."""
+        """Take more bytes; raises ``TooLarge``, or ``Unavailable`` if the disk is full."""
         self._size += len(data)
         if self._size > self._bytes_max:
             raise TooLarge(f"an artifact may have {self._bytes_max:,} bytes at most")

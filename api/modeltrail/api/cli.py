@@ -179,7 +179,7 @@ def _operate(add: Callable[..., Parser]) -> None:
     p = add(
         "sync",
         "deliver what training jobs left in their outboxes",
-        "  modeltrail sync\n  MODELTRAIL_URL=http://host:5000 modeltrail sync --outbox /scratch/outbox",
+        "  modeltrail sync\n  modeltrail sync --outbox /scratch/outbox --to http://host:5000",
         "operation:sync",
     )
     p.add_argument("--outbox", metavar="FOLDER", help="(default: MODELTRAIL_OUTBOX, or the user's)")
@@ -197,7 +197,8 @@ def _operate(add: Callable[..., Parser]) -> None:
     p = add(
         "doctor",
         "find what is wrong, and how to repair it",
-        "  modeltrail doctor --data ./modeltrail-data\n  modeltrail doctor --log kafka://broker:9092/x",
+        "  modeltrail doctor --data ./modeltrail-data\n"
+        "  modeltrail doctor --log kafka://broker:9092/modeltrail",
         "doctor:doctor",
     )
     _add_data(p, server=True)

@@ -31,6 +31,7 @@ class ApiError(Exception):
     code: str = "INTERNAL_ERROR"
 
     def __init__(self, message: str, *, code: str | None = None, **details: Any) -> None:
+        """Say what is wrong; ``code`` takes the place of the class's."""
         self.message = message
         self.code = code or type(self).code
         self.details = details
@@ -120,5 +121,6 @@ class Refused(ApiError):
     }
 
     def __init__(self, code: str, message: str, **details: Any) -> None:
+        """Pass on a refusal of the fold."""
         super().__init__(message, code=code, **details)
         self.status = self._STATUS.get(code, 400)

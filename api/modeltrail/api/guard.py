@@ -168,7 +168,7 @@ class Guard:
                 500,
                 {
                     "error_code": "INTERNAL_ERROR",
-                    "message": "the server made a mistake; its log tells more under this request id",
+                    "message": "the server made a mistake; its log says more under this id",
                     "request_id": request_id,
                 },
             )

@@ -437,7 +437,7 @@ class Node:
 
 
 def _same(fields: Mapping[str, Any], request: str) -> bool:
-    """Whether a stored request says what these fields say; evidence, added by us, does not count."""
+    """Whether a stored request says the same; evidence, which we may have added, does not count."""
     stored = json.loads(request)
     return all(stored.get(name) == value for name, value in fields.items() if name != "evidence")
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -102,6 +103,8 @@ _REFUSED_FUNCTIONS = frozenset(
         "repeat_row",
     ]
 )
+# Views of DuckDB that tell about the server and not about what it tracks.
+_REFUSED_VIEWS = frozenset(("duckdb_databases", "duckdb_logs", "pragma_database_list"))
 _WRITING_NODES = "_QUERY_NODE"  # as in DELETE_QUERY_NODE; those that only read end otherwise
 
 Params = Sequence[Any] | Mapping[str, Any]
@@ -121,6 +124,7 @@ def check(cursor: duckdb.DuckDBPyConnection, statement: str) -> None:
     if "\0" in statement:
         raise InvalidRequest("the statement contains a NUL character")
     try:
+        statement.encode()
         statements = cursor.extract_statements(statement)
     except (duckdb.Error, UnicodeError) as error:
         raise InvalidRequest(str(error), code="SQL_ERROR") from None
@@ -148,6 +152,8 @@ def _check_node(root: Any) -> None:
         elif isinstance(node, dict):
             if str(node.get("type", "")).endswith(_WRITING_NODES):
                 raise InvalidRequest("a query must not change anything")
+            if str(node.get("table_name", "")).lower() in _REFUSED_VIEWS:
+                raise InvalidRequest(f"{node['table_name']} is not for here")
             name = node.get("function_name")
             if isinstance(name, str):
                 _check_function(name.lower(), is_source)
@@ -177,6 +183,7 @@ class Result:
         schema: pa.Schema,
         batches: Iterator[pa.RecordBatch],
     ) -> None:
+        """Wrap what DuckDB gives."""
         self.columns = columns
         self.types = types
         self.schema = schema
@@ -232,6 +239,7 @@ class Queries:
         if not self._gate.acquire(timeout=self._wait_s):
             raise TooBusy("too many queries are under way; try again in a moment")
         try:
+            statement = _bare(statement)
             check(cursor, statement)
             expired = threading.Event()
 
@@ -245,7 +253,7 @@ class Queries:
             try:
                 cursor.execute("BEGIN TRANSACTION READ ONLY")
                 # On its own lines: the statement may end in a comment.
-                text = f"SELECT * FROM (\n{_bare(statement)}\n) LIMIT {limit + 1}"
+                text = f"SELECT * FROM (\n{statement}\n) LIMIT {limit + 1}"
                 relation = cursor.sql(text, params=params) if params else cursor.sql(text)
                 columns = list(relation.columns)
                 types = [str(t) for t in relation.types]
@@ -256,30 +264,30 @@ class Queries:
             finally:
                 timer.cancel()
                 timer.join()
-                try:
+                with suppress(duckdb.Error):  # an error may have ended the transaction
                     cursor.execute("ROLLBACK")
-                except duckdb.Error:
-                    pass  # an error ended the transaction
         finally:
             self._gate.release()
 
 
+# Strings, quoted names, dollar quotes, comments, and semicolons outside of all of them.
+_TOKEN = re.compile(
+    r"""(?:\bE'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(\w*)\$.*?\$\1\$)"""
+    r"|(?P<comment>--[^\n]*|/\*.*?\*/)|(?P<end>;)",
+    re.DOTALL | re.IGNORECASE,
+)
+
+
 def _bare(statement: str) -> str:
-    """The statement without the semicolon after it, so that it fits into parentheses."""
-    import re
+    """The statement without a semicolon after it, so that it fits into parentheses.
 
-    # Comments may stand behind the semicolon. It is the last one outside of them, since there is
-    # exactly one statement; a semicolon in a comment is followed by nothing but comments too.
-    tail = re.compile(r";(?=(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*$)", re.DOTALL)
-    found = tail.search(statement)
-    while found is not None and _in_comment(statement, found.start()):
-        found = tail.search(statement, found.end())
-    return statement if found is None else statement[: found.start()]
-
-
-def _in_comment(statement: str, at: int) -> bool:
-    line = statement.rfind("\n", 0, at) + 1
-    return "--" in statement[line:at]
+    What this returns is what is checked and run, so that a slip here cannot let anything through.
+    """
+    for found in _TOKEN.finditer(statement):
+        if found["end"]:
+            rest = _TOKEN.sub(lambda t: "" if t["comment"] else "x", statement[found.end() :])
+            return statement if rest.strip() else statement[: found.start()]
+    return statement
 
 
 def _guarded(reader: Any, expired: threading.Event, timeout_s: float) -> Iterator[pa.RecordBatch]:
@@ -308,7 +316,7 @@ def _refusal(error: Exception, expired: bool, timeout_s: float) -> ApiError:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: times in ISO 8601, bytes in hexadecimal, NaN and infinities as text."""
+    """A value as JSON has it: ISO 8601 times, hexadecimal bytes, NaN and infinities as text."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):

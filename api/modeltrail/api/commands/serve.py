@@ -125,6 +125,7 @@ def _run(
         ws="none",
     )
     gc.freeze()
+    stack.callback(gc.unfreeze)  # else DuckDB counts its types as leaked at exit
     gc.enable()
     _write_info(folder.info, {"url": url, "pid": os.getpid()})
     stack.callback(folder.info.unlink, missing_ok=True)

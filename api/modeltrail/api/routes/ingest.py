@@ -49,7 +49,7 @@ def frame(payloads: list[bytes]) -> bytes:
 
 def unframe(body: bytes) -> list[bytes]:
     """The inverse of ``frame``; raises ``InvalidRequest``."""
-    payloads = []
+    payloads: list[bytes] = []
     at = 0
     while at < len(body):
         if at + _LENGTH.size > len(body):
@@ -109,7 +109,7 @@ def _check(node: Node, index: int, payload: bytes, verified: Actor | None) -> Ne
         run_id = event["run_id"]
         if not run_id or len(run_id) > _RUN_ID_CHARACTERS_MAX or not run_id.isprintable():
             raise Malformed(f"a run's id has 1 to {_RUN_ID_CHARACTERS_MAX} printable characters")
-        _check_keys(type, event)
+        _check_fields(type, event)
         if verified is not None:
             # The log must not hold a name that nobody proved as if it were proven.
             event["envelope"]["actor"] = verified.name
@@ -131,7 +131,15 @@ def _check(node: Node, index: int, payload: bytes, verified: Actor | None) -> Ne
     return NewEvent(RUNS, run_id, payload)
 
 
-def _check_keys(type: str, event: dict[str, Any]) -> None:
+_ENDED = ("FINISHED", "FAILED", "KILLED")
+
+
+def _check_fields(type: str, event: dict[str, Any]) -> None:
+    """What the fold would make a dead letter of; here the job still hears of it."""
+    if type == "RunStarted" and event["experiment_id"] is None and not event["experiment_name"]:
+        raise Malformed("RunStarted: neither experiment_id nor experiment_name is given")
+    if type == "RunEnded" and event["status"] not in _ENDED:
+        raise Malformed(f"RunEnded: {event['status']!r} is not {', '.join(_ENDED)}")
     if type == "MetricsLogged":
         unpack(event)
         for series in event["series"]:

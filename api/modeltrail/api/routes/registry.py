@@ -241,6 +241,10 @@ def _done(body: dict[str, Any], **more: Any) -> Response:
     return answer({**body, **more})
 
 
+def _said(why: Reason | None) -> str | None:
+    return None if why is None else why.reason
+
+
 def _exactly_one(**given: Any) -> None:
     if sum(value is not None for value in given.values()) != 1:
         names = ", ".join(given)
@@ -271,11 +275,11 @@ def change_experiment(
 ) -> Response:
     """Rename an experiment, or change its tags. The id stays."""
     _exactly_one(name=change.name, tags=change.tags)
+    fields: dict[str, Any] = {"experiment_id": experiment_id}
     if change.name is not None:
-        type, field = "RenameExperiment", {"name": change.name}
+        type, fields["name"] = "RenameExperiment", change.name
     else:
-        type, field = "ChangeExperimentTags", {"tags": change.tags}
-    fields = {"experiment_id": experiment_id, **field}
+        type, fields["tags"] = "ChangeExperimentTags", change.tags
     return _done(_decide(node, caller, change.reason, type, fields))
 
 
@@ -285,7 +289,7 @@ def delete_experiment(
 ) -> Response:
     """Move it to the deleted ones; it can be restored."""
     fields = {"experiment_id": experiment_id}
-    return _done(_decide(node, caller, why and why.reason, "DeleteExperiment", fields))
+    return _done(_decide(node, caller, _said(why), "DeleteExperiment", fields))
 
 
 @router.post(
@@ -296,10 +300,10 @@ def restore_experiment(
 ) -> Response:
     """Bring a deleted experiment back."""
     fields = {"experiment_id": experiment_id}
-    return _done(_decide(node, caller, why and why.reason, "RestoreExperiment", fields))
+    return _done(_decide(node, caller, _said(why), "RestoreExperiment", fields))
 
 
-_EXPERIMENT = {
+_EXPERIMENT: dict[str, Any] = {
     "experiment_id": "0",
     "name": "Default",
     "artifact_location": None,
@@ -408,9 +412,7 @@ def delete_model(
     model: str, node: NodeHere, caller: CallerHere, why: Reason | None = None
 ) -> Response:
     """Delete a model with all of its versions. The trail keeps them."""
-    return _done(
-        _decide(node, caller, why and why.reason, "DeleteRegisteredModel", {"model": model})
-    )
+    return _done(_decide(node, caller, _said(why), "DeleteRegisteredModel", {"model": model}))
 
 
 _MODEL = {"model": "digits", "description": "Reads digits.", "tags": {}, "aliases": {"champion": 3}}
@@ -549,7 +551,7 @@ def delete_version(
 ) -> Response:
     """Delete a version and the aliases that point at it. The trail keeps them."""
     fields = {"model": model, "version": version}
-    return _done(_decide(node, caller, why and why.reason, "DeleteModelVersion", fields))
+    return _done(_decide(node, caller, _said(why), "DeleteModelVersion", fields))
 
 
 @router.get(
@@ -752,7 +754,7 @@ def delete_alias(
 ) -> Response:
     """Remove an alias; with `expected`, only if it still points where you think."""
     fields = {"model": model, "alias": alias, "expected_version": expected}
-    return _done(_decide(node, caller, why and why.reason, "DeleteRegisteredModelAlias", fields))
+    return _done(_decide(node, caller, _said(why), "DeleteRegisteredModelAlias", fields))
 
 
 _ALIAS = {

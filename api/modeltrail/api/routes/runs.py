@@ -62,7 +62,8 @@ def list_runs(
     page_token: PageToken = None,
 ) -> Response:
     """Runs, newest first. For anything more, ask SQL."""
-    where, values = ["deleted = ?"], [deleted]
+    where: list[str] = ["deleted = ?"]
+    values: list[Any] = [deleted]
     conditions: list[tuple[str, Any]] = [
         ("experiment_id = ?", experiment_id),
         ("experiment_name = ?", experiment_name),
