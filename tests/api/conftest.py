@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
+from api_server import Server
 from modeltrail.api.app import create_app
 from modeltrail.api.artifacts import ArtifactStore
 from modeltrail.api.node import Node
 from modeltrail.consumers.fold import Fold
 from modeltrail.eventlog import open_log
-
-sys.path.insert(0, str(Path(__file__).parent))  # `import api_server`, from this folder's tests
-
-from api_server import Server
 
 
 @pytest.fixture

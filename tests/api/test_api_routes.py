@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from api_server import Job
 from starlette.testclient import TestClient
 
+from api_server import Job
 from modeltrail.api.app import create_app
+from modeltrail.api.artifacts import Upload
 from modeltrail.api.node import Node
 from modeltrail.api.routes.ingest import frame
 from modeltrail.api.tokens import Tokens, make_token
@@ -123,6 +124,8 @@ def test_runs_are_filtered_and_paged(client: TestClient) -> None:
         "longer",
         "long key",
         "long value",
+        "experiment",
+        "status",
         "no id",
         "nul",
         "index",
@@ -395,6 +398,21 @@ def test_an_artifact_over_the_limit_leaves_nothing(client: TestClient, node: Nod
     assert client.put(url, content=pieces()).status_code == 413
     assert client.put(url, content=bytes(1_000_001)).status_code == 413
     assert [f for f in node.artifacts.folder.rglob("*") if f.is_file()] == []
+
+
+def test_a_full_disk_refuses_the_artifact(
+    client: TestClient, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(upload: Upload, data: bytes) -> None:
+        with open("/dev/full", "wb", buffering=0) as upload._out:
+            write(upload, data)
+
+    write = Upload.write
+    monkeypatch.setattr(Upload, "write", full)
+    answer = client.put(f"{API}/runs/r/artifacts/x", content=b"x")
+    assert answer.status_code == 503
+    assert "disk" in answer.json()["message"]
+    assert client.get(f"{API}/runs/r/artifacts").json()["artifacts"] == []
 
 
 # Who may talk, and how

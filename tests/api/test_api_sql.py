@@ -13,9 +13,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from api_server import Job
 from starlette.testclient import TestClient
 
+from api_server import Job
 from modeltrail.api.node import Node
 from modeltrail.api.routes.ingest import frame
 from modeltrail.api.sql import check
@@ -30,9 +30,11 @@ def ask(client: TestClient, statement: str, **more: Any) -> Any:
 
 def test_json_has_every_type_in_plain_form(client: TestClient) -> None:
     statement = """
-        SELECT 'NaN'::DOUBLE AS nan, '-Infinity'::DOUBLE AS low, TIMESTAMP '2026-01-02 03:04:05' AS t,
+        SELECT 'NaN'::DOUBLE AS nan, '-Infinity'::DOUBLE AS low,
+            TIMESTAMP '2026-01-02 03:04:05' AS t,
             'ab'::BLOB AS b, 170141183460469231731687303715884105727::HUGEINT AS h, [1, NULL] AS l,
-            {'x': 1} AS s, NULL AS n, true AS f, 1.50 AS d, DATE '2026-01-02' AS day, MAP {'k': 1} AS m
+            {'x': 1} AS s, NULL AS n, true AS f, 1.50 AS d, DATE '2026-01-02' AS day,
+            MAP {'k': 1} AS m
     """
     body = ask(client, statement).json()
     assert dict(zip(body["columns"], body["rows"][0], strict=True)) == {
@@ -166,7 +168,7 @@ ATTACKS = [
     "DELETE FROM fold.runs",
     "UPDATE fold.meta SET value = '9'",
     "TRUNCATE fold.runs",
-    "MERGE INTO fold.meta USING (SELECT 1 AS i) ON false WHEN NOT MATCHED THEN INSERT VALUES ('a', 'b')",
+    "MERGE INTO fold.meta USING (SELECT 1) ON false WHEN NOT MATCHED THEN INSERT VALUES (1, 2)",
     "PREPARE p AS SELECT 1",
     "EXECUTE p",
     "DEALLOCATE p",
@@ -245,7 +247,7 @@ def test_checks_run_on_the_parse_tree_not_the_text(node: Node) -> None:
     [
         "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r) SELECT count(*) FROM r",
         "SELECT count(*) FROM range(100000000000)",
-        "SELECT count(*) FROM range(1000000) a, range(1000000) b, range(1000000) c WHERE a.range < b.range",
+        "SELECT count(*) FROM range(9999999) a, range(9999999) b WHERE a.range < b.range",
     ],
 )
 def test_a_query_without_end_is_ended(client: TestClient, statement: str) -> None:
@@ -261,7 +263,7 @@ def test_a_query_without_end_is_ended(client: TestClient, statement: str) -> Non
     [
         "SELECT * FROM range(10000000000) ORDER BY hash(range)",
         "SELECT list(range) FROM range(10000000000)",
-        "WITH RECURSIVE r(s) AS (SELECT 'x' UNION ALL SELECT s || s FROM r) SELECT length(s) FROM r",
+        "WITH RECURSIVE r(s) AS (SELECT 'x' UNION ALL SELECT s || s FROM r) SELECT s FROM r",
     ],
 )
 def test_memory_is_bounded(client: TestClient, statement: str) -> None:
