@@ -203,9 +203,7 @@ class Oracle:
             if (name, version) not in self.live:
                 return False
             self.live.remove((name, version))
-            self.pointing = {
-                k: v for k, v in self.pointing.items() if (k[0], v) != (name, version)
-            }
+            self.pointing = {k: v for k, v in self.pointing.items() if (k[0], v) != (name, version)}
             return True
         expected = body["expected_version"]
         held = self.pointing.get((name, alias), 0)
