@@ -404,6 +404,7 @@ def test_a_full_disk_refuses_the_artifact(
     client: TestClient, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(upload: Upload, data: bytes) -> None:
+        upload._out.close()
         with open("/dev/full", "wb", buffering=0) as upload._out:
             write(upload, data)
 

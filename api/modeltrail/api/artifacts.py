@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple
@@ -138,7 +139,8 @@ class Upload:
         trace: TracebackType | None,
     ) -> None:
         """Remove what is left."""
-        self._out.close()
+        with suppress(OSError):  # on a full disk, closing fails as writing did
+            self._out.close()
         self._temporary.unlink(missing_ok=True)
 
     def write(self, data: bytes) -> None:
