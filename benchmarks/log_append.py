@@ -72,11 +72,14 @@ def append_naively(path: str, k: int, ready: Any, go: Event, seconds: float, res
 def read(url: str, ready: Any, stop: Event, results: Any) -> None:
     """The reader beside the producers."""
     log = open_log(url)
-    reader = log.reader(log.end())
+    began_at = log.end()
+    reader = log.reader(began_at)
     ready.release()
-    count = 0
-    while (some := reader.poll(0.2)) or not stop.is_set():
-        count += len(some)
+    count, whole = 0, None
+    while whole is None or count < whole:
+        count += len(reader.poll(0.2))
+        if whole is None and stop.is_set():
+            whole = sum(log.end().values()) - sum(began_at.values())
     results.put(count)
     reader.close()
     log.close()
@@ -105,11 +108,12 @@ def measure(name: str, target: Any, where: str, processes: int, seconds: float) 
     took = time.perf_counter() - began
     stop.set()
     got = read_count.get() if reads else 0
+    late = time.perf_counter() - began - took
     for p in work:
         p.join()
     events = sum(f[0] for f in found)
     rate = events / took
-    beside = f", reader got {got:,}" if reads else ""
+    beside = f", reader {got:,}, done {late:.1f} s later" if reads else ""
     print(
         f"{name:9} {processes} processes: {rate:8,.0f} events/s"
         f" {rate * EVENT_BYTES / 1e6:6,.0f} MB/s"

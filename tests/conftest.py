@@ -17,6 +17,12 @@ sys.path.insert(0, str(Path(__file__).parent))  # `import kafka_broker`, from an
 from kafka_broker import KafkaBroker, KafkaMissing
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # kafka-python leaves the socket of an attempt that failed to the garbage collector.
+    never_connected = r"unclosed <socket.*laddr=\('0\.0\.0\.0', \d+\)>"
+    config.addinivalue_line("filterwarnings", f"ignore:{never_connected}:ResourceWarning")
+
+
 def missing(reason: str) -> NoReturn:
     """Skip the test for lack of Kafka; in CI that is a failure."""
     if os.environ.get("CI"):

@@ -116,7 +116,7 @@ class EmbeddedLog:
         """
         self._folder = Path(os.path.abspath(folder))
         self._path = self._folder / _FILE
-        self.url = f"file:{self._folder}"
+        self.url = f"file:{quote(str(self._folder))}"
         self._closed = False
         self._begin()
         if create:

@@ -734,6 +734,9 @@ def _our_error(settings: _Settings, e: Exception) -> LogError:
     if isinstance(e, refused):
         return LogRefused(said)
     if isinstance(e, ke.KafkaError):
+        if "sasl_mechanism" in settings.client:
+            # A broker hangs up on a wrong password, and looks then as if it were away.
+            said += f"; if the broker runs, check user and password ({_PASSWORD_ENVIRONMENT})"
         return LogUnavailable(said)
     if isinstance(e, (OSError, ConnectionError)) and not isinstance(e, FileNotFoundError):
         return LogUnavailable(said)
