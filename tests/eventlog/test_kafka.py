@@ -130,7 +130,7 @@ def test_a_registry_of_two_partitions_is_a_loud_error(kafka: str, prefix: str, a
 
 def test_topics_that_should_be_there_and_are_not(kafka: str, prefix: str) -> None:
     log = open_log(f"kafka://{kafka}/{prefix}", create=False)
-    with pytest.raises(LogMisconfigured, match=f"there is no topic {prefix}runs"):
+    with pytest.raises(LogMisconfigured, match=f"there is no topic {prefix}registry, {prefix}runs"):
         log.append([run_event("x")])
     log.close()
 

@@ -384,7 +384,7 @@ class KafkaLog:
                 break
             if not self._create:
                 raise LogMisconfigured(
-                    f"there is no topic {', '.join(missing)} on {','.join(s.bootstrap)}; "
+                    f"there is no topic {', '.join(sorted(missing))} on {','.join(s.bootstrap)}; "
                     "`modeltrail serve --log URL` makes it"
                 )
             if made and time.monotonic() > until:
