@@ -7,7 +7,6 @@ process; then to a naive SQLite file (a commit an event, busy time-out, WAL, syn
 in the same run; then to Kafka: a broker of its own, unless one is named.
 """
 
-# ruff: noqa: T201
 from __future__ import annotations
 
 import argparse

@@ -91,7 +91,7 @@ def child(case: str, calls: int, pause_us: float) -> None:
         line: queue.Queue[tuple[object, ...]] = queue.Queue()
         median, p99 = measure(lambda i: line.put((None, "m", i, 1, 0.5)), calls, pause_us)
         result = {"median_us": median, "p99_us": p99}
-    print(json.dumps(result))  # noqa: T201
+    print(json.dumps(result))
 
 
 def main() -> None:
@@ -124,9 +124,9 @@ def main() -> None:
             )
         figures = json.loads(done.stdout)
         shown = ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
-        print(f"{case:7} {shown}")  # noqa: T201
+        print(f"{case:7} {shown}")
         if done.stderr:
-            print(done.stderr)  # noqa: T201
+            print(done.stderr)
 
 
 if __name__ == "__main__":

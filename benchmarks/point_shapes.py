@@ -120,10 +120,10 @@ def main() -> None:
             len(coded_packed),
         ),
     ]
-    print(f"{n:,} points an event, median of {ROUNDS} rounds")  # noqa: T201
-    print(f"{'shape':20}{'encode':>12}{'decode':>12}{'size':>12}")  # noqa: T201
+    print(f"{n:,} points an event, median of {ROUNDS} rounds")
+    print(f"{'shape':20}{'encode':>12}{'decode':>12}{'size':>12}")
     for name, encode, decode, size in rows:
-        print(  # noqa: T201
+        print(
             f"{name:20}{_median_ns(encode, n):>9.1f} ns{_median_ns(decode, n):>9.1f} ns"
             f"{size / n:>10.1f} B"
         )

@@ -24,7 +24,7 @@ VIEWS = (
 )  # fmt: skip
 VIEWS_WITHOUT_PLACES = tuple(v for v in VIEWS if v != "positions")
 # Where an event is, and when it came there, depends on what else was appended meanwhile.
-PLACES = {"position", "appended_at", "last_seen", "at", "requested_at", "logged_at", "offset",
+PLACES = {"position", "appended_at", "last_seen", "requested_at", "logged_at", "log_offset",
           "partition", "last_appended_at", "next_offset"}  # fmt: skip
 
 Tables = dict[str, list[tuple[Any, ...]]]

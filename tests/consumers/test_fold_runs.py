@@ -189,7 +189,7 @@ def test_what_cannot_be_decoded_is_kept_as_it_came(trail: Trail) -> None:
     bad = [b"", b"not avro", unknown, good[:-3], good + b"x", b"\xc3\x01" + b"x" * EVENT_BYTES_MAX]
     accepted = bad[:-1]  # no log takes the last
     trail.append(*(NewEvent("runs", RUN, payload) for payload in accepted))
-    rows = trail.sql('SELECT error, payload_hex FROM dead_letters ORDER BY "offset"')
+    rows = trail.sql("SELECT error, payload_hex FROM dead_letters ORDER BY log_offset")
     assert [bytes.fromhex(payload) for _, payload in rows] == accepted
     assert "fingerprint 0102030405060708" in rows[2][0]
     assert trail.fold.status().dead_letters == len(accepted)

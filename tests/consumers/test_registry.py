@@ -273,8 +273,8 @@ def test_stages_in_any_case_and_archiving(model: Registry) -> None:
         archive_existing_versions=True, by="bob", reason="better",
     )  # fmt: skip
     assert stages() == ["Archived", "Archived", "Production"]
-    assert model.rows('SELECT version, from_stage, to_stage, "by", reason, "offset"'
-                      ' FROM transitions WHERE "offset" = 6 ORDER BY version') == [
+    assert model.rows('SELECT version, from_stage, to_stage, moved_by, reason, log_offset'
+                      ' FROM transitions WHERE log_offset = 6 ORDER BY version') == [
         (1, "Production", "Archived", "bob", "better", 6),
         (2, "Production", "Archived", "bob", "better", 6),
         (3, "None", "Production", "bob", "better", 6),
@@ -360,7 +360,7 @@ def test_two_pipelines_that_race_for_an_alias(model: Registry) -> None:
     ))  # fmt: skip
     model.fold()
     assert model.rows('SELECT actor, accepted, code, request->>\'$.evidence[0].value\' FROM audit'
-                      ' WHERE "offset" >= 5 ORDER BY "offset"') == [
+                      ' WHERE log_offset >= 5 ORDER BY log_offset') == [
         ("nightly", True, None, "0.93"), ("manual", False, CONFLICT, "0.93"),
     ]  # fmt: skip
     assert model.values("SELECT version FROM aliases") == [2]
@@ -395,7 +395,7 @@ def test_names_in_any_script(registry: Registry, name: str) -> None:
     registry.do("CreateExperiment", name=name)
     assert registry.rows("SELECT model, description FROM models") == [(name, name)]
     assert registry.rows("SELECT 1 FROM experiments WHERE name = ?", name) == [(1,)]
-    assert registry.values("SELECT request->>'model' FROM audit ORDER BY \"offset\"")[0] == name
+    assert registry.values("SELECT request->>'model' FROM audit ORDER BY log_offset")[0] == name
 
 
 @pytest.mark.parametrize(
@@ -484,7 +484,7 @@ def test_events_without_a_decision_are_in_the_trail(registry: Registry) -> None:
         request(Writer("other"), "CreateRegisteredModel", model="m"),
     )
     registry.fold()
-    assert registry.rows('SELECT type, accepted, code FROM audit ORDER BY "offset"') == [
+    assert registry.rows("SELECT type, accepted, code FROM audit ORDER BY log_offset") == [
         ("CreateRegisteredModel", True, None),
         (None, None, "REPEAT"),
         (None, None, "DEAD_LETTER"),

@@ -254,7 +254,7 @@ def test_an_independent_account_agrees(sequence: list[Request]) -> None:
     database = emptied(WHOLE)
     database.fold(recorded(sequence, []))
     con = database.connection
-    decided = con.execute('SELECT accepted FROM audit ORDER BY "offset"').fetchall()
+    decided = con.execute("SELECT accepted FROM audit ORDER BY log_offset").fetchall()
     assert [accepted for (accepted,) in decided] == expected
     found = con.execute("SELECT model, version FROM model_versions").fetchall()
     assert sorted(found) == sorted(oracle.live)

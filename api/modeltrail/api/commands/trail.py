@@ -59,11 +59,11 @@ def log(args: argparse.Namespace) -> int:
         say_json(events)
         return 0
     table(
-        ["position", "at", "actor", "what", "about", "outcome", "why"],
+        ["position", "appended at", "actor", "what", "about", "outcome", "why"],
         [
             (
-                f"registry:0:{e['offset']}",
-                e["at"],
+                f"registry:0:{e['log_offset']}",
+                e["appended_at"],
                 e["actor"] if e["actor_verified"] else f"{e['actor'] or '?'} (unverified)",
                 e["type"],
                 _about(e),

@@ -28,16 +28,16 @@ from modeltrail.api.context import (
 router = APIRouter(prefix="/api/v1", tags=["audit"])
 
 _COLUMNS = (
-    '"offset", "at", event_id, type, actor, actor_verified, client, reason, entity, model, '
-    "version, alias, experiment_id, accepted, code, message, request, hash"
+    "log_offset, appended_at, event_id, type, actor, actor_verified, client, reason, entity, "
+    "model, version, alias, experiment_id, accepted, code, message, request, hash"
 )
 
 _CONDITIONS = {
     **{name: f"{name} = ?" for name in ("model", "version", "alias", "actor", "type", "accepted")},
     "experiment": "experiment_id = ?",
-    "since": '"at" >= ?',
-    "until": '"at" < ?',
-    "before": '"offset" < ?',
+    "since": "appended_at >= ?",
+    "until": "appended_at < ?",
+    "before": "log_offset < ?",
 }
 
 
@@ -48,8 +48,8 @@ _CONDITIONS = {
         {
             "events": [
                 {
-                    "offset": 17,
-                    "at": "2026-03-01T12:00:00.000000Z",
+                    "log_offset": 17,
+                    "appended_at": "2026-03-01T12:00:00.000000Z",
                     "event_id": "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b",
                     "type": "SetRegisteredModelAlias",
                     "actor": "ada",
@@ -103,7 +103,7 @@ def audit(
     last = after(page_token, 1)
     with reading(node, log_end) as cursor:
         events = trail(cursor, filters, limit + 1, None if last is None else last[0])
-    return answer(page(events, limit, "events", ["offset"]))
+    return answer(page(events, limit, "events", ["log_offset"]))
 
 
 def trail(
@@ -131,7 +131,7 @@ def trail(
             values.append(parse_time(value, name) if name in ("since", "until") else value)
     query = (
         f"SELECT {_COLUMNS} FROM audit WHERE {' AND '.join(where) or 'true'} "
-        f'ORDER BY "offset" DESC LIMIT {limit}'
+        f"ORDER BY log_offset DESC LIMIT {limit}"
     )
     return [_event(row) for row in rows(cursor, query, values)]
 

@@ -50,7 +50,8 @@ padding: 0 1rem }} code {{ background: #eee; padding: .1rem .3rem }}</style></he
 _QUERIES = (
     "SELECT name, status, duration_s FROM runs ORDER BY start_time DESC LIMIT 10",
     "SELECT run_id, value FROM latest_metrics ORDER BY value DESC LIMIT 10",
-    'SELECT "at", actor, type, model, version, accepted, reason FROM audit ORDER BY "offset" DESC',
+    "SELECT appended_at, actor, type, model, version, accepted, reason "
+    "FROM audit ORDER BY log_offset DESC",
 )
 
 
@@ -235,15 +236,15 @@ def dead_letters(
     if (last := after(page_token, 3)) is not None:
         if not isinstance(last[1], int) or not isinstance(last[2], int):
             raise InvalidRequest("not a page token of this list")
-        where, values = '(stream, partition, "offset") > (?, ?, ?)', last
+        where, values = "(stream, partition, log_offset) > (?, ?, ?)", last
     with reading(node, log_end) as cursor:
         found = rows(
             cursor,
             "SELECT * REPLACE (left(payload_hex, 2000) AS payload_hex) FROM dead_letters "
-            f'WHERE {where} ORDER BY stream, partition, "offset" LIMIT {limit + 1}',
+            f"WHERE {where} ORDER BY stream, partition, log_offset LIMIT {limit + 1}",
             values,
         )
-    return answer(page(found, limit, "dead_letters", ["stream", "partition", "offset"]))
+    return answer(page(found, limit, "dead_letters", ["stream", "partition", "log_offset"]))
 
 
 @router.post(

@@ -135,11 +135,12 @@ WHERE h.entity = 'experiment' AND h.attribute = 'tag';
 
 -- A transition begins an interval of a stage; the interval in which the version was created does not.
 CREATE VIEW transitions AS
-SELECT model, version, from_stage, to_stage, "at", "by", reason, "offset"
+SELECT model, version, from_stage, to_stage, moved_at, moved_by, reason, log_offset
 FROM (
     SELECT
         m.model, h.version, lag(h.value) OVER stages AS from_stage, h.value AS to_stage,
-        fold.at(h.from_time_ms) AS "at", h.actor AS "by", h.reason, h.from_offset AS "offset"
+        fold.at(h.from_time_ms) AS moved_at, h.actor AS moved_by, h.reason,
+        h.from_offset AS log_offset
     FROM fold.history h JOIN fold.models m ON m.model_key = h.entity_id
     WHERE h.entity = 'model_version' AND h.attribute = 'stage'
     WINDOW stages AS (PARTITION BY h.entity_id, h.version ORDER BY h.from_offset)
@@ -149,7 +150,7 @@ WHERE from_stage IS NOT NULL;
 -- Every event of the registry stream in log order. Those without a decision are told apart.
 CREATE VIEW audit AS
 SELECT
-    r."offset", fold.at(r.appended_at_ms) AS "at", fold.uuid_of(r.event_id) AS event_id,
+    r."offset" AS log_offset, fold.at(r.appended_at_ms) AS appended_at, fold.uuid_of(r.event_id) AS event_id,
     coalesce(r.type, d.event_type) AS type, r.actor, r.actor_verified, r.client, r.reason,
     r.entity, r.model, r.version, r.alias, r.experiment_id,
     r.accepted,
@@ -418,14 +419,14 @@ COMMENT ON COLUMN transitions.model IS 'Name of the registered model, as it is n
 COMMENT ON COLUMN transitions.version IS 'Version number.';
 COMMENT ON COLUMN transitions.from_stage IS 'Stage before.';
 COMMENT ON COLUMN transitions.to_stage IS 'Stage after.';
-COMMENT ON COLUMN transitions."at" IS 'When the log took the event.';
-COMMENT ON COLUMN transitions."by" IS 'Who moved it.';
+COMMENT ON COLUMN transitions.moved_at IS 'When the log took the event.';
+COMMENT ON COLUMN transitions.moved_by IS 'Who moved it.';
 COMMENT ON COLUMN transitions.reason IS 'Why.';
-COMMENT ON COLUMN transitions."offset" IS 'Registry offset of the event.';
+COMMENT ON COLUMN transitions.log_offset IS 'Registry offset of the event.';
 
 COMMENT ON VIEW audit IS 'Every event of the registry in log order: who asked for what, when and why, and what became of it. Refusals, repeats and dead letters are kept.';
-COMMENT ON COLUMN audit."offset" IS 'Registry offset of the event.';
-COMMENT ON COLUMN audit."at" IS 'When the log took it.';
+COMMENT ON COLUMN audit.log_offset IS 'Registry offset of the event.';
+COMMENT ON COLUMN audit.appended_at IS 'When the log took it.';
 COMMENT ON COLUMN audit.event_id IS 'Id of the event.';
 COMMENT ON COLUMN audit.type IS 'Event type, as in SetRegisteredModelAlias; NULL if it was not decided.';
 COMMENT ON COLUMN audit.actor IS 'Who asked.';

@@ -59,7 +59,7 @@ SELECT r.run_id, p.key, p.value FROM fold.params p JOIN fold.runs r ON r.run = p
 CREATE VIEW param_conflicts AS
 SELECT
     r.run_id, c.key, c.value, c.refused_value,
-    fold.at(c.appended_at_ms) AS at,
+    fold.at(c.appended_at_ms) AS appended_at,
     'runs:' || r.partition || ':' || c."offset" AS position
 FROM fold.param_conflicts c JOIN fold.runs r ON r.run = c.run;
 
@@ -102,7 +102,7 @@ FROM fold.registrations r LEFT JOIN fold.requests q ON q.event_id = r.taken_over
 
 CREATE VIEW dead_letters AS
 SELECT
-    stream, partition, "offset", fold.at(appended_at_ms) AS appended_at, event_type, error,
+    stream, partition, "offset" AS log_offset, fold.at(appended_at_ms) AS appended_at, event_type, error,
     octet_length(payload) AS payload_bytes, hex(payload) AS payload_hex
 FROM fold.dead_letters;
 
@@ -152,7 +152,7 @@ COMMENT ON COLUMN param_conflicts.run_id IS 'Id of the run.';
 COMMENT ON COLUMN param_conflicts.key IS 'Key of the param.';
 COMMENT ON COLUMN param_conflicts.value IS 'The value that stands.';
 COMMENT ON COLUMN param_conflicts.refused_value IS 'The value that was refused.';
-COMMENT ON COLUMN param_conflicts.at IS 'When the log took it.';
+COMMENT ON COLUMN param_conflicts.appended_at IS 'When the log took it.';
 COMMENT ON COLUMN param_conflicts.position IS 'Where it is in the log.';
 
 COMMENT ON VIEW tags IS 'Tags of runs, as they are now.';
@@ -221,7 +221,7 @@ COMMENT ON COLUMN registrations.position IS 'Where the request is in the log.';
 COMMENT ON VIEW dead_letters IS 'Events that could not be decoded or applied. Nothing of them took effect.';
 COMMENT ON COLUMN dead_letters.stream IS 'Stream.';
 COMMENT ON COLUMN dead_letters.partition IS 'Partition.';
-COMMENT ON COLUMN dead_letters."offset" IS 'Offset.';
+COMMENT ON COLUMN dead_letters.log_offset IS 'Offset.';
 COMMENT ON COLUMN dead_letters.appended_at IS 'When the log took it.';
 COMMENT ON COLUMN dead_letters.event_type IS 'Event type, if it could be told.';
 COMMENT ON COLUMN dead_letters.error IS 'Why.';
