@@ -13,10 +13,11 @@ from starlette.responses import JSONResponse, Response
 from modeltrail.api import routes
 from modeltrail.api.errors import ApiError
 from modeltrail.api.guard import Counters, Guard, Hosts
-from modeltrail.api.node import Node, program_version
+from modeltrail.api.node import Node
 from modeltrail.api.routes import artifacts, audit, ingest, operation, registry, runs, sql
 from modeltrail.api.sql import Queries
 from modeltrail.api.tokens import Tokens
+from modeltrail.consumers.database import program_version
 
 _DESCRIPTION = f"""{routes.__doc__}
 

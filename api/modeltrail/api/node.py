@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -19,6 +18,7 @@ import duckdb
 from modeltrail.api.artifacts import ArtifactStore
 from modeltrail.api.errors import ApiError, Conflict, InvalidRequest, Refused, Unavailable
 from modeltrail.api.tokens import Actor
+from modeltrail.consumers.database import program_version
 from modeltrail.consumers.fold import Fold, FoldBehind
 from modeltrail.consumers.store import StoreError
 from modeltrail.eventlog import (
@@ -43,14 +43,6 @@ from modeltrail.schemas import (
 
 _BATCH_EVENTS_MAX = 1_000
 _PRODUCERS_MAX = 10_000
-
-
-def program_version() -> str:
-    """The version of this program, as in "0.1.0"."""
-    try:
-        return version("modeltrail")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 class Verdict(NamedTuple):

@@ -126,6 +126,8 @@ def _run(
     )
     gc.freeze()
     stack.callback(gc.unfreeze)  # else DuckDB counts its types as leaked at exit
+    # The fold makes many objects a batch, none of them in cycles.
+    gc.set_threshold(50_000, 20, 100)
     gc.enable()
     _write_info(folder.info, {"url": url, "pid": os.getpid()})
     stack.callback(folder.info.unlink, missing_ok=True)

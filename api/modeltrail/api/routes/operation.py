@@ -23,7 +23,8 @@ from modeltrail.api.context import (
     rows,
 )
 from modeltrail.api.errors import InvalidRequest, Unavailable
-from modeltrail.api.node import Node, program_version
+from modeltrail.api.node import Node
+from modeltrail.consumers.database import program_version
 from modeltrail.consumers.store import PROJECTION_VERSION
 from modeltrail.eventlog import LogError
 
