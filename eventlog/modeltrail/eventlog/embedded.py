@@ -126,8 +126,12 @@ class EmbeddedLog:
                 raise LogMisconfigured(
                     f"cannot make the log's folder {self._folder}: {e.strerror}"
                 ) from e
-            with self._commit_lock, _FileLock(self._folder / _LOCK, _BUSY_TIMEOUT_MS / 1000):
-                self._create()
+            lock = _FileLock(self._folder / _LOCK, _BUSY_TIMEOUT_MS / 1000)
+            try:
+                with self._commit_lock, lock:
+                    self._create()
+            finally:
+                lock.close()
         elif not self._path.is_file():
             raise LogMisconfigured(f"there is no log at {self._path}")
         else:
