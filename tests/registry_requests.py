@@ -69,7 +69,7 @@ class Registry:
         return Outcome(
             *self.rows(
                 "SELECT accepted, code, message, version, experiment_id FROM audit"
-                ' ORDER BY log_offset DESC LIMIT 1'
+                " ORDER BY log_offset DESC LIMIT 1"
             )[0]
         )
 

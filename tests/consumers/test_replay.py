@@ -33,7 +33,7 @@ def known(database: Path) -> tuple[int, int]:
     try:
         return con.execute(
             "SELECT (SELECT count(*) FROM metrics), (SELECT count(*) FROM models)"
-        ).fetchall()[0]  # type: ignore[return-value]
+        ).fetchall()[0]
     finally:
         con.close()
 
