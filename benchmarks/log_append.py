@@ -112,7 +112,7 @@ def measure(name: str, target: Any, where: str, processes: int, seconds: float) 
     for p in work:
         p.join()
     events = sum(f[0] for f in found)
-    rate = events / took
+    rate: float = events / took
     beside = f", reader {got:,}, done {late:.1f} s later" if reads else ""
     print(
         f"{name:9} {processes} processes: {rate:8,.0f} events/s"

@@ -235,8 +235,8 @@ def test_points_are_a_set_and_the_latest_is_the_greatest(
         repr((k, s, t, _value(v))) for k, s, t, v in expected
     )
     greatest = {}
-    for key, *rest in sorted(expected):
-        greatest[key] = rest
+    for key, step, time, value in sorted(expected):
+        greatest[key] = (step, time, value)
     assert {row[0]: repr(row[1:4]) for row in latest} == {
         k: repr((s, t, _value(v))) for k, (s, t, v) in greatest.items()
     }
