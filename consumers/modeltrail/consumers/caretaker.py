@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 
 from modeltrail.consumers.database import program_version
-from modeltrail.consumers.fold import Fold
+from modeltrail.consumers.fold import Fold, FoldBehind
 from modeltrail.consumers.store import StoreError
 from modeltrail.eventlog import REGISTRY, RUNS, EventLog, LogError, NewEvent
 from modeltrail.schemas import encode, envelope, uuid_from_cause, writer_schemas
@@ -26,6 +26,7 @@ HEART_TIMEOUT_S = 180.0
 
 _MISSED_BEATS = 5
 _CHECK_EVERY_S = 5.0
+_CATCH_UP_S = 2.0
 _APPEND_EVENTS_MAX = 1000
 
 _SILENT_RUNS = """
@@ -116,8 +117,15 @@ class Caretaker:
         return len(events)
 
     def _caught_up(self) -> bool:
-        positions = self._fold.positions()
-        return all(positions.get(p, 0) >= n for p, n in self._log.end().items())
+        """Whether the fold passes, within a moment, where the log ends now.
+
+        Under load it is never at the end as of later: the end has to be asked for first.
+        """
+        try:
+            self._fold.wait_for(self._log.end(), _CATCH_UP_S)
+        except FoldBehind:
+            return False
+        return True
 
     def _silent_runs(self, cursor: duckdb.DuckDBPyConnection, now_ms: int) -> list[NewEvent]:
         events = []
