@@ -3,7 +3,7 @@
 One process logs 100,000 points a second; another logs a point now and then and this one asks for
 it, over HTTP, until it is there. Meanwhile point queries (the latest metrics of one run) are timed.
 
-    python benchmarks/freshness.py [--seconds 20] [--rate 100_000] [--log kafka://...]
+    python benchmarks/freshness.py [--seconds 20] [--rate 100_000] [--kafka | --log URL]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from server import serve
+from server import serve, which_log
 
 from modeltrail.producers import start_run
 
@@ -70,12 +70,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--rate", type=int, default=100_000, help="points a second")
     parser.add_argument("--log", help="URL of the log; default: embedded, in a temporary folder")
+    parser.add_argument("--kafka", action="store_true", help="start a Kafka broker and measure it")
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="modeltrail-bench-"))
     spawn = multiprocessing.get_context("spawn")
     try:
-        with serve(folder / "data", args.log) as server:
-            url = args.log or str(folder / "data")
+        with (
+            which_log(args.log, args.kafka, folder) as log,
+            serve(folder / "data", log) as server,
+        ):
+            url = log or str(folder / "data")
             ready, load_end = spawn.Pipe(duplex=False)
             loader = spawn.Process(
                 target=load,

@@ -5,10 +5,11 @@ size of the projections after a checkpoint, the speed of a rebuild, and the time
 server is ready.
 
     python benchmarks/log_to_queryable.py [--points 30_000_000] [--producers 8] [--call series|log]
-                                          [--log kafka://127.0.0.1:9092/bench-]
+                                          [--kafka | --log kafka://127.0.0.1:9092/bench-]
 
 ``--call series`` hands 1,000 points a call to ``run.log_series``; ``--call log`` makes one
-``run.log`` call for each step, of 10 metrics. ``--log`` measures another log than the embedded one.
+``run.log`` call for each step, of 10 metrics. ``--kafka`` starts a broker and measures that;
+``--log`` measures any other log than the embedded one.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from server import cpu_seconds, serve
+from server import cpu_seconds, serve, which_log
 
 from modeltrail.producers import start_run
 
@@ -60,27 +61,29 @@ def main() -> None:
     parser.add_argument("--producers", type=int, default=8)
     parser.add_argument("--call", choices=("series", "log"), default="series")
     parser.add_argument("--log", help="URL of the log; default: embedded, in a temporary folder")
+    parser.add_argument("--kafka", action="store_true", help="start a Kafka broker and measure it")
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="modeltrail-bench-"))
     try:
-        measure(args, folder)
+        with which_log(args.log, args.kafka, folder) as log:
+            measure(args, folder, log)
     finally:
         shutil.rmtree(folder)
 
 
-def measure(args: argparse.Namespace, folder: Path) -> None:
+def measure(args: argparse.Namespace, folder: Path, log: str | None) -> None:
     """One measurement in a folder of its own."""
     data = folder / "data"
     each = args.points // args.producers // POINTS_PER_CALL * POINTS_PER_CALL
     total = each * args.producers
     count = "SELECT sum(points_stored) FROM runs"
-    with serve(data, args.log) as server:
+    with serve(data, log) as server:
         before = server.sql(count)[0][0] or 0
         start = time.time() + 2  # imports are not measured
         processes = [
             multiprocessing.get_context("spawn").Process(
                 target=produce,
-                args=(args.log or str(data), str(folder / f"outbox-{n}"), each, args.call, start),
+                args=(log or str(data), str(folder / f"outbox-{n}"), each, args.call, start),
             )
             for n in range(args.producers)
         ]
@@ -98,21 +101,19 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
     print(
         f"log to queryable: {total / took / 1e6:.2f} M points/s "
         f"({total:,} points, {args.producers} producers, {took:.1f} s, "
-        f"server CPU {cpu:.1f} s, {args.log or 'embedded'}, --call {args.call})"
+        f"server CPU {cpu:.1f} s, {log or 'embedded'}, --call {args.call})"
     )
     database = data / "projections.duckdb"
     print(f"projections: {database.stat().st_size / stored:.2f} bytes a point")
     begin = time.monotonic()
-    with serve(data, args.log) as server:
+    with serve(data, log) as server:
         ready = time.monotonic() - begin
         if server.sql("SELECT count(*) FROM metrics")[0][0] != stored:
             raise SystemExit("a restart changed the number of points")
     print(f"ready again after a restart: {ready:.2f} s")
     begin = time.monotonic()
     command = [sys.executable, "-m", "modeltrail.api.cli", "rebuild", "--data", str(data)]
-    subprocess.run(
-        command + (["--log", args.log] if args.log else []), check=True, stdout=subprocess.DEVNULL
-    )
+    subprocess.run(command + (["--log", log] if log else []), check=True, stdout=subprocess.DEVNULL)
     took = time.monotonic() - begin
     print(f"rebuild: {stored / took / 1e6:.2f} M points/s ({took:.1f} s)")
 

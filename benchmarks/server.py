@@ -69,6 +69,19 @@ def serve(data: Path, log: str | None = None) -> Iterator[Server]:
         process.wait(60)
 
 
+@contextmanager
+def which_log(log: str | None, kafka: bool, folder: Path) -> Iterator[str | None]:
+    """The log to measure: the one named; with ``kafka`` a broker of our own; else the embedded."""
+    if not kafka:
+        yield log
+        return
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    from kafka_broker import KafkaBroker
+
+    with KafkaBroker(folder / "kafka", heap_mb=1024) as broker:
+        yield broker.url("bench-")
+
+
 def cpu_seconds(pid: int) -> float:
     """CPU time that a process has used, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
