@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from api_server import Job
@@ -499,8 +500,13 @@ def test_health_metrics_status_and_first_page(client: TestClient) -> None:
     }
     client.get(f"{API}/runs/none")
     text = client.get("/metrics").text
-    assert 'modeltrail_fold_lag_events{stream="runs",partition="0"} 0' in text
-    assert 'route="/api/v1/runs/{run_id}",status="404"} 1' in text
+    families = {f.name: f for f in text_string_to_metric_families(text)}
+    lag = families["modeltrail_fold_lag_events"].samples
+    assert [s.value for s in lag if s.labels == {"stream": "runs", "partition": "0"}] == [0]
+    answers = families["modeltrail_http_requests"].samples
+    labels = {"method": "GET", "route": "/api/v1/runs/{run_id}", "status": "404"}
+    assert [s.value for s in answers if s.labels == labels] == [1]
+    assert families["modeltrail_http_request_duration_seconds"].type == "histogram"
     assert client.get(f"{API}/status").json()["fold_error"] is None
     assert "/docs" in client.get("/").text
     assert client.get("/docs").status_code == 200

@@ -9,13 +9,18 @@ import secrets
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modeltrail.api.errors import ApiError, Forbidden, TooLarge
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 logger = logging.getLogger("modeltrail.api")
 
@@ -56,27 +61,32 @@ class Counters:
             self._buckets[route][bucket] += 1
             self._seconds[route] += seconds
 
-    def lines(self) -> Iterable[str]:
-        """Prometheus text."""
+    def families(self) -> Iterator[Metric]:
+        """For Prometheus: the answers as a counter, their times as a histogram."""
+        from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+
         with self._lock:
             requests = sorted(self._requests.items())
             buckets = sorted((route, list(counts)) for route, counts in self._buckets.items())
             seconds = dict(self._seconds)
-        yield "# HELP modeltrail_http_requests_total Answers, by route and status."
-        yield "# TYPE modeltrail_http_requests_total counter"
+        answers = CounterMetricFamily(
+            "modeltrail_http_requests",
+            "Answers, by route and status.",
+            labels=("method", "route", "status"),
+        )
         for (method, route, status), n in requests:
-            labels = f'method="{method}",route="{route}",status="{status}"'
-            yield f"modeltrail_http_requests_total{{{labels}}} {n}"
-        name = "modeltrail_http_request_duration_seconds"
-        yield f"# HELP {name} Time to the last byte of an answer."
-        yield f"# TYPE {name} histogram"
+            answers.add_metric((method, route, str(status)), n)
+        yield answers
+        times = HistogramMetricFamily(
+            "modeltrail_http_request_duration_seconds",
+            "Time to the last byte of an answer.",
+            labels=("route",),
+        )
+        limits = (*map(str, _BUCKETS_S), "+Inf")
         for route, counts in buckets:
-            total = 0
-            for limit, n in zip((*map(str, _BUCKETS_S), "+Inf"), counts, strict=True):
-                total += n
-                yield f'{name}_bucket{{route="{route}",le="{limit}"}} {total}'
-            yield f'{name}_sum{{route="{route}"}} {seconds[route]:.6f}'
-            yield f'{name}_count{{route="{route}"}} {total}'
+            cumulated = list(zip(limits, accumulate(counts), strict=True))
+            times.add_metric((route,), cumulated, seconds[route])
+        yield times
 
 
 def host_name(text: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
@@ -23,10 +24,14 @@ from modeltrail.api.context import (
     rows,
 )
 from modeltrail.api.errors import InvalidRequest, Unavailable
+from modeltrail.api.guard import Counters
 from modeltrail.api.node import Node
 from modeltrail.consumers.database import program_version
 from modeltrail.consumers.store import PROJECTION_VERSION
 from modeltrail.eventlog import LogError
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 router = APIRouter()
 
@@ -125,38 +130,61 @@ def health(node: NodeHere) -> Response:
 )
 def metrics(request: Request, node: NodeHere, caller: CallerHere) -> Response:
     """Lag, dead letters, requests and their times, disk."""
-    status = node.fold.status()
-    lines: list[str] = []
+    # Imported when it is first asked for: a start should not pay for it.
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-    def gauge(name: str, help: str, values: dict[str, float], kind: str = "gauge") -> None:
-        lines.append(f"# HELP modeltrail_{name} {help}")
-        lines.append(f"# TYPE modeltrail_{name} {kind}")
-        lines.extend(f"modeltrail_{name}{labels} {value}" for labels, value in values.items())
-
-    gauge("info", "Version.", {f'{{version="{program_version()}"}}': 1})
-    gauge("fold_ok", "1 if the fold runs, 0 if it stands still.", {"": int(status.error is None)})
-    gauge("fold_events_total", "Events folded since start.", {"": status.records}, "counter")
-    gauge("dead_letters", "Events that could not be applied.", {"": status.dead_letters})
-    try:
-        done, lag = _lag(node)
-    except LogError:
-        gauge("log_ok", "1 if the log can be reached.", {"": 0})
-    else:
-        gauge("log_ok", "1 if the log can be reached.", {"": 1})
-        gauge("fold_next_offset", "Next offset to fold.", _labelled(done))
-        gauge("fold_lag_events", "Events in the log that are not folded yet.", _labelled(lag))
-    disk = _disk(node)
-    if disk is not None:
-        gauge("disk_free_bytes", "Free where the artifacts are.", {"": disk["free_bytes"]})
-    lines.extend(request.app.state.counters.lines())
-    return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
+    registry = CollectorRegistry()
+    registry.register(_Metrics(node, request.app.state.counters))
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-def _labelled(values: dict[str, int]) -> dict[str, float]:
-    return {
-        '{{stream="{}",partition="{}"}}'.format(*name.split(":")): value
-        for name, value in values.items()
-    }
+class _Metrics:
+    """A Prometheus collector: a look at the node and at the counters of requests."""
+
+    def __init__(self, node: Node, counters: Counters) -> None:
+        self._node = node
+        self._counters = counters
+
+    def collect(self) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily, InfoMetricFamily
+
+        status = self._node.fold.status()
+        yield InfoMetricFamily("modeltrail", "Version.", value={"version": program_version()})
+        yield _gauge("fold_ok", "1 if the fold runs, 0 if it stands still.", status.error is None)
+        yield CounterMetricFamily(
+            "modeltrail_fold_events", "Events folded since start.", value=status.records
+        )
+        yield _gauge("dead_letters", "Events that could not be applied.", status.dead_letters)
+        try:
+            done, lag = _lag(self._node)
+        except LogError:
+            yield _gauge("log_ok", "1 if the log can be reached.", 0)
+        else:
+            yield _gauge("log_ok", "1 if the log can be reached.", 1)
+            yield _by_partition("fold_next_offset", "Next offset to fold.", done)
+            yield _by_partition(
+                "fold_lag_events", "Events in the log that are not folded yet.", lag
+            )
+        disk = _disk(self._node)
+        if disk is not None:
+            yield _gauge("disk_free_bytes", "Free where the artifacts are.", disk["free_bytes"])
+        yield from self._counters.families()
+
+
+def _gauge(name: str, help: str, value: float) -> Metric:
+    from prometheus_client.core import GaugeMetricFamily
+
+    return GaugeMetricFamily(f"modeltrail_{name}", help, value=value)
+
+
+def _by_partition(name: str, help: str, values: dict[str, int]) -> Metric:
+    from prometheus_client.core import GaugeMetricFamily
+
+    family = GaugeMetricFamily(f"modeltrail_{name}", help, labels=("stream", "partition"))
+    for partition, value in values.items():
+        family.add_metric(partition.split(":"), value)
+    return family
 
 
 def _disk(node: Node) -> dict[str, int] | None:
