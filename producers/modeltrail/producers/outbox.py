@@ -17,11 +17,13 @@ fsync is what an acknowledgement stands for.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import shutil
 import struct
+import time
 import zlib
 from typing import NamedTuple
 
@@ -29,6 +31,7 @@ from modeltrail.producers.notices import warn
 
 SEGMENT_BYTES = 2 * 1024 * 1024
 _RESERVE_BYTES = 64 * 1024
+_LITTER_AGE_S = 3600.0
 _HEADER = struct.Struct("<IIIH")  # payload bytes, CRC-32 of all that follows it, points, key bytes
 _POSITION = struct.Struct("<QQI")  # segment, offset, CRC-32 of the two
 
@@ -284,7 +287,11 @@ class Outbox:
             forked: This is a child's copy of the parent's outbox: close and touch nothing.
         """
         if not forked and self.empty:
-            shutil.rmtree(self.path, ignore_errors=True)
+            # Under a hidden name, or what a kill leaves of it would look like an outbox for ever.
+            hidden = _hidden(self.path)
+            with contextlib.suppress(OSError):
+                os.rename(self.path, hidden)
+            shutil.rmtree(hidden, ignore_errors=True)
         self.events.close()
         self.artifacts.close()
         os.close(self._lock_fd)
@@ -299,6 +306,21 @@ def _lock(folder: str) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def _hidden(path: str) -> str:
+    folder, name = os.path.split(path)
+    return os.path.join(folder, "." + name)
+
+
+def remove_litter(path: str) -> None:
+    """Remove a hidden folder that a kill left, while an outbox was made or removed, an hour ago.
+
+    There are no events in it: it gets its name before the first, and loses it after the last.
+    """
+    with contextlib.suppress(OSError):
+        if time.time() - os.stat(path).st_mtime > _LITTER_AGE_S:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _unlink(path: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from modeltrail.producers.delivery import Delivery
-from modeltrail.producers.outbox import Outbox, default_root, temporary_root
+from modeltrail.producers.outbox import Outbox, default_root, remove_litter, temporary_root
 from modeltrail.producers.settings import read_settings, without_secrets
 
 
@@ -60,9 +60,12 @@ def sync(
         if not os.path.isdir(root):
             continue
         for name in sorted(os.listdir(root)):
+            path = os.path.join(os.path.abspath(root), name)
+            if name.startswith("."):
+                remove_litter(path)
             if name.startswith(".") or name == "refused":
                 continue
-            found = Outbox.adopt(os.path.join(os.path.abspath(root), name))
+            found = Outbox.adopt(path)
             if found is not None:
                 results.append(_sync(found, url, token, deadline, progress))
     return results
