@@ -86,6 +86,19 @@ def test_a_run_that_was_only_cut_off_goes_on(house: House) -> None:
     assert house.sql("SELECT status FROM runs") == [("FINISHED",)]
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_an_hour_off_ends_nothing(house: House, hours: int) -> None:
+    claimed_ms = START_MS + hours * 3_600_000
+    run = RunWriter(RUN)
+    started = run.started(experiment_id="0", heartbeat_interval_ms=5000, started_at_ms=claimed_ms)
+    house.log.append([started, run.points(("m", 1, claimed_ms, 1.0))])
+    assert house.look(after_s=59) == 0
+    assert house.sql("SELECT epoch_ms(start_time) - epoch_ms(appended_at) FROM runs") == [
+        (hours * 3_600_000,)
+    ]
+    assert house.sql("SELECT status FROM runs") == [("RUNNING",)]
+
+
 def test_a_run_that_promised_no_heartbeat_is_left_alone(house: House) -> None:
     house.log.append([RunWriter(RUN).started(experiment_id="0")])
     assert house.look(after_s=10_000) == 0

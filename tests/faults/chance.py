@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 
-ROUNDS = 200
+ROUNDS = 210
 """Kills in all tests of this folder together, by default."""
 
 
@@ -18,6 +18,6 @@ def chance() -> random.Random:
 
 
 def rounds(share: int) -> int:
-    """How many of ``MODELTRAIL_FAULT_ROUNDS`` a test gets whose share of the 200 is ``share``."""
+    """How many of ``MODELTRAIL_FAULT_ROUNDS`` a test gets whose share of the 210 is ``share``."""
     wanted = int(os.environ.get("MODELTRAIL_FAULT_ROUNDS", str(ROUNDS)))
     return max(1, round(share * wanted / ROUNDS))
