@@ -1,7 +1,8 @@
 """How soon a logged point is in the answer of a query, while many others arrive.
 
 One process logs 100,000 points a second; another logs a point now and then and this one asks for
-it, over HTTP, until it is there. Meanwhile point queries (the latest metrics of one run) are timed.
+it, over HTTP, until it is there. Meanwhile point queries (the latest metrics of one run) are timed:
+over HTTP, and then, with a fold in this process, as DuckDB answers them.
 
     python benchmarks/freshness.py [--seconds 20] [--rate 100_000] [--kafka | --log URL]
 """
@@ -64,6 +65,39 @@ def quantiles_ms(times: list[float]) -> str:
     return f"median {statistics.median(times) * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms"
 
 
+def point_queries(folder: Path, rate: int, seconds: float) -> list[float]:
+    """Seconds that point queries take in the process of a busy fold."""
+    from modeltrail.consumers import Fold
+    from modeltrail.eventlog import open_log
+
+    spawn = multiprocessing.get_context("spawn")
+    log = open_log(str(folder / "own"))
+    fold = Fold(log, folder / "own" / "projections.duckdb")
+    fold.start()
+    ready, load_end = spawn.Pipe(duplex=False)
+    loader = spawn.Process(
+        target=load, args=(str(folder / "own"), str(folder / "o3"), rate, seconds + 2, load_end)
+    )
+    loader.start()
+    run_id = ready.recv()
+    time.sleep(1.5)
+    cursor = fold.cursor()
+    times: list[float] = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        begin = time.monotonic()
+        cursor.execute(
+            "SELECT key, step, value FROM latest_metrics WHERE run_id = ?", [run_id]
+        ).fetchall()
+        times.append(time.monotonic() - begin)
+        time.sleep(0.01 * random.random())
+    cursor.close()
+    loader.join()
+    fold.stop()
+    log.close()
+    return times
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -119,6 +153,9 @@ def main() -> None:
             f"{quantiles_ms(fresh)}"
         )
         print(f"point query over HTTP, fold busy: {quantiles_ms(queries)}")
+        if args.log is None and not args.kafka:
+            own = point_queries(folder, args.rate, args.seconds / 2)
+            print(f"point query in DuckDB, fold busy: {quantiles_ms(own)}")
     finally:
         shutil.rmtree(folder)
 

@@ -27,6 +27,7 @@ _POLL_TIMEOUT_S = 1.0
 _RETRY_PAUSE_S = 1.0
 _SILENCE_MAX_S = 60.0
 _BATCH_BYTES_MAX = 32 * 1024 * 1024
+_REST_MAX_S = 0.03
 
 
 class FoldBehind(Exception):
@@ -85,6 +86,9 @@ class Fold:
         self._records = 0
         self._folded_at_ms: int | None = None
         self._error: str | None = None
+        self._batch_s = 0.0
+        self._waiting = 0
+        self._hurry = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -166,6 +170,7 @@ class Fold:
     def stop(self) -> None:
         """Finish the batch under way, checkpoint and close."""
         self._stopping.set()
+        self._hurry.set()
         if self._reader is not None:
             self._reader.wake()
         if self._thread is not None:
@@ -189,7 +194,8 @@ class Fold:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                self.step(_POLL_TIMEOUT_S)
+                if self.step(_POLL_TIMEOUT_S):
+                    self._rest()
                 self._error = None
             except Exception as error:
                 # A full disk, a log out of reach, or a bug: say so, and try again for ever.
@@ -200,6 +206,16 @@ class Fold:
                 self._error = text
                 self._close_reader()
                 self._stopping.wait(_RETRY_PAUSE_S)
+
+    def _rest(self) -> None:
+        """After a small batch, rest as long as it took, unless somebody waits for the fold.
+
+        A batch of a few events costs hardly less than one of a thousand; without a rest, a trickle
+        of events would keep a core busy that queries could use.
+        """
+        if self._batch_s < _REST_MAX_S and not self._waiting:
+            self._hurry.wait(self._batch_s)
+        self._hurry.clear()
 
     # Folding
 
@@ -230,6 +246,7 @@ class Fold:
         return len(records)
 
     def _fold(self, records: list[LogRecord]) -> None:
+        began = time.monotonic()
         with self._folding:
             database = self._opened()
             try:
@@ -239,6 +256,7 @@ class Fold:
                 raise
             self._publish(database)
             asks = database.asks_for_registry
+        self._batch_s = time.monotonic() - began
         self._records += len(records)
         self._folded_at_ms = records[-1].appended_at_ms
         if asks and self._on_registry_work is not None:
@@ -318,7 +336,12 @@ class Fold:
         if reached():
             return
         with self._folded:
-            self._folded.wait_for(lambda: reached() or self._database is None, timeout_s)
+            self._waiting += 1
+            self._hurry.set()
+            try:
+                self._folded.wait_for(lambda: reached() or self._database is None, timeout_s)
+            finally:
+                self._waiting -= 1
         if not reached():
             wanted = ", ".join(f"{p}:{n}" for p, n in sorted(positions.items()))
             raise FoldBehind(
