@@ -10,7 +10,7 @@ _ADJECTIVES = (
     "honest humble keen kind lively loyal lucid lucky mellow merry mild modest neat nimble noble "
     "patient plucky polite proud quick quiet rapid ready serene sharp silent sleek smart smooth "
     "snug sober solid spry steady stoic sunny swift tidy upbeat vivid warm wise witty zesty"
-).split()
+)
 _ANIMALS = (
     "ant badger bat bear beaver bee bison boar buck carp cat colt crab crane crow deer dove duck "
     "eagle eel elk falcon fawn finch fish fox frog gnat gnu goat goose grouse gull hare hawk "
@@ -18,10 +18,10 @@ _ANIMALS = (
     "mouse mule newt otter owl ox panda perch pike pony quail ram rat raven rook seal shad shark "
     "sheep shrew skink slug snail snipe sow squid stag stork swan tern toad trout vole wasp whale "
     "wolf worm wren yak zebra"
-).split()
+)
 
 
 def made_up_name() -> str:
     """An adjective, an animal and a number; two runs may get the same."""
     number = secrets.randbelow(1000)
-    return f"{secrets.choice(_ADJECTIVES)}-{secrets.choice(_ANIMALS)}-{number}"
+    return f"{secrets.choice(_ADJECTIVES.split())}-{secrets.choice(_ANIMALS.split())}-{number}"
