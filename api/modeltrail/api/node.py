@@ -438,17 +438,21 @@ class Node:
         except FoldBehind as error:
             raise Unavailable(f"the fold is behind: {error}") from None
 
-    def wait(self, *, log_end: bool = False) -> None:
+    def wait(self, *, log_end: bool = False, stream: str | None = None) -> None:
         """Wait until the fold has passed what this node acknowledged.
 
         Args:
             log_end: Wait for the log's end as of now instead, whoever appended.
+            stream: Wait for this stream only.
 
         Raises:
             Unavailable: not in time.
         """
         try:
-            self._wait(self.log.end() if log_end else self.acknowledged())
+            positions = self.log.end() if log_end else self.acknowledged()
+            if stream is not None:
+                positions = {p: n for p, n in positions.items() if p.stream == stream}
+            self._wait(positions)
         except LogError as error:
             raise _api_error(error) from None
 
@@ -465,9 +469,11 @@ class Node:
             cursor.close()
 
     @contextmanager
-    def read(self, *, log_end: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A cursor within one read-only transaction that sees all that this node acknowledged."""
-        self.wait(log_end=log_end)
+    def read(
+        self, *, log_end: bool = False, stream: str | None = None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor within one read-only transaction that sees what ``wait`` waits for."""
+        self.wait(log_end=log_end, stream=stream)
         with self.cursor() as cursor:
             cursor.execute("BEGIN TRANSACTION READ ONLY")
             try:

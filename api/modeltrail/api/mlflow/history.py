@@ -145,8 +145,8 @@ def get_history_bulk(call: Call) -> bytes:
 )
 def get_history_bulk_interval(call: Call) -> bytes:
     """An even sample of a metric for each of several runs, with its first and last point."""
+    _check_run_ids(call["run_ids"], "GetMetricHistoryBulkInterval")
     run_ids, key = list(dict.fromkeys(call["run_ids"])), call["metric_key"]
-    _check_run_ids(run_ids, "GetMetricHistoryBulkInterval")
     limit = call.get("max_results", _SAMPLE_MAX)
     if not 1 <= limit <= _SAMPLE_MAX:
         raise InvalidRequest(f"max_results must be between 1 and {_SAMPLE_MAX}.")

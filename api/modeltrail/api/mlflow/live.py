@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.node import Node
+from modeltrail.eventlog import REGISTRY
 
 _RUNS_MAX = 10_000
 _FRESH_S = 1.0
@@ -49,6 +50,15 @@ class LiveRun:
     read_at_s: float = field(default_factory=time.monotonic)
 
 
+@dataclass(frozen=True, slots=True)
+class LiveExperiment:
+    """An experiment that runs are started in."""
+
+    deleted: bool
+    artifact_location: str | None
+    read_at_s: float
+
+
 class LiveRuns:
     """Runs that were written to of late.
 
@@ -59,6 +69,7 @@ class LiveRuns:
     def __init__(self) -> None:
         """Know none."""
         self._runs: OrderedDict[str, LiveRun] = OrderedDict()
+        self._experiments: dict[str, LiveExperiment] = {}
         self._lock = threading.Lock()
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
 
@@ -79,6 +90,7 @@ class LiveRuns:
         with self._lock:
             if run_id is None:
                 self._runs.clear()
+                self._experiments.clear()
             else:
                 self._runs.pop(run_id, None)
 
@@ -98,6 +110,26 @@ class LiveRuns:
             raise NotFound(f"Run with id={run_id} not found")
         found = LiveRun(run_id, row[0], row[1] or "", row[2], read_at_s=now)
         self.put(found)
+        return found
+
+    def experiment(self, node: Node, experiment_id: str) -> LiveExperiment:
+        """An experiment; raises ``NotFound``."""
+        now = time.monotonic()
+        known = self._experiments.get(experiment_id)
+        if known is not None and now - known.read_at_s < _FRESH_S:
+            return known
+        with node.read(stream=REGISTRY) as cursor:
+            row = cursor.execute(
+                "SELECT deleted, artifact_location FROM fold.experiments WHERE experiment_id = ?",
+                [experiment_id],
+            ).fetchone()
+        if row is None:
+            raise NotFound(f"No Experiment with id={experiment_id} exists")
+        found = LiveExperiment(*row, read_at_s=now)
+        with self._lock:
+            if len(self._experiments) >= _RUNS_MAX:
+                self._experiments.clear()
+            self._experiments[experiment_id] = found
         return found
 
     def active(self, node: Node, run_id: str) -> LiveRun:

@@ -16,7 +16,7 @@ from modeltrail.api.mlflow.search import Attribute, Entity, Keyed
 
 RUN_NAME = "mlflow.runName"
 
-# Tags that MLflow's users look for, and where a run that has no such tag keeps the same.
+# Tags that MLflow's users look for, and where a run that our own producers recorded keeps the same.
 _COLUMN_OF_TAG = {
     "mlflow.parentRunId": "parent_run_id",
     "mlflow.user": '"user"',
@@ -25,15 +25,17 @@ _COLUMN_OF_TAG = {
     "mlflow.source.git.branch": "git_branch",
     "mlflow.source.git.repoURL": "git_remote",
 }
-DERIVED_TAGS = (RUN_NAME, *_COLUMN_OF_TAG)
+_RECORDED = "r.python_version IS NOT NULL"
+"""Whether our own producers recorded a run; MLflow's clients send all of these as tags."""
 
 
 def _either(key: str, column: str) -> str:
     """Rows of a tag that may be a column instead. The key is one of ours, not a user's."""
     return f"""SELECT run AS id, value FROM fold.tags WHERE key = '{key}'
         UNION ALL
-        SELECT run AS id, {column} AS value FROM fold.runs WHERE {column} <> ''
-        AND run NOT IN (SELECT run FROM fold.tags WHERE key = '{key}')"""
+        SELECT r.run AS id, r.{column} AS value FROM fold.runs r
+        WHERE {_RECORDED} AND r.{column} <> ''
+        AND r.run NOT IN (SELECT run FROM fold.tags WHERE key = '{key}')"""
 
 
 _ARTIFACT_ROOT = (
@@ -96,7 +98,7 @@ COLUMNS = ", ".join(
     [
         "r.run", "r.run_id", "r.name", "r.status", "r.started_at_ms", "r.ended_at_ms",
         'r."user"', f"{EXPERIMENT_ID}", f"{DELETED}", "e.artifact_location",
-        *(f"r.{column}" for column in _COLUMN_OF_TAG.values()),
+        *(f"CASE WHEN {_RECORDED} THEN r.{column} END" for column in _COLUMN_OF_TAG.values()),
     ]
 )  # fmt: skip
 """What ``runs_of`` needs of each run, over the tables ``FROM_RUNS``."""

@@ -15,7 +15,6 @@ from modeltrail.api.mlflow.live import DELETED, EXPERIMENT_ID, FROM_RUNS, LiveRu
 from modeltrail.api.mlflow.names import made_up_name
 from modeltrail.api.mlflow.run_answers import (
     COLUMNS,
-    DERIVED_TAGS,
     RUN,
     RUN_NAME,
     artifact_uri,
@@ -23,6 +22,7 @@ from modeltrail.api.mlflow.run_answers import (
     runs_of,
 )
 from modeltrail.api.mlflow.search import compile_filter, compile_order
+from modeltrail.consumers.projections import KEY_LENGTH_MAX, VALUE_LENGTH_MAX
 from modeltrail.schemas import pack
 
 endpoints = Endpoints()
@@ -114,8 +114,8 @@ def _tag_events(tags: dict[str, str | None]) -> list[Event]:
     """A run's name is kept once, so that name and tag cannot differ."""
     events: list[Event] = []
     others = {key: value for key, value in tags.items() if key != RUN_NAME}
-    if RUN_NAME in tags:
-        events.append(("RunUpdated", {"name": tags[RUN_NAME] or ""}))
+    if tags.get(RUN_NAME):  # an empty name leaves the run's as it is
+        events.append(("RunUpdated", {"name": tags[RUN_NAME]}))
     if others:
         events.append(("TagsChanged", {"tags": others}))
     return events
@@ -161,22 +161,19 @@ def _new_params(call: Call, run: LiveRun, params: dict[str, str]) -> dict[str, s
 def create_run(call: Call) -> dict[str, Any]:
     """Start a run."""
     experiment_id = wire.check_experiment_id(call.get("experiment_id") or "0")
-    tags = {key: _checked_tag(key, v) for key, v in tags_of(call.get("tags", [])).items()}
+    tags = tags_of(call.get("tags", []))
+    for key, value in tags.items():
+        wire.check_length("key", key, KEY_LENGTH_MAX)
+        wire.check_length("value", value, VALUE_LENGTH_MAX)
     name, name_tag = call.get("run_name", ""), tags.pop(RUN_NAME, "")
     if name and name_tag and name != name_tag:
         raise InvalidRequest(
             "Both 'run_name' argument and 'mlflow.runName' tag are specified, but with "
             f"different values (run_name='{name}', mlflow.runName='{name_tag}')."
         )
-    with call.node.read() as cursor:
-        found = cursor.execute(
-            "SELECT deleted, artifact_location FROM fold.experiments WHERE experiment_id = ?",
-            [experiment_id],
-        ).fetchone()
-    if found is None:
-        raise NotFound(f"No Experiment with id={experiment_id} exists")
-    deleted, location = found
-    if deleted:
+    live: LiveRuns = call.state[LiveRuns]
+    experiment = live.experiment(call.node, experiment_id)
+    if experiment.deleted:
         raise InvalidRequest(
             f"The experiment {experiment_id} must be in the 'active' state. "
             "Current state is deleted."
@@ -207,7 +204,7 @@ def create_run(call: Call) -> dict[str, Any]:
             },
         ),
     )
-    call.state[LiveRuns].put(run)
+    live.put(run)
     info = {
         "run_id": run.run_id,
         "run_uuid": run.run_id,
@@ -216,7 +213,7 @@ def create_run(call: Call) -> dict[str, Any]:
         "user_id": user,
         "status": "RUNNING",
         "start_time": started_at_ms,
-        "artifact_uri": artifact_uri(experiment_id, location, run.run_id),
+        "artifact_uri": artifact_uri(experiment_id, experiment.artifact_location, run.run_id),
         "lifecycle_stage": "active",
     }
     data = {"tags": wire.pairs({**tags, RUN_NAME: name})}
@@ -340,10 +337,8 @@ def set_tag(call: Call) -> dict[str, Any]:
 def delete_tag(call: Call) -> dict[str, Any]:
     """Delete a tag, which must be there."""
     run, key = _active(call), call["key"]
-    if key in DERIVED_TAGS:
-        raise InvalidRequest(
-            f"Tag '{key}' belongs to the record of the run; it can be changed, not deleted."
-        )
+    if key == RUN_NAME:
+        raise InvalidRequest(f"Tag '{key}' is the run's name; it can be changed, not deleted.")
     if _tag(call, run, key) is None:
         raise NotFound(f"No tag with name: {key} in run with id {run.run_id}")
     _append(call, run, *_tag_events({key: None}))

@@ -29,6 +29,8 @@ _NUMBER_OPS = ("=", "!=", "<", "<=", ">", ">=")
 _TEXT_OPS = ("=", "!=", "LIKE", "ILIKE", "NOT LIKE", "NOT ILIKE", "IN", "NOT IN")
 _NULL_OPS = ("IS NULL", "IS NOT NULL")
 
+_KEYWORDS = frozenset({"AND", "OR", "NOT", "IN", "IS", "LIKE", "ILIKE", "NULL"})
+
 Kind = Literal["text", "number", "param"]
 """How values compare: as text, as numbers, or as what they are compared with."""
 
@@ -288,7 +290,9 @@ class _Parser:
 
     def field(self) -> Field:
         token = self._take()
-        if token.kind == "word" or (token.kind == "string" and token.text[0] == '"'):
+        if (token.kind == "word" and token.text.upper() not in _KEYWORDS) or (
+            token.kind == "string" and token.text[0] == '"'
+        ):
             return self._field(token)
         self._fail(
             token.at,

@@ -54,7 +54,7 @@ def invalid(path: str, value: Any, why: str | None = None) -> InvalidRequest:
 
 def missing(path: str) -> InvalidRequest:
     """The error for a value that is needed and not there."""
-    return InvalidRequest(f"Missing value for required parameter '{path}'.")
+    return InvalidRequest(f"Missing value for required parameter '{path}'.{_ADVICE}")
 
 
 def _short(text: str) -> str:
@@ -162,7 +162,7 @@ def query_fields(query: bytes, fields: Fields) -> dict[str, Any]:
     """The fields of a request that are in its query."""
     found = parse_qs(query.decode("latin-1"), keep_blank_values=True)
     values: dict[str, Any] = {}
-    for name, reader in fields.items():
+    for name, reader in [*fields.items(), ("run_uuid", text)]:
         if name in found:
             values[name] = found[name] if hasattr(reader, "is_list") else found[name][0]
     return values
@@ -201,7 +201,7 @@ def check(values: Mapping[str, Any], fields: Fields, required: Sequence[str]) ->
         found["run_id"] = values["run_uuid"]  # its name before MLflow 1.0, which is still sent
     for name in required:
         if found.get(name) in (None, ""):
-            raise InvalidRequest(f"Missing value for required parameter '{name}'.{_ADVICE}")
+            raise missing(name)
     return {
         name: reader(name, found[name])
         for name, reader in fields.items()
