@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from starlette.routing import BaseRoute
 
-from modeltrail.api.mlflow import experiments, history, runs, service
+from modeltrail.api.mlflow import (
+    artifacts,
+    experiments,
+    history,
+    logged_models,
+    registry,
+    runs,
+    service,
+)
 from modeltrail.api.mlflow.calls import routes
 from modeltrail.api.mlflow.live import LiveRuns
 
 
 def mlflow_routes() -> list[BaseRoute]:
     """Routes for an application, with state of their own."""
-    parts = [service.endpoints, experiments.endpoints, runs.endpoints, history.endpoints]
-    return [*service.routes, *routes(parts, {LiveRuns: LiveRuns()})]
+    parts = [
+        service.endpoints,
+        experiments.endpoints,
+        runs.endpoints,
+        history.endpoints,
+        registry.endpoints,
+        logged_models.endpoints,
+        artifacts.endpoints,
+    ]
+    return [*service.routes, *artifacts.routes(), *routes(parts, {LiveRuns: LiveRuns()})]
