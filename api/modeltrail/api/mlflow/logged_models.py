@@ -165,30 +165,6 @@ def _model(call: Call, *, deleted: bool = False) -> dict[str, Any]:
     return found[0]
 
 
-def model_io(
-    cursor: duckdb.DuckDBPyConnection, run_ids: Sequence[str]
-) -> dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
-    """The ``model_inputs`` and ``model_outputs`` of runs that have any, by run id."""
-    found: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = defaultdict(
-        lambda: ([], [])
-    )
-    for run_id, model_id, step in cursor.execute(
-        """SELECT r.run_id, io.model_id, io.step
-           FROM (
-               SELECT run, model_id, NULL AS step FROM fold.model_inputs
-               UNION ALL SELECT run, model_id, step FROM fold.model_outputs
-           ) io JOIN fold.runs r ON r.run = io.run
-           WHERE r.run_id IN (SELECT unnest(?::VARCHAR[]))
-           ORDER BY io.step, io.model_id""",
-        [list(run_ids)],
-    ).fetchall():
-        if step is None:
-            found[run_id][0].append({"model_id": model_id})
-        else:
-            found[run_id][1].append({"model_id": model_id, "step": step})
-    return found
-
-
 # Writing
 
 

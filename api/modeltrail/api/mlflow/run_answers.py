@@ -147,6 +147,8 @@ def runs_of(
     datasets = of(
         "SELECT run, name, digest, source_type, source, schema, profile, tags FROM fold.datasets"
     )
+    used = of("SELECT run, model_id FROM fold.model_inputs")
+    made = of("SELECT run, model_id, step FROM fold.model_outputs")
     runs = []
     for row in rows:
         run = row[0]
@@ -165,7 +167,8 @@ def runs_of(
             {
                 "info": info_of(row),
                 "data": {name: entries for name, entries in data.items() if entries},
-                "inputs": _inputs(datasets.get(run, ())),
+                "inputs": _inputs(datasets.get(run, ()), used.get(run, ())),
+                **_outputs(made.get(run, ())),
             }
         )
     return runs
@@ -184,16 +187,21 @@ def _latest(series: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _inputs(datasets: Sequence[Sequence[Any]]) -> dict[str, Any]:
-    if not datasets:
-        return {}
+def _inputs(datasets: Sequence[Sequence[Any]], models: Sequence[Sequence[Any]]) -> dict[str, Any]:
     names = ("name", "digest", "source_type", "source", "schema", "profile")
-    return {
-        "dataset_inputs": [
-            {
-                "tags": wire.pairs(tags or {}),
-                "dataset": wire.set_fields(**dict(zip(names, values, strict=True))),
-            }
-            for *values, tags in datasets
-        ]
-    }
+    dataset_inputs = [
+        {
+            "tags": wire.pairs(tags or {}),
+            "dataset": wire.set_fields(**dict(zip(names, values, strict=True))),
+        }
+        for *values, tags in datasets
+    ]
+    model_inputs = [{"model_id": model_id} for (model_id,) in models]
+    return wire.set_fields(dataset_inputs=dataset_inputs or None, model_inputs=model_inputs or None)
+
+
+def _outputs(models: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    if not models:
+        return {}
+    made = [{"model_id": model_id, "step": step} for model_id, step in models]
+    return {"outputs": {"model_outputs": made}}
