@@ -167,7 +167,8 @@ def root_of_run(cursor: duckdb.DuckDBPyConnection, run_id: str) -> str:
     ).fetchone()
     if row is None:
         raise NotFound(f"Run with id={run_id} not found")
-    return artifact_uri(*row, run_id)
+    experiment_id, location = row
+    return artifact_uri(experiment_id, location, run_id)
 
 
 @endpoints.add(

@@ -168,7 +168,7 @@ def runs_of(
                 "info": info_of(row),
                 "data": {name: entries for name, entries in data.items() if entries},
                 "inputs": _inputs(datasets.get(run, ()), used.get(run, ())),
-                **_outputs(made.get(run, ())),
+                "outputs": _outputs(made.get(run, ())),
             }
         )
     return runs
@@ -201,7 +201,5 @@ def _inputs(datasets: Sequence[Sequence[Any]], models: Sequence[Sequence[Any]]) 
 
 
 def _outputs(models: Sequence[Sequence[Any]]) -> dict[str, Any]:
-    if not models:
-        return {}
     made = [{"model_id": model_id, "step": step} for model_id, step in models]
-    return {"outputs": {"model_outputs": made}}
+    return wire.set_fields(model_outputs=made or None)
