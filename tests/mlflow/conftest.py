@@ -45,7 +45,7 @@ def client(node: Node) -> Iterator[TestClient]:
 def ask(client: TestClient) -> Ask:
     """Call an endpoint under ``/api/2.0/mlflow/``; answers are checked to be 200."""
 
-    def call(method: str, path: str, status: int = 200, **fields: Any) -> Any:
+    def call(method: str, path: str, status: int = 200, /, **fields: Any) -> Any:
         url = f"/api/2.0/mlflow/{path}"
         if method == "GET":
             answer = client.get(url, params=fields)

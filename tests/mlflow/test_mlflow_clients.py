@@ -47,7 +47,8 @@ found = mlflow.search_runs(
 assert list(found.run_id) == [parent.info.run_id], found
 experiment = client.get_experiment_by_name(name)
 def ids(filter, **options):
-    return [r.info.run_id for r in client.search_runs([experiment.experiment_id], filter, **options)]
+    found = client.search_runs([experiment.experiment_id], filter, **options)
+    return [r.info.run_id for r in found]
 both = {parent.info.run_id, child.info.run_id}
 assert ids(f"tags.mlflow.parentRunId = '{parent.info.run_id}'") == [child.info.run_id]
 assert set(ids("metrics.loss > 5 OR params.lr < 0.5")) == both

@@ -180,7 +180,7 @@ def create_run(call: Call) -> dict[str, Any]:
         )
     name = name or name_tag or made_up_name()
     user = call.get("user_id") or tags.get("mlflow.user") or ""
-    started_at_ms = call.get("start_time", 0) or time.time_ns() // 1_000_000
+    started_at_ms = call.get("start_time", time.time_ns() // 1_000_000)
     run = LiveRun(secrets.token_hex(16), experiment_id, user, False, {})
     source = {
         "entry_point": tags.get("mlflow.source.name"),
