@@ -239,13 +239,21 @@ def test_pages_of_runs_and_of_a_history(ask: Ask) -> None:
         if not token:
             break
     assert seen == runs[::-1]
-    metrics = [point("m", n, n, n) for n in range(4)]
+    values: list[float | str] = [1, "NaN", "-Infinity", 2, "Infinity"]
+    metrics = [point("m", value, 0, 1) for value in values] + [point("m", 0, -1, 2)]
     ask("POST", "runs/log-batch", run_id=runs[0], metrics=metrics)
-    asked: dict[str, Any] = {"run_id": runs[0], "metric_key": "m", "max_results": 2}
-    first = ask("GET", "metrics/get-history", **asked)
-    last = ask("GET", "metrics/get-history", **asked, page_token=first["next_page_token"])
-    assert [p["step"] for p in first["metrics"] + last["metrics"]] == [0, 1, 2, 3]
-    assert "next_page_token" not in last
+    points: list[Any] = []
+    token = ""
+    while token is not None:
+        asked: dict[str, Any] = {"run_id": runs[0], "metric_key": "m", "page_token": token}
+        page = ask("GET", "metrics/get-history", **asked, max_results=1)
+        points += [p["value"] for p in page["metrics"]]
+        token = page.get("next_page_token")
+    assert points == ["-Infinity", 1, 2, "Infinity", "NaN", 0]
+    ask("GET", "metrics/get-history", 400, run_id="x", metric_key="m", page_token="e30=")
+    offset = base64.b64encode(b'{"offset": 4}').decode()  # as MLflow makes them
+    page = ask("GET", "metrics/get-history", run_id=runs[0], metric_key="m", page_token=offset)
+    assert [p["value"] for p in page["metrics"]] == ["NaN", 0]
 
 
 @pytest.mark.parametrize(

@@ -75,10 +75,16 @@ def get_history(call: Call) -> bytes:
     """All points of a metric, by timestamp, step and value."""
     run_id, key = call["run_id"], call["metric_key"]
     limit = call.get("max_results", 0)
-    offset = wire.page_offset(call.get("page_token"))
+    token = call.get("page_token")
+    offset, last = wire.page_offset(token), wire.page_last(token)
     if limit < 0:
         wire.check_max_results(limit, _BULK_MAX)
-    page = f"LIMIT {limit + 1} OFFSET {offset}" if limit else f"OFFSET {offset}"
+    page = f"LIMIT {limit + 1}" if limit else ""
+    after, params = "TRUE", []
+    if last is not None:
+        after, params = "(timestamp_ms, step, value) > (?::BIGINT, ?::BIGINT, ?::DOUBLE)", last
+    elif offset:
+        page += f" OFFSET {offset}"
     with call.node.read() as cursor:
         _check_runs(cursor, [run_id])
         series = _series(cursor, [run_id], key).get(run_id)
@@ -87,13 +93,16 @@ def get_history(call: Call) -> bytes:
         rows = cursor.execute(
             # A point that came with and without a model is one point here.
             f"SELECT {'DISTINCT' if ',' in series else ''} timestamp_ms, step, value "
-            f"FROM fold.points WHERE series IN ({series}) "
-            f"ORDER BY timestamp_ms, step, value {page}"
+            f"FROM fold.points WHERE series IN ({series}) AND {after} "
+            f"ORDER BY timestamp_ms, step, value {page}",
+            params,
         ).fetchall()
-    token = None
-    if limit and len(rows) > limit:
-        rows, token = rows[:limit], wire.page_token(offset + limit)
-    return _answer(_points(key, rows), token)
+    if not limit or len(rows) <= limit:
+        return _answer(_points(key, rows))
+    rows = rows[:limit]
+    timestamp_ms, step, value = rows[-1]
+    following = wire.page_token(offset + limit, [timestamp_ms, step, wire.double(value)])
+    return _answer(_points(key, rows), following)
 
 
 def _check_run_ids(run_ids: list[str], what: str) -> None:

@@ -125,7 +125,7 @@ class LiveRuns:
             ).fetchone()
         if row is None:
             raise NotFound(f"No Experiment with id={experiment_id} exists")
-        found = LiveExperiment(*row, read_at_s=now)
+        found = LiveExperiment(row[0], row[1], now)
         with self._lock:
             if len(self._experiments) >= _RUNS_MAX:
                 self._experiments.clear()
