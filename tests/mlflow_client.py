@@ -15,7 +15,8 @@ _CACHE = Path(__file__).parent.parent / ".cache"
 
 def python_with_mlflow(major: str) -> str:
     """A Python that has MLflow: named by an environment variable, or made here from the pins."""
-    given = os.environ.get(f"MODELTRAIL_TEST_MLFLOW{major}")
+    setting = {"2": "MODELTRAIL_TEST_MLFLOW2", "3": "MODELTRAIL_TEST_MLFLOW3"}[major]
+    given = os.environ.get(setting)
     if given:
         return given
     pins = _PINS / f"requirements-mlflow{major}.txt"
@@ -35,7 +36,7 @@ def python_with_mlflow(major: str) -> str:
             timeout=900,
         )
     except (OSError, subprocess.SubprocessError) as error:
-        reason = f"no environment with MLflow {major}: {error}; set MODELTRAIL_TEST_MLFLOW{major}"
+        reason = f"no environment with MLflow {major}: {error}; set {setting}"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)

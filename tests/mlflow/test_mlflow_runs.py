@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
@@ -170,6 +171,20 @@ def test_params_stay_as_they_are(ask: Ask) -> None:
     )
     ask("POST", "runs/log-parameter", run_id=run_id, key="long", value="x" * 7000)
     assert [len(p["value"]) for p in data(ask, run_id)["params"]] == [6000, 1]
+
+
+def test_of_values_that_race_for_a_param_one_wins(client: TestClient, ask: Ask) -> None:
+    run_id = new_run(ask)
+
+    def log(n: int) -> int:
+        fields = {"run_id": run_id, "key": "p", "value": str(n)}
+        status: int = client.post("/api/2.0/mlflow/runs/log-parameter", json=fields).status_code
+        return status
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(log, range(24)))
+    assert sorted(statuses) == [200] + [400] * 23
+    assert data(ask, run_id)["params"] == [{"key": "p", "value": str(statuses.index(200))}]
 
 
 def test_a_deleted_run_takes_no_writes_until_it_is_restored(ask: Ask) -> None:
