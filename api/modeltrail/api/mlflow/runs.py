@@ -484,7 +484,7 @@ def _dataset(entry: dict[str, Any]) -> dict[str, Any]:
 def log_model(call: Call) -> dict[str, Any]:
     """What clients of MLflow 2 send with each model: it is added to a tag of the run."""
     try:
-        model = json.loads(call["model_json"])
+        model = dict(json.loads(call["model_json"]))
         absent = {"artifact_path", "flavors", "utc_time_created", "run_id"} - set(model)
         flavors = {
             name: {k: v for k, v in flavor.items() if k != "config"}
@@ -504,6 +504,7 @@ def log_model(call: Call) -> dict[str, Any]:
         run = _active(call)
         history = json.loads(_tag(call, run, _LOGGED_MODELS) or "[]")
         value = json.dumps([*history, entry])
+        wire.check_length(_LOGGED_MODELS, value, VALUE_LENGTH_MAX)
         _append(call, run, *_tag_events({_LOGGED_MODELS: value}))
     return {}
 

@@ -399,7 +399,7 @@ class _Parser:
             if token.kind != "number":
                 what = "metric" if name.kind == "metric" else f"numeric attribute: {name.key}"
                 self._fail(token.at, f"Expected numeric value type for {what}. Found {shown}")
-            return _number(token.text)
+            return float(token.text)
         if token.kind == "string" and token.text[0] != "`":
             if op in _NUMBER_OPS[2:]:
                 self._fail(
@@ -409,7 +409,7 @@ class _Parser:
                 )
             return _unquoted(token.text)
         if kind == "param" and token.kind == "number" and op in _NUMBER_OPS:
-            return _number(token.text)
+            return float(token.text)
         what = "attributes" if name.kind == "attribute" else name.kind
         self._fail(
             token.at,
@@ -448,13 +448,6 @@ class _Parser:
         if token.kind != "end":
             self._fail(token.at, f"expected ASC, DESC or the end, found {token.text!r}")
         return name, word != "DESC"
-
-
-def _number(text: str) -> float:
-    try:
-        return int(text)
-    except ValueError:
-        return float(text)
 
 
 def parse_filter(entity: Entity, text: str) -> Node:

@@ -62,9 +62,14 @@ def _short(text: str) -> str:
 
 
 def text(path: str, value: Any) -> str:
-    """A string."""
+    """A string that has an encoding; half a surrogate pair has none."""
     if not isinstance(value, str):
         wrong_type(path, value)
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise invalid(path, value, "it is not valid Unicode") from None
     return value
 
 
