@@ -106,11 +106,9 @@ def _check(node: Node, index: int, payload: bytes, verified: Actor | None) -> Ne
         type, event = node.codec.decode(payload)
         if event_stream(type) != RUNS:
             raise Malformed(f"{type} belongs to the registry, which takes no events from outside")
-        key = event["run_id"] if "run_id" in event else event["model_id"]
+        owner, key = ("run", event["run_id"]) if "run_id" in event else ("model", event["model_id"])
         if not key or len(key) > _ID_CHARACTERS_MAX or not key.isprintable():
-            raise Malformed(
-                f"the id of a run or model has 1 to {_ID_CHARACTERS_MAX} printable characters"
-            )
+            raise Malformed(f"a {owner}'s id has 1 to {_ID_CHARACTERS_MAX} printable characters")
         _check_fields(type, event)
         if verified is not None:
             # The log must not hold a name that nobody proved as if it were proven.
