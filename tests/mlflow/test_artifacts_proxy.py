@@ -195,3 +195,39 @@ def test_artifacts_elsewhere_are_not_listed(ask: Ask) -> None:
     refusal = ask("GET", "artifacts/list", 501, run_id=run["run_id"])
     assert f"file:///etc/{run['run_id']}/artifacts" in refusal["message"]
     ask("GET", "artifacts/list", 404, run_id="nobody")
+
+
+def test_files_as_pages_fetch_them(client: TestClient, ask: Ask, run_id: str) -> None:
+    client.put(f"{PROXY}/0/{run_id}/artifacts/model/MLmodel", content=b"of the run")
+    model = ask("POST", "logged-models", experiment_id="0")["model"]["info"]
+    root = model["artifact_uri"].removeprefix("mlflow-artifacts:/")
+    client.put(f"{PROXY}/{root}/MLmodel", content=b"of the model")
+    ask("POST", "registered-models/create", name="m")
+    ask("POST", "model-versions/create", name="m", source=f"runs:/{run_id}/model")
+    ask("POST", "model-versions/create", name="m", source="models:/m/1")
+    ask("POST", "model-versions/create", name="m", source="s3://elsewhere")
+    files = f"/ajax-api/2.0/mlflow/logged-models/{model['model_id']}/artifacts/files"
+
+    def fetch(path: str, **query: str) -> tuple[int, bytes]:
+        answer = client.get(path, params=query)
+        return answer.status_code, answer.content
+
+    expected = (200, b"of the run")
+    assert fetch("/get-artifact", run_id=run_id, path="model/MLmodel") == expected
+    assert fetch("/get-artifact", run_uuid=run_id, path="model/MLmodel") == expected
+    for version in ("1", "2"):
+        query = {"name": "m", "version": version, "path": "MLmodel"}
+        assert fetch("/model-versions/get-artifact", **query) == expected
+    assert fetch(files, artifact_file_path="MLmodel") == (200, b"of the model")
+    for status, path, query in (
+        (400, "/get-artifact", {"run_id": run_id}),
+        (400, "/get-artifact", {"run_id": run_id, "path": "../x"}),
+        (400, "/get-artifact", {"run_id": run_id, "path": "model"}),
+        (404, "/get-artifact", {"run_id": run_id, "path": "nothing"}),
+        (404, "/get-artifact", {"run_id": "nobody", "path": "x"}),
+        (404, "/model-versions/get-artifact", {"name": "m", "version": "x", "path": "x"}),
+        (501, "/model-versions/get-artifact", {"name": "m", "version": "3", "path": "x"}),
+        (400, files, {"artifact_file_path": "%2e%2e/x"}),
+        (404, files.replace("m-", "m-0"), {"artifact_file_path": "x"}),
+    ):
+        assert fetch(path, **query)[0] == status, (path, query)

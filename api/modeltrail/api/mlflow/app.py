@@ -6,6 +6,7 @@ from starlette.routing import BaseRoute
 
 from modeltrail.api.mlflow import (
     artifacts,
+    downloads,
     experiments,
     history,
     logged_models,
@@ -28,4 +29,9 @@ def mlflow_routes() -> list[BaseRoute]:
         logged_models.endpoints,
         artifacts.endpoints,
     ]
-    return [*service.routes, *artifacts.routes(), *routes(parts, {LiveRuns: LiveRuns()})]
+    return [
+        *service.routes,
+        *artifacts.routes(),
+        *downloads.routes(),
+        *routes(parts, {LiveRuns: LiveRuns()}),
+    ]

@@ -127,17 +127,20 @@ def info_of(row: Sequence[Any]) -> dict[str, Any]:
     )
 
 
+def among(numbers: Sequence[int]) -> str:
+    """A list of runs' numbers for IN: written out, the database reads only where they are."""
+    return f"({', '.join(map(str, numbers)) or 'NULL'})"
+
+
 def runs_of(
     cursor: duckdb.DuckDBPyConnection, rows: Sequence[Sequence[Any]]
 ) -> list[dict[str, Any]]:
     """Whole runs, of rows of ``COLUMNS``, in their order."""
-    numbers = [row[0] for row in rows]
+    wanted = among([row[0] for row in rows])
 
     def of(select: str) -> dict[int, list[tuple[Any, ...]]]:
         found: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
-        for run, *values in cursor.execute(
-            f"{select} WHERE run IN (SELECT unnest(?::INTEGER[]))", [numbers]
-        ).fetchall():
+        for run, *values in cursor.execute(f"{select} WHERE run IN {wanted}").fetchall():
             found[run].append(tuple(values))
         return found
 

@@ -17,6 +17,7 @@ from modeltrail.api.mlflow.run_answers import (
     COLUMNS,
     RUN,
     RUN_NAME,
+    among,
     artifact_uri,
     info_of,
     runs_of,
@@ -553,8 +554,7 @@ def search_runs(call: Call) -> dict[str, Any]:
         found = cursor.execute(query, params).fetchall()
         numbers = [row[0] for row in found[:limit]]
         rows = cursor.execute(
-            f"SELECT {COLUMNS} FROM {FROM_RUNS} WHERE r.run IN (SELECT unnest(?::INTEGER[]))",
-            [numbers],
+            f"SELECT {COLUMNS} FROM {FROM_RUNS} WHERE r.run IN {among(numbers)}"
         ).fetchall()
         by_number = {row[0]: row for row in rows}
         answer: dict[str, Any] = {"runs": runs_of(cursor, [by_number[n] for n in numbers])}
