@@ -16,16 +16,18 @@ from modeltrail.consumers import Fold
 from modeltrail.eventlog import LogRecord, NewEvent
 from modeltrail.eventlog.memory import MemoryLog
 from modeltrail.schemas import Codec
-from writers import RunWriter
+from writers import RunWriter, Writer
 
 VIEWS = (
     "runs", "params", "param_conflicts", "tags", "metrics", "latest_metrics", "datasets",
     "artifacts", "packages", "registrations", "dead_letters", "positions", "experiments",
+    "logged_models", "logged_model_params", "logged_model_tags", "logged_model_artifacts",
+    "model_inputs", "model_outputs",
 )  # fmt: skip
 VIEWS_WITHOUT_PLACES = tuple(v for v in VIEWS if v != "positions")
 # Where an event is, and when it came there, depends on what else was appended meanwhile.
 PLACES = {"position", "appended_at", "last_seen", "requested_at", "logged_at", "log_offset",
-          "partition", "last_appended_at", "next_offset"}  # fmt: skip
+          "partition", "last_appended_at", "next_offset", "created_at", "updated_at"}  # fmt: skip
 
 Tables = dict[str, list[tuple[Any, ...]]]
 
@@ -78,17 +80,55 @@ actions: st.SearchStrategy[Callable[[RunWriter], NewEvent]] = st.one_of(
             "ModelRegistrationRequested", model="m", source="model", description=None
         )
     ),
+    st.sampled_from([0, 1]).map(
+        lambda n: lambda w: w.of_run(
+            "RunModelsLogged", inputs=["m-0"], outputs=[{"model_id": f"m-{n}", "step": n}]
+        )
+    ),
+)  # fmt: skip
+
+
+def of_model(writer: Writer, type: str, model_id: str, **body: Any) -> NewEvent:
+    return writer.event(type, key=model_id, model_id=model_id, **body)
+
+
+model_actions: st.SearchStrategy[Callable[[Writer, str], NewEvent]] = st.one_of(
+    st.dictionaries(keys, texts, max_size=2).map(
+        lambda d: lambda w, m: of_model(
+            w, "LoggedModelCreated", m, experiment_id="0", name="n", artifact_location="x", params=d
+        )
+    ),
+    st.tuples(
+        st.sampled_from([None, "READY", "FAILED", "nonsense"]),
+        st.dictionaries(keys, texts, max_size=2),
+        st.dictionaries(keys, st.none() | texts, max_size=2),
+    ).map(
+        lambda t: lambda w, m: of_model(
+            w, "LoggedModelUpdated", m, status=t[0], params=t[1], tags=t[2]
+        )
+    ),
+    st.just(lambda w, m: of_model(w, "LoggedModelDeleted", m)),
+    st.sampled_from(["a.txt", "../up"]).map(
+        lambda p: lambda w, m: of_model(
+            w, "LoggedModelArtifactLogged", m, path=p, size_bytes=1, sha256="0", location="x"
+        )
+    ),
+    st.just(lambda w, m: of_model(w, "LoggedModelArtifactDeleted", m, path="a.txt")),
 )  # fmt: skip
 
 
 @st.composite
 def runs(draw: st.DrawFn) -> list[list[NewEvent]]:
-    """The events of some runs, each in its order."""
+    """The events of some runs and logged models, of each in their order."""
     out = []
     for n in range(draw(st.integers(1, 3))):
         writer = RunWriter(f"{n:032x}")
         first = [writer.started(params={"lr": "0.1"})] if draw(st.booleans()) else []
         out.append(first + [action(writer) for action in draw(st.lists(actions, max_size=10))])
+    for n in range(draw(st.integers(0, 2))):
+        model, model_id = Writer(f"model {n}"), f"m-{n}"
+        wanted = draw(st.lists(model_actions, max_size=6))
+        out.append([action(model, model_id) for action in wanted])
     return out
 
 

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from modeltrail.api import routes
 from modeltrail.api.errors import ApiError
 from modeltrail.api.guard import Counters, Guard, Hosts
+from modeltrail.api.mlflow.app import mlflow_routes
 from modeltrail.api.node import Node
 from modeltrail.api.routes import artifacts, audit, ingest, operation, registry, runs, sql
 from modeltrail.api.sql import Queries
@@ -76,6 +77,7 @@ def create_app(
     app.add_exception_handler(HTTPException, _http_error)
     for part in (operation, ingest, runs, artifacts, registry, audit, sql):
         app.include_router(part.router)
+    app.router.routes.extend(mlflow_routes())
     return app
 
 

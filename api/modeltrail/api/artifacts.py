@@ -1,4 +1,4 @@
-"""Artifacts of runs, as files in the data folder."""
+"""Artifacts of runs and logged models, as files in the data folder."""
 
 from __future__ import annotations
 
@@ -17,6 +17,15 @@ from modeltrail.api.errors import InvalidRequest, NotFound, TooLarge, Unavailabl
 _NAME_BYTES_MAX = 255
 _PATH_CHARACTERS_MAX = 1_000
 _UPLOADS = ".uploads"
+_SHARED = ("models", "other")
+
+OTHER = "other/files"
+"""The owner of files that belong to neither a run nor a logged model."""
+
+
+def of_model(model_id: str) -> str:
+    """The owner that stands for a logged model; for a run it is the run's id."""
+    return f"models/{model_id}"
 
 
 class Stored(NamedTuple):
@@ -29,14 +38,25 @@ class Stored(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """A file of a run."""
+    """A file."""
 
     path: str
     size_bytes: int
 
 
+class Entry(NamedTuple):
+    """A file or folder within a folder."""
+
+    name: str
+    size_bytes: int | None
+    """None for a folder."""
+
+
 class ArtifactStore:
-    """Keeps artifacts at ``<folder>/<run_id>/<path>``. Nothing outside the folder is reachable."""
+    """Keeps artifacts at ``<folder>/<owner>/<path>``. Nothing outside the folder is reachable.
+
+    An owner is the id of a run, ``of_model(id)``, or ``OTHER``.
+    """
 
     def __init__(self, folder: Path, *, bytes_max: int = 64 * 1024**3) -> None:
         """Use a folder, made when the first artifact comes.
@@ -48,11 +68,12 @@ class ArtifactStore:
         self.folder = folder.absolute()
         self.bytes_max = bytes_max
 
-    def _file(self, run_id: str, path: str) -> Path:
+    def _file(self, owner: str, path: str) -> Path:
         """The file of an artifact; raises ``InvalidRequest`` for a name that leads elsewhere."""
-        parts = [run_id, *path.split("/")]
-        if "/" in run_id or len(path) > _PATH_CHARACTERS_MAX:
-            raise InvalidRequest(f"not an artifact path: {path[:100]!r} of run {run_id[:100]!r}")
+        kind, slash, _ = owner.partition("/")
+        parts = [*owner.split("/"), *path.split("/")]
+        if (kind in _SHARED) != bool(slash) or len(path) > _PATH_CHARACTERS_MAX:
+            raise InvalidRequest(f"not an artifact path: {path[:100]!r} of {owner[:100]!r}")
         for part in parts:
             if (
                 part in ("", ".", "..")
@@ -62,7 +83,7 @@ class ArtifactStore:
                 or len(part.encode("utf-8", "surrogatepass")) > _NAME_BYTES_MAX
             ):
                 raise InvalidRequest(
-                    f"not an artifact path: {path!r} of run {run_id!r}; a path is relative, with "
+                    f"not an artifact path: {path!r} of {owner!r}; a path is relative, with "
                     "'/' between names, without '.', '..', '\\' or control characters"
                 )
         file = self.folder.joinpath(*parts)
@@ -71,25 +92,40 @@ class ArtifactStore:
             raise InvalidRequest(f"artifact path {path!r} leads out of the artifact folder")
         return file
 
-    def write(self, run_id: str, path: str) -> Upload:
+    def write(self, owner: str, path: str) -> Upload:
         """Begin an upload."""
-        return Upload(self._file(run_id, path), self.folder / _UPLOADS, self.bytes_max)
+        return Upload(self._file(owner, path), self.folder / _UPLOADS, self.bytes_max)
 
-    def file(self, run_id: str, path: str) -> Path:
+    def file(self, owner: str, path: str) -> Path:
         """The file of an artifact that is there; raises ``NotFound``."""
-        file = self._file(run_id, path)
+        file = self._file(owner, path)
         if file.is_symlink() or not file.is_file():
-            raise NotFound(f"run {run_id!r} has no artifact {path!r} on this server")
+            raise NotFound(f"{owner!r} has no artifact {path!r} on this server")
         return file
 
-    def list(self, run_id: str) -> list[Listed]:
-        """All files of a run, by path."""
-        top = self._file(run_id, "-").parent
-        return [Listed(path, (top / path).stat().st_size) for path in sorted(_files(top, ""))]
+    def entries(self, owner: str, path: str = "") -> list[Entry]:
+        """What is directly in a folder of an owner, by name; nothing if there is no such folder."""
+        folder = self._file(owner, f"{path}/-" if path else "-").parent
+        try:
+            found = list(os.scandir(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(
+            Entry(e.name, None if e.is_dir() else e.stat().st_size)
+            for e in found
+            if not e.is_symlink() and not e.name.startswith(_UPLOADS)
+        )
 
-    def delete(self, run_id: str, path: str) -> None:
+    def list(self, owner: str, path: str = "") -> list[Listed]:
+        """All files of an owner, or of one of its folders; paths are the owner's, in order."""
+        top = self._file(owner, f"{path}/-" if path else "-").parent
+        prefix = f"{path}/" if path else ""
+        root = self._file(owner, "-").parent
+        return [Listed(p, (root / p).stat().st_size) for p in sorted(_files(top, prefix))]
+
+    def delete(self, owner: str, path: str) -> None:
         """Remove an artifact; raises ``NotFound``."""
-        file = self.file(run_id, path)
+        file = self.file(owner, path)
         file.unlink()
         for folder in file.parents:
             if folder == self.folder:

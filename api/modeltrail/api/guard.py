@@ -27,6 +27,7 @@ logger = logging.getLogger("modeltrail.api")
 JSON_BYTES_MAX = 4 * 1024 * 1024
 INGEST_BYTES_MAX = 32 * 1024 * 1024
 INGEST_PATH = "/api/v1/ingest"
+_DATASETS_PATH = "/mlflow/runs/log-inputs"
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _HEADERS = [
@@ -209,6 +210,8 @@ class Guard:
             return INGEST_BYTES_MAX
         if scope["method"] == "PUT" and "/artifacts/" in path:
             return self._artifact_bytes_max()
+        if path.endswith(_DATASETS_PATH):
+            return INGEST_BYTES_MAX  # MLflow lets a dataset's profile alone have 16 MB
         return JSON_BYTES_MAX
 
     def _check_length(self, scope: Scope, limit: int) -> None:

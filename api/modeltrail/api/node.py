@@ -304,15 +304,55 @@ class Node:
         )
         return self._appended(asked)[0]
 
+    def append_model_event(
+        self,
+        type: str,
+        model_id: str,
+        fields: Mapping[str, Any],
+        actor: Actor,
+        reason: str | None = None,
+    ) -> Position:
+        """Append an event of a logged model on behalf of a caller; durable when this returns."""
+        asked = _Asked(
+            RUNS, model_id, type, {"model_id": model_id, **fields}, actor, reason, self.client, None
+        )
+        return self._appended(asked)[0]
+
+    def append_run_events(
+        self,
+        run_id: str,
+        events: Sequence[tuple[str, Mapping[str, Any]]],
+        actor: Actor,
+        reason: str | None = None,
+    ) -> None:
+        """Append events of a run in this order, each a type and its fields, on a caller's behalf.
+
+        All are durable when this returns. Where it raises, the first ones may be.
+        """
+        waiting = [
+            self._appender.submit(
+                _Asked(
+                    RUNS, run_id, type, {"run_id": run_id, **fields},
+                    actor, reason, self.client, None,
+                )
+            )
+            for type, fields in events
+        ]  # fmt: skip
+        for done in waiting:
+            self._acknowledge([self._result(done)[0]])
+
     def _appended(self, asked: _Asked) -> tuple[Position, bytes]:
+        position, event_id = self._result(self._appender.submit(asked))
+        self._acknowledge([position])
+        return position, event_id
+
+    def _result(self, done: Future[tuple[Position, bytes]]) -> tuple[Position, bytes]:
         try:
-            position, event_id = self._appender.submit(asked).result()
+            return done.result()
         except Malformed as error:
             raise InvalidRequest(str(error)) from None
         except LogError as error:
             raise _api_error(error) from None
-        self._acknowledge([position])
-        return position, event_id
 
     def decide(
         self,
@@ -390,17 +430,21 @@ class Node:
         except FoldBehind as error:
             raise Unavailable(f"the fold is behind: {error}") from None
 
-    def wait(self, *, log_end: bool = False) -> None:
+    def wait(self, *, log_end: bool = False, stream: str | None = None) -> None:
         """Wait until the fold has passed what this node acknowledged.
 
         Args:
             log_end: Wait for the log's end as of now instead, whoever appended.
+            stream: Wait for this stream only.
 
         Raises:
             Unavailable: not in time.
         """
         try:
-            self._wait(self.log.end() if log_end else self.acknowledged())
+            positions = self.log.end() if log_end else self.acknowledged()
+            if stream is not None:
+                positions = {p: n for p, n in positions.items() if p.stream == stream}
+            self._wait(positions)
         except LogError as error:
             raise _api_error(error) from None
 
@@ -417,9 +461,11 @@ class Node:
             cursor.close()
 
     @contextmanager
-    def read(self, *, log_end: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A cursor within one read-only transaction that sees all that this node acknowledged."""
-        self.wait(log_end=log_end)
+    def read(
+        self, *, log_end: bool = False, stream: str | None = None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor within one read-only transaction that sees what ``wait`` waits for."""
+        self.wait(log_end=log_end, stream=stream)
         with self.cursor() as cursor:
             cursor.execute("BEGIN TRANSACTION READ ONLY")
             try:

@@ -11,7 +11,9 @@ from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
+from modeltrail.api.artifacts import Stored
 from modeltrail.api.context import CallerHere, NodeHere, answer, json_example
+from modeltrail.api.node import Node
 
 router = APIRouter(prefix="/api/v1/runs/{run_id}/artifacts", tags=["artifacts"])
 
@@ -62,15 +64,7 @@ async def put_artifact(
 
     It appears whole or not at all, and takes the place of one that was there.
     """
-    with await run_in_threadpool(node.artifacts.write, run_id, path) as upload:
-        pieces = bytearray()
-        async for data in request.stream():
-            pieces += data
-            if len(pieces) >= _PIECE_BYTES:
-                await run_in_threadpool(upload.write, bytes(pieces))
-                pieces.clear()
-        await run_in_threadpool(upload.write, bytes(pieces))
-        stored = await run_in_threadpool(upload.finish)
+    stored = await receive(node, run_id, path, request)
     body = {"path": path, **stored._asdict()}
     if record:
         position = await run_in_threadpool(
@@ -89,10 +83,28 @@ async def put_artifact(
 def get_artifact(run_id: str, path: str, node: NodeHere, caller: CallerHere) -> Response:
     """The bytes, always as a download: an artifact must never run as a page of this server."""
     file = node.artifacts.file(run_id, path)
+    return sent(file, "application/octet-stream")
+
+
+async def receive(node: Node, owner: str, path: str, request: Request) -> Stored:
+    """Store a request's body as it comes; see ``put_artifact``."""
+    with await run_in_threadpool(node.artifacts.write, owner, path) as upload:
+        pieces = bytearray()
+        async for data in request.stream():
+            pieces += data
+            if len(pieces) >= _PIECE_BYTES:
+                await run_in_threadpool(upload.write, bytes(pieces))
+                pieces.clear()
+        await run_in_threadpool(upload.write, bytes(pieces))
+        return await run_in_threadpool(upload.finish)
+
+
+def sent(file: Path, media_type: str) -> Response:
+    """An answer with the bytes of a file, piece by piece, to be saved and not shown."""
     name = quote(file.name, safe="")
     return StreamingResponse(
         _pieces(file),
-        media_type="application/octet-stream",
+        media_type=media_type,
         headers={
             "Content-Length": str(file.stat().st_size),
             "Content-Disposition": f"attachment; filename*=UTF-8''{name}",

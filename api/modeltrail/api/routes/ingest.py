@@ -30,7 +30,7 @@ router = APIRouter(prefix="/api/v1", tags=["ingest"])
 MEDIA_TYPE = "application/vnd.modeltrail.events"
 _LENGTH = struct.Struct("<I")
 _EVENTS_MAX = 100_000
-_RUN_ID_CHARACTERS_MAX = 250
+_ID_CHARACTERS_MAX = 250
 _SCHEMA_EXAMPLE = {"fingerprint": "a1b2c3d4e5f60718"}
 
 
@@ -106,9 +106,9 @@ def _check(node: Node, index: int, payload: bytes, verified: Actor | None) -> Ne
         type, event = node.codec.decode(payload)
         if event_stream(type) != RUNS:
             raise Malformed(f"{type} belongs to the registry, which takes no events from outside")
-        run_id = event["run_id"]
-        if not run_id or len(run_id) > _RUN_ID_CHARACTERS_MAX or not run_id.isprintable():
-            raise Malformed(f"a run's id has 1 to {_RUN_ID_CHARACTERS_MAX} printable characters")
+        owner, key = ("run", event["run_id"]) if "run_id" in event else ("model", event["model_id"])
+        if not key or len(key) > _ID_CHARACTERS_MAX or not key.isprintable():
+            raise Malformed(f"a {owner}'s id has 1 to {_ID_CHARACTERS_MAX} printable characters")
         _check_fields(type, event)
         if verified is not None:
             # The log must not hold a name that nobody proved as if it were proven.
@@ -128,7 +128,7 @@ def _check(node: Node, index: int, payload: bytes, verified: Actor | None) -> Ne
         ) from None
     except Malformed as error:
         raise _bad(index, str(error)) from None
-    return NewEvent(RUNS, run_id, payload)
+    return NewEvent(RUNS, key, payload)
 
 
 _ENDED = ("FINISHED", "FAILED", "KILLED")

@@ -810,12 +810,17 @@ def get_alias(
 def _evidence(
     node: Node, model: str, version: int, given: list[Evidence] | None
 ) -> list[dict[str, Any]]:
-    """What the caller gave; else the latest metrics of the version's run, and where they stood.
+    """What the caller gave; else the latest metrics of the version's run."""
+    if given is not None:
+        return [evidence.model_dump() for evidence in given]
+    return latest_metrics(node, model, version)
+
+
+def latest_metrics(node: Node, model: str, version: int) -> list[dict[str, Any]]:
+    """The latest metrics of a version's run and where they stood, as evidence.
 
     Read in one transaction: the position is that of exactly these values.
     """
-    if given is not None:
-        return [evidence.model_dump() for evidence in given]
     with node.read() as cursor:
         found = cursor.execute(
             """

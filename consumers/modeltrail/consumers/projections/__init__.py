@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import duckdb
 
 from modeltrail.consumers.sequences import Producer
 from modeltrail.eventlog import LogRecord
+from modeltrail.schemas import Malformed
 
 KEY_LENGTH_MAX = 250
 """Longest key of a metric, param or tag, in characters (MLflow's limit as well)."""
 
 VALUE_LENGTH_MAX = 65_536
 """Longest value of a param or of a tag of a run, in characters."""
+
+
+def check_entries(kind: str, entries: Mapping[str, str | None]) -> None:
+    """Check keys and values of params or tags; raises ``Malformed``."""
+    for key, value in entries.items():
+        if not 0 < len(key) <= KEY_LENGTH_MAX:
+            raise Malformed(f"a {kind} key has 1 to {KEY_LENGTH_MAX} characters, not {len(key)}")
+        if value is not None and len(value) > VALUE_LENGTH_MAX:
+            raise Malformed(
+                f"the value of {kind} {key!r} has {len(value):,} characters; "
+                f"{VALUE_LENGTH_MAX:,} are allowed"
+            )
+
+
+def check_path(type: str, path: str) -> None:
+    """Check the path of an artifact; raises ``Malformed``."""
+    if not path or path.startswith("/") or ".." in path.split("/"):
+        raise Malformed(f"{type}: not a relative path: {path!r}")
 
 
 class Incoming(NamedTuple):

@@ -12,7 +12,8 @@ import duckdb
 import pyarrow as pa
 
 from modeltrail.consumers import tables
-from modeltrail.consumers.projections import KEY_LENGTH_MAX, VALUE_LENGTH_MAX, Incoming
+from modeltrail.consumers.projections import Incoming, check_entries, check_path
+from modeltrail.consumers.projections.logged_models import LoggedModels
 from modeltrail.consumers.projections.points import PointsWriter, SeriesKey
 from modeltrail.consumers.sequences import Producer
 from modeltrail.eventlog import RUNS, LogRecord
@@ -105,6 +106,7 @@ class RunsProjection:
         self._run_count = 0
         self._environments: set[str] = set()
         self._points = PointsWriter()
+        self._models = LoggedModels()
         self._clear_batch()
         self._handlers: dict[str, Callable[[_State, Incoming, Producer], None]] = {
             "RunStarted": self._run_started,
@@ -120,6 +122,7 @@ class RunsProjection:
             "ArtifactLogged": self._artifact_logged,
             "ArtifactDeleted": self._artifact_deleted,
             "Heartbeat": self._heartbeat,
+            "RunModelsLogged": self._models_logged,
             "ModelRegistrationRequested": self._registration_requested,
         }
 
@@ -138,10 +141,12 @@ class RunsProjection:
     def create(self, con: duckdb.DuckDBPyConnection) -> None:
         """See ``Projection.create``."""
         tables.script(con, __package__, "runs.sql")
+        self._models.create(con)
 
     def load(self, con: duckdb.DuckDBPyConnection) -> None:
         """See ``Projection.load``."""
         self._runs.clear()
+        self._models.forget()
         self._clear_batch()
         self._run_count = tables.scalar(con, "SELECT coalesce(max(run) + 1, 0) FROM fold.runs")
         self._environments = {
@@ -155,6 +160,8 @@ class RunsProjection:
 
     def prepare(self, con: duckdb.DuckDBPyConnection, batch: Sequence[Incoming]) -> None:
         """See ``Projection.prepare``."""
+        self._models.prepare(con, batch)
+        batch = [i for i in batch if not self._models.handles(i.type)]
         unknown = {i.event["run_id"] for i in batch} - self._runs.keys()
         if unknown and self._run_count:
             self._fetch_runs(con, unknown)
@@ -199,6 +206,9 @@ class RunsProjection:
     def apply(self, incoming: Incoming, producer: Producer, missing: int) -> None:
         """See ``Projection.apply``."""
         record, type, event = incoming
+        if self._models.handles(type):
+            self._models.apply(incoming)
+            return
         run_id: str = event["run_id"]
         state = self._runs.get(run_id)
         is_first = state is None
@@ -242,8 +252,8 @@ class RunsProjection:
             raise Malformed(f"run {row.run_id} was started before")
         if event["experiment_id"] is None and not event["experiment_name"]:
             raise Malformed("RunStarted: neither experiment_id nor experiment_name is given")
-        _check_entries("param", event["params"])
-        _check_entries("tag", event["tags"])
+        check_entries("param", event["params"])
+        check_entries("tag", event["tags"])
         for name in ("experiment_id", "experiment_name", "name", "parent_run_id", "user"):
             setattr(row, name, event[name])
         if row.experiment_id is None:
@@ -321,7 +331,7 @@ class RunsProjection:
         self._points.add(state.row.run, state.activity, state.series, incoming.event)
 
     def _params_logged(self, state: _State, incoming: Incoming, producer: Producer) -> None:
-        _check_entries("param", incoming.event["params"])
+        check_entries("param", incoming.event["params"])
         self._add_params(state, incoming.record, incoming.event["params"])
 
     def _add_params(self, state: _State, record: LogRecord, params: dict[str, str]) -> None:
@@ -330,8 +340,9 @@ class RunsProjection:
         known = state.params
         assert known is not None, "prepare() fetches params"
         for key, value in params.items():
-            stands = known.setdefault(key, value)
-            if stands is value:
+            stands = known.get(key)
+            if stands is None:
+                known[key] = value
                 self._new_params.append((state.row.run, key, value))
             elif stands != value:
                 self._conflicts.append(
@@ -339,7 +350,7 @@ class RunsProjection:
                 )
 
     def _tags_changed(self, state: _State, incoming: Incoming, producer: Producer) -> None:
-        _check_entries("tag", incoming.event["tags"])
+        check_entries("tag", incoming.event["tags"])
         self._change_tags(state, incoming.event["tags"])
 
     def _change_tags(self, state: _State, tags: dict[str, str | None]) -> None:
@@ -353,8 +364,7 @@ class RunsProjection:
     def _artifact_logged(self, state: _State, incoming: Incoming, producer: Producer) -> None:
         event = incoming.event
         path = event["path"]
-        if not path or path.startswith("/") or ".." in path.split("/"):
-            raise Malformed(f"ArtifactLogged: not a relative path: {path!r}")
+        check_path("ArtifactLogged", path)
         self._artifacts[state.row.run, path] = {
             **event, "appended_at_ms": incoming.record.appended_at_ms,
         }  # fmt: skip
@@ -364,6 +374,9 @@ class RunsProjection:
 
     def _heartbeat(self, state: _State, incoming: Incoming, producer: Producer) -> None:
         self._count_points(state, producer, incoming.event)
+
+    def _models_logged(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+        self._models.link(state.row.run, incoming.event)
 
     def _count_points(self, state: _State, producer: Producer, event: dict[str, Any]) -> None:
         # A producer's counters are totals; a run may have several producers.
@@ -392,6 +405,7 @@ class RunsProjection:
     def write(self, con: duckdb.DuckDBPyConnection) -> None:
         """See ``Projection.write``."""
         self._points.write(con)
+        self._models.write(con)
         self._write_runs(con)
         self._write_entries(con)
         self._write_files(con)
@@ -487,17 +501,6 @@ class RunsProjection:
 
 # After a run's end its producer still has these to say; they are no sign that it goes on.
 _AFTER_END = {"RunEnded", "RunUpdated", "RunDeleted", "RunRestored", "TagsChanged"}
-
-
-def _check_entries(kind: str, entries: dict[str, Any]) -> None:
-    for key, value in entries.items():
-        if not 0 < len(key) <= KEY_LENGTH_MAX:
-            raise Malformed(f"a {kind} key has 1 to {KEY_LENGTH_MAX} characters, not {len(key)}")
-        if value is not None and len(value) > VALUE_LENGTH_MAX:
-            raise Malformed(
-                f"the value of {kind} {key!r} has {len(value):,} characters; "
-                f"{VALUE_LENGTH_MAX:,} are allowed"
-            )
 
 
 def _transpose(rows: Sequence[tuple[Any, ...]], *names: str) -> dict[str, Sequence[Any]]:

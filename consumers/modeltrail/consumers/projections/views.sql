@@ -100,6 +100,37 @@ SELECT
     'runs:' || r.partition || ':' || r."offset" AS position
 FROM fold.registrations r LEFT JOIN fold.requests q ON q.event_id = r.taken_over_by;
 
+CREATE VIEW logged_models AS
+SELECT
+    m.model_id, m.experiment_id, e.name AS experiment_name, m.name, m.model_type, m.status,
+    m.status_message, m.source_run_id, m.artifact_location, m.deleted,
+    fold.at(m.created_at_ms) AS created_at, fold.at(m.updated_at_ms) AS updated_at, m.actor AS created_by,
+    'runs:' || m.partition || ':' || m."offset" AS position
+FROM fold.logged_models m LEFT JOIN experiments e ON e.experiment_id = m.experiment_id;
+
+CREATE VIEW logged_model_params AS FROM fold.logged_model_params;
+
+CREATE VIEW logged_model_tags AS FROM fold.logged_model_tags;
+
+CREATE VIEW logged_model_metrics AS
+SELECT
+    s.model_id, s.key, p.step, fold.at(p.timestamp_ms) AS "timestamp", p.value,
+    s.dataset_name, s.dataset_digest, r.run_id
+FROM fold.series s
+JOIN fold.points p ON p.series = s.series
+JOIN fold.runs r ON r.run = s.run
+WHERE s.model_id IS NOT NULL;
+
+CREATE VIEW logged_model_artifacts AS
+SELECT model_id, path, size_bytes, sha256, location, fold.at(appended_at_ms) AS logged_at
+FROM fold.logged_model_artifacts;
+
+CREATE VIEW model_inputs AS
+SELECT r.run_id, i.model_id FROM fold.model_inputs i JOIN fold.runs r ON r.run = i.run;
+
+CREATE VIEW model_outputs AS
+SELECT r.run_id, o.model_id, o.step FROM fold.model_outputs o JOIN fold.runs r ON r.run = o.run;
+
 CREATE VIEW dead_letters AS
 SELECT
     stream, partition, "offset" AS log_offset, fold.at(appended_at_ms) AS appended_at, event_type, error,
@@ -217,6 +248,59 @@ COMMENT ON COLUMN registrations.version IS 'Number that the version got.';
 COMMENT ON COLUMN registrations.requested_at IS 'When the log took the request.';
 COMMENT ON COLUMN registrations.decided_at IS 'When the registry decided.';
 COMMENT ON COLUMN registrations.position IS 'Where the request is in the log.';
+
+COMMENT ON VIEW logged_models IS 'Logged models, deleted ones included.';
+COMMENT ON COLUMN logged_models.model_id IS 'Id of the logged model.';
+COMMENT ON COLUMN logged_models.experiment_id IS 'Id of its experiment.';
+COMMENT ON COLUMN logged_models.experiment_name IS 'Name of that experiment now.';
+COMMENT ON COLUMN logged_models.name IS 'Name; not unique.';
+COMMENT ON COLUMN logged_models.model_type IS 'Kind of model.';
+COMMENT ON COLUMN logged_models.status IS 'PENDING, READY or FAILED.';
+COMMENT ON COLUMN logged_models.status_message IS 'Why it has this status.';
+COMMENT ON COLUMN logged_models.source_run_id IS 'Run that made it.';
+COMMENT ON COLUMN logged_models.artifact_location IS 'URI of the folder of its files.';
+COMMENT ON COLUMN logged_models.deleted IS 'Whether it is among the deleted ones.';
+COMMENT ON COLUMN logged_models.created_at IS 'When the log took the event that created it.';
+COMMENT ON COLUMN logged_models.updated_at IS 'When its status last changed, or when it was deleted.';
+COMMENT ON COLUMN logged_models.created_by IS 'Who created it.';
+COMMENT ON COLUMN logged_models.position IS 'Where the event that created it is in the log.';
+
+COMMENT ON VIEW logged_model_params IS 'Params of logged models. The first value of a key stands.';
+COMMENT ON COLUMN logged_model_params.model_id IS 'Id of the logged model.';
+COMMENT ON COLUMN logged_model_params.key IS 'Key.';
+COMMENT ON COLUMN logged_model_params.value IS 'Value, as text.';
+
+COMMENT ON VIEW logged_model_tags IS 'Tags of logged models, as they are now.';
+COMMENT ON COLUMN logged_model_tags.model_id IS 'Id of the logged model.';
+COMMENT ON COLUMN logged_model_tags.key IS 'Key.';
+COMMENT ON COLUMN logged_model_tags.value IS 'Value.';
+
+COMMENT ON VIEW logged_model_metrics IS 'Every metric point that describes a logged model.';
+COMMENT ON COLUMN logged_model_metrics.model_id IS 'Id of the logged model.';
+COMMENT ON COLUMN logged_model_metrics.key IS 'Metric key.';
+COMMENT ON COLUMN logged_model_metrics.step IS 'Step.';
+COMMENT ON COLUMN logged_model_metrics."timestamp" IS 'When it was logged, by the clock of the producer.';
+COMMENT ON COLUMN logged_model_metrics.value IS 'Value.';
+COMMENT ON COLUMN logged_model_metrics.dataset_name IS 'Dataset that it was computed on.';
+COMMENT ON COLUMN logged_model_metrics.dataset_digest IS 'Digest of that dataset.';
+COMMENT ON COLUMN logged_model_metrics.run_id IS 'Run that logged it.';
+
+COMMENT ON VIEW logged_model_artifacts IS 'Files of logged models.';
+COMMENT ON COLUMN logged_model_artifacts.model_id IS 'Id of the logged model.';
+COMMENT ON COLUMN logged_model_artifacts.path IS 'Path within the model''s artifact folder.';
+COMMENT ON COLUMN logged_model_artifacts.size_bytes IS 'Size in bytes.';
+COMMENT ON COLUMN logged_model_artifacts.sha256 IS 'SHA-256 of the content, hexadecimal.';
+COMMENT ON COLUMN logged_model_artifacts.location IS 'URI of the bytes.';
+COMMENT ON COLUMN logged_model_artifacts.logged_at IS 'When the log took it.';
+
+COMMENT ON VIEW model_inputs IS 'Logged models that runs used.';
+COMMENT ON COLUMN model_inputs.run_id IS 'Id of the run.';
+COMMENT ON COLUMN model_inputs.model_id IS 'Id of the logged model.';
+
+COMMENT ON VIEW model_outputs IS 'Logged models that runs made.';
+COMMENT ON COLUMN model_outputs.run_id IS 'Id of the run.';
+COMMENT ON COLUMN model_outputs.model_id IS 'Id of the logged model.';
+COMMENT ON COLUMN model_outputs.step IS 'Step of the run at which it was made.';
 
 COMMENT ON VIEW dead_letters IS 'Events that could not be decoded or applied. Nothing of them took effect.';
 COMMENT ON COLUMN dead_letters.stream IS 'Stream.';

@@ -1,0 +1,353 @@
+"""MLflow's artifact proxy, and listing the artifacts of runs.
+
+A client resolves ``mlflow-artifacts:/<path>`` to paths of the proxy. Here is where they lead, so
+that MLflow's clients and Modeltrail's see each other's files:
+
+    <experiment>/<run>/artifacts/<path>           the run's <path>
+    <experiment>/models/<model>/artifacts/<path>  the logged model's <path>
+    <anything else>                               itself, among the files of nobody
+
+The experiment is not looked at, and whether the run exists neither: a path leads to the same file
+on every server, however far it has folded.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+from collections.abc import Callable
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any, Literal, NamedTuple
+from urllib.parse import unquote
+
+import duckdb
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from modeltrail.api.artifacts import OTHER, Entry, Stored, of_model
+from modeltrail.api.errors import ApiError, InvalidRequest, NotFound
+from modeltrail.api.mlflow import wire
+from modeltrail.api.mlflow.calls import Call, Endpoints, caller
+from modeltrail.api.mlflow.experiments import artifact_location
+from modeltrail.api.mlflow.run_answers import artifact_uri
+from modeltrail.api.node import Node
+from modeltrail.api.routes.artifacts import receive, sent
+from modeltrail.api.tokens import Actor
+
+endpoints = Endpoints()
+
+SCHEME = "mlflow-artifacts"
+_ROUTE = "/api/2.0/mlflow-artifacts/artifacts/"
+_RUN = re.compile(r"[0-9a-f]{32}")
+_MODEL = re.compile(r"m-[0-9a-f]{32}")
+# Files that a browser would run or render as a page are told to be text.
+_TEXT = re.compile(
+    r"(cfg|conf|css|csv|html?|ini|js|json|jsonnet|log|md|mlmodel|mlproject|py|rst|svg|toml|tsv|txt"
+    r"|xhtml|xml|ya?ml)"
+)
+
+
+# Where artifacts are
+
+
+def model_root(experiment_id: str, location: str | None, model_id: str) -> str:
+    """URI of the files of a logged model; see ``artifact_location``."""
+    root = artifact_location(experiment_id, location).rstrip("/")
+    return f"{root}/models/{model_id}/artifacts"
+
+
+class Place(NamedTuple):
+    """Where a path of the proxy leads."""
+
+    kind: Literal["run", "model", "other"]
+    id: str
+    """Of the run or logged model."""
+    path: str
+    """Within the artifacts of that run or model; empty for their folder."""
+
+    @property
+    def owner(self) -> str:
+        """The owner in the artifact store."""
+        if self.kind == "run":
+            return self.id
+        return of_model(self.id) if self.kind == "model" else OTHER
+
+
+def place_of(path: str) -> Place:
+    """Where a path of the proxy leads; raises ``InvalidRequest`` if it is not safe."""
+    names = safe(path).split("/") if path else []
+    for at, name in enumerate(names[1:], 1):
+        if name != "artifacts":
+            continue
+        owner, rest = names[at - 1], "/".join(names[at + 1 :])
+        if at > 1 and names[at - 2] == "models" and _MODEL.fullmatch(owner):
+            return Place("model", owner, rest)
+        if _RUN.fullmatch(owner) or (at == 2 and names[0].isdecimal() and owner != "models"):
+            return Place("run", owner, rest)
+    return Place("other", "", "/".join(names))
+
+
+def safe(path: str) -> str:
+    """A path without empty names; raises ``InvalidRequest`` if it leads out of its folder.
+
+    However often it may be decoded on its way, it must not turn into one that does.
+    """
+    decoded, again = path, unquote(path)
+    while True:
+        if (
+            ".." in decoded.split("/")
+            or "\\" in decoded
+            or "\x00" in decoded
+            or decoded.lower().startswith("file:")
+            or PurePosixPath(decoded).is_absolute()
+            or PureWindowsPath(decoded).drive
+        ):
+            raise InvalidRequest("Invalid path")
+        if again == decoded:
+            break
+        decoded, again = again, unquote(again)
+    return "/".join(name for name in path.split("/") if name not in ("", "."))
+
+
+def place_of_uri(uri: str) -> Place | None:
+    """Where a URI leads, if this server's proxy serves it; raises ``InvalidRequest``."""
+    if uri.startswith(f"{SCHEME}:"):
+        path = re.sub(r"^//[^/]*", "", uri[len(SCHEME) + 1 :])
+        return place_of(path.strip("/"))
+    if re.match(r"https?://", uri) and _ROUTE in uri:
+        return place_of(uri.partition(_ROUTE)[2].strip("/"))
+    return None
+
+
+# Listing
+
+
+def listed(entries: list[Entry], folder: str = "") -> list[dict[str, Any]]:
+    """Entries of a folder as MLflow tells them."""
+    prefix = f"{folder}/" if folder else ""
+    return [
+        wire.set_fields(path=prefix + e.name, is_dir=e.size_bytes is None, file_size=e.size_bytes)
+        for e in entries
+    ]
+
+
+def list_under(node: Node, root: str, path: str | None) -> list[dict[str, Any]]:
+    """What is in a folder under a root, if this server keeps it; raises ``NotServed``."""
+    place = place_of_uri(root)
+    if place is None:
+        raise NotServed(root)
+    path = safe(path) if path else ""
+    within = "/".join(part for part in (place.path, path) if part)
+    return listed(node.artifacts.entries(place.owner, within), path)
+
+
+class NotServed(ApiError):
+    """Artifacts that the client has to fetch for itself."""
+
+    status = 501
+    code = "NOT_IMPLEMENTED"
+
+    def __init__(self, root: str) -> None:
+        """Say where they are."""
+        super().__init__(
+            f"the artifacts are at {root}, which this server does not read; a client with access "
+            "to that store can list and fetch them there"
+        )
+
+
+def root_of_run(cursor: duckdb.DuckDBPyConnection, run_id: str) -> str:
+    """URI of the artifacts of a run; raises ``NotFound``."""
+    row = cursor.execute(
+        """SELECT r.experiment_id, e.artifact_location
+           FROM runs r LEFT JOIN experiments e ON e.experiment_id = r.experiment_id
+           WHERE r.run_id = ?""",
+        [run_id],
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"Run with id={run_id} not found")
+    experiment_id, location = row
+    return artifact_uri(experiment_id, location, run_id)
+
+
+@endpoints.add(
+    "GET",
+    "artifacts/list",
+    {"run_id": wire.text, "path": wire.text, "page_token": wire.text},
+    required=("run_id",),
+)
+def _list_artifacts(call: Call) -> dict[str, Any]:
+    with call.node.read() as cursor:
+        root = root_of_run(cursor, call["run_id"])
+    files = list_under(call.node, root, call.get("path"))
+    return wire.set_fields(root_uri=root, files=files or None)
+
+
+@endpoints.add("POST", "artifacts/presigned-upload-url")
+def _presigned_upload(call: Call) -> dict[str, Any]:
+    raise _Unsupported("Presigned upload")
+
+
+@endpoints.add("POST", "artifacts/presigned-download-url")
+def _presigned_download(call: Call) -> dict[str, Any]:
+    raise _Unsupported("Presigned download")
+
+
+class _Unsupported(ApiError):
+    status = 501
+    code = "NOT_IMPLEMENTED"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} is not supported for the current artifact repository")
+
+
+# The proxy
+
+
+def routes() -> list[BaseRoute]:
+    """The routes of the proxy."""
+    found: list[BaseRoute] = []
+    for prefix in ("/api/2.0/mlflow-artifacts", "/ajax-api/2.0/mlflow-artifacts"):
+        one = prefix + "/artifacts/{path:path}"
+        found += [
+            Route(f"{prefix}/artifacts", _list, methods=["GET"]),
+            Route(one, _download, methods=["GET"]),
+            Route(one, _upload, methods=["PUT"]),
+            Route(one, _delete, methods=["DELETE"]),
+            Route(prefix + "/presigned/{path:path}", _refuse("Multipart download")),
+            *(
+                Route(
+                    f"{prefix}/mpu/{act}/{{path:path}}",
+                    _refuse("Multipart upload"),
+                    methods=["POST"],
+                )
+                for act in ("create", "complete", "abort")
+            ),
+        ]
+    return found
+
+
+def _list(request: Request) -> Response:
+    caller(request)
+    node: Node = request.app.state.node
+    place = place_of(request.query_params.get("path", ""))
+    files = listed(node.artifacts.entries(place.owner, place.path))
+    return _json({"files": files} if files else {})
+
+
+def _download(request: Request) -> Response:
+    caller(request)
+    return download(request.app.state.node, place_of(request.path_params["path"]))
+
+
+def download(node: Node, place: Place) -> Response:
+    """An answer with the bytes of an artifact; raises ``NotFound``."""
+    if not place.path:
+        raise InvalidRequest("the path of an artifact is needed")
+    name = place.path.rpartition("/")[2]
+    try:
+        file = node.artifacts.file(place.owner, place.path)
+    except NotFound:
+        if node.artifacts.entries(place.owner, place.path):
+            raise InvalidRequest(
+                f"Artifact path refers to a directory, not a file: '{place.path}'"
+            ) from None
+        raise NotFound(f"No such artifact: '{place.path}'") from None
+    return sent(file, _media_type(name))
+
+
+def _media_type(name: str) -> str:
+    if _TEXT.fullmatch(name.rpartition(".")[2].lower()):
+        return "text/plain"
+    return mimetypes.guess_type(name)[0] or "application/octet-stream"
+
+
+async def _upload(request: Request) -> Response:
+    who = await run_in_threadpool(caller, request)
+    node: Node = request.app.state.node
+    place = place_of(request.path_params["path"])
+    if not place.path:
+        raise InvalidRequest("the path of an artifact is needed")
+    stored = await receive(node, place.owner, place.path, request)
+    await run_in_threadpool(record_upload, node, place, stored, who.actor, who.reason)
+    return _json({})
+
+
+def record_upload(
+    node: Node, place: Place, stored: Stored, actor: Actor, reason: str | None
+) -> None:
+    """Append the event that tells of an upload, where the run or logged model is known."""
+    fields = {"path": place.path, **stored._asdict()}
+    user = _user(node, place)
+    if user is None:
+        return
+    actor = _acting(actor, user)
+    if place.kind == "run":
+        node.append_run_event("ArtifactLogged", place.id, fields, actor, reason)
+    elif place.kind == "model":
+        node.append_model_event("LoggedModelArtifactLogged", place.id, fields, actor, reason)
+
+
+def _delete(request: Request) -> Response:
+    who = caller(request)
+    node: Node = request.app.state.node
+    place = place_of(request.path_params["path"])
+    user = _user(node, place)
+    store = node.artifacts
+    files = [file.path for file in store.list(place.owner, place.path)]
+    if place.path and not files:
+        try:
+            store.file(place.owner, place.path)
+        except NotFound:
+            return _json({})
+        files = [place.path]
+    for path in files:
+        # The event goes first: bytes that are gone without a word would be the worse half.
+        if user is not None:
+            actor, fields = _acting(who.actor, user), {"path": path}
+            if place.kind == "run":
+                node.append_run_event("ArtifactDeleted", place.id, fields, actor, who.reason)
+            else:
+                node.append_model_event(
+                    "LoggedModelArtifactDeleted", place.id, fields, actor, who.reason
+                )
+        store.delete(place.owner, path)
+    return _json({})
+
+
+_USERS = {
+    "run": "SELECT coalesce(\"user\", '') FROM fold.runs WHERE run_id = ?",
+    "model": "SELECT actor FROM fold.logged_models WHERE model_id = ?",
+}
+
+
+def _user(node: Node, place: Place) -> str | None:
+    """Whom the run or model of a place belongs to; None if there is none here or elsewhere."""
+    if place.kind == "other":
+        return None
+    for log_end in (False, True):  # it may have been created a moment ago on another server
+        with node.read(log_end=log_end) as cursor:
+            row = cursor.execute(_USERS[place.kind], [place.id]).fetchone()
+        if row is not None:
+            return str(row[0])
+    return None
+
+
+def _acting(actor: Actor, user: str) -> Actor:
+    """Who acts: MLflow's clients tell nobody's name here, so it is the run's user."""
+    if actor.verified or actor.name != "anonymous" or not user:
+        return actor
+    return Actor(user[:250], False)
+
+
+def _refuse(what: str) -> Callable[[Request], Response]:
+    def refuse(request: Request) -> Response:
+        caller(request)
+        raise _Unsupported(what)
+
+    return refuse
+
+
+def _json(body: dict[str, Any]) -> Response:
+    return Response(wire.to_json(body), media_type="application/json")

@@ -1,0 +1,186 @@
+"""How MLflow's endpoints are declared, found and called."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Scope
+
+from modeltrail.api.context import Caller, caller_of
+from modeltrail.api.errors import NotFound
+from modeltrail.api.mlflow import wire
+from modeltrail.api.node import Node
+from modeltrail.api.tokens import Actor
+
+_PREFIXES = ("/api", "/ajax-api")
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+@dataclass(slots=True)
+class Call:
+    """One request to an endpoint.
+
+    Attributes:
+        node: The node.
+        caller: Who asks. Without authentication MLflow's clients do not say; see ``actor``.
+        values: The request's fields that were set, by name.
+        body_bytes: Size of the body.
+        state: What the endpoints of this application keep between calls, by type.
+    """
+
+    node: Node
+    caller: Caller
+    values: dict[str, Any]
+    body_bytes: int
+    state: dict[type, Any]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A field, or the default where it is not set."""
+        return self.values.get(name, default)
+
+    def __getitem__(self, name: str) -> Any:
+        """A field that is set."""
+        return self.values[name]
+
+    def actor(self, user: str | None = None) -> Actor:
+        """Who acts: who the server authenticated, else the name claimed, else the given user."""
+        actor = self.caller.actor
+        if user == "unknown":  # what clients send for lack of a name
+            return actor
+        if not actor.verified and actor.name == "anonymous" and user:
+            return Actor(user[:250], False)
+        return actor
+
+
+Handler = Callable[[Call], dict[str, Any] | bytes]
+"""Answers a call with a message, or with the JSON of one."""
+
+
+class Endpoint(NamedTuple):
+    """An endpoint under ``/api/<version>/mlflow/`` and ``/ajax-api/<version>/mlflow/``."""
+
+    methods: tuple[str, ...]
+    path: str
+    version: str
+    fields: wire.Fields
+    required: Sequence[str]
+    handler: Handler
+
+
+class Endpoints:
+    """The endpoints of a part of the API."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.all: list[Endpoint] = []
+
+    def add(
+        self,
+        methods: str,
+        path: str,
+        fields: wire.Fields | None = None,
+        *,
+        required: Sequence[str] = (),
+        version: str = "2.0",
+    ) -> Callable[[Handler], Handler]:
+        """Declare the decorated function as an endpoint.
+
+        Args:
+            methods: As in "POST" or "GET POST".
+            path: After ``mlflow/``; ``{name}`` gives a field from the path.
+            fields: The request's fields, and how each is read.
+            required: Those that must be there.
+            version: The version in the path.
+        """
+
+        def declare(handler: Handler) -> Handler:
+            names = tuple(methods.split())
+            self.all.append(Endpoint(names, path, version, fields or {}, required, handler))
+            return handler
+
+        return declare
+
+
+class _Route(Route):
+    """A route that counters can name."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, child = super().matches(scope)
+        if match is not Match.NONE:
+            child["route"] = self
+        return match, child
+
+
+def routes(parts: Sequence[Endpoints], state: dict[type, Any]) -> list[BaseRoute]:
+    """All routes; the last ones answer for whatever else is asked under MLflow's paths."""
+    found: list[BaseRoute] = []
+    for part in parts:
+        for endpoint in part.all:
+            for prefix in _PREFIXES:
+                path = f"{prefix}/{endpoint.version}/mlflow/{endpoint.path}"
+                found.append(_Route(path, _answerer(endpoint, state), methods=endpoint.methods))
+    for prefix in _PREFIXES:
+        path = prefix + "/{version}/mlflow/{rest:path}"
+        found.append(_Route(path, _nothing, methods=_METHODS))
+    return found
+
+
+def _answerer(endpoint: Endpoint, state: dict[type, Any]) -> Callable[[Request], Any]:
+    async def answer(request: Request) -> Response:
+        body = await request.body()
+        data = await run_in_threadpool(_call, endpoint, state, request, body)
+        return Response(data, media_type="application/json")
+
+    return answer
+
+
+def _call(endpoint: Endpoint, state: dict[type, Any], request: Request, body: bytes) -> bytes:
+    values = wire.query_fields(request.scope["query_string"], endpoint.fields)
+    if request.method != "GET":
+        values |= wire.body_fields(body)
+    values |= request.path_params
+    call = Call(
+        request.app.state.node,
+        caller(request),
+        wire.check(values, endpoint.fields, endpoint.required),
+        len(body),
+        state,
+    )
+    answer = endpoint.handler(call)
+    return answer if isinstance(answer, bytes) else wire.to_json(answer)
+
+
+def caller(request: Request) -> Caller:
+    """Who asks; MLflow's clients send a token as bearer, or as the password of a user."""
+    headers = request.headers
+    authorization = headers.get("authorization")
+    scheme, _, rest = (authorization or "").partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            password = base64.b64decode(rest).decode().partition(":")[2]
+        except (ValueError, binascii.Error):
+            password = ""
+        authorization = f"Bearer {password}"
+    return caller_of(
+        request,
+        authorization,
+        headers.get("x-modeltrail-actor"),
+        headers.get("x-modeltrail-reason"),
+        headers.get("idempotency-key"),
+        headers.get("user-agent"),
+    )
+
+
+async def _nothing(request: Request) -> Response:
+    raise NotFound(
+        f"{request.method} {request.url.path} is not an endpoint of this server",
+        code="ENDPOINT_NOT_FOUND",
+    )

@@ -1,0 +1,80 @@
+"""Files by run, model version or logged model, as MLflow's pages fetch them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import duckdb
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from modeltrail.api.errors import InvalidRequest, NotFound
+from modeltrail.api.mlflow import artifacts, sources
+from modeltrail.api.mlflow.calls import caller
+from modeltrail.api.node import Node
+
+
+def routes() -> list[BaseRoute]:
+    """The routes."""
+    files = "mlflow/logged-models/{model_id}/artifacts/files"
+    return [
+        Route("/get-artifact", _answerer(_root_of_run, "path")),
+        Route("/model-versions/get-artifact", _answerer(_root_of_version, "path")),
+        *(
+            Route(f"{prefix}/2.0/{files}", _answerer(_root_of_model, "artifact_file_path"))
+            for prefix in ("/api", "/ajax-api")
+        ),
+    ]
+
+
+def _answerer(
+    root_of: Callable[[Request, duckdb.DuckDBPyConnection], str], name: str
+) -> Callable[[Request], Response]:
+    def answer(request: Request) -> Response:
+        caller(request)
+        node: Node = request.app.state.node
+        path = artifacts.safe(_asked(request, name))
+        with node.read() as cursor:
+            root = root_of(request, cursor)
+            if root.startswith("runs:/"):
+                run_id, _, within = root.removeprefix("runs:/").partition("/")
+                root = f"{artifacts.root_of_run(cursor, run_id)}/{within}"
+        place = artifacts.place_of_uri(root)
+        if place is None:
+            raise artifacts.NotServed(root)
+        within = "/".join(part for part in (place.path, path) if part)
+        return artifacts.download(node, place._replace(path=within))
+
+    return answer
+
+
+def _asked(request: Request, *names: str) -> str:
+    """The first of these that the query has."""
+    for name in names:
+        value = request.query_params.get(name)
+        if value:
+            return value
+    raise InvalidRequest(f"Missing value for required parameter '{names[0]}'.")
+
+
+def _root_of_run(request: Request, cursor: duckdb.DuckDBPyConnection) -> str:
+    return artifacts.root_of_run(cursor, _asked(request, "run_id", "run_uuid"))
+
+
+def _root_of_model(request: Request, cursor: duckdb.DuckDBPyConnection) -> str:
+    return sources.location_of(cursor, request.path_params["model_id"])
+
+
+def _root_of_version(request: Request, cursor: duckdb.DuckDBPyConnection) -> str:
+    name, number = _asked(request, "name"), _asked(request, "version")
+    row = cursor.execute(
+        "SELECT v.source, v.created_at_ms FROM fold.model_versions v "
+        "JOIN fold.models m ON m.model_key = v.model_key "
+        "WHERE m.model = ? AND NOT m.deleted AND v.version = TRY_CAST(? AS BIGINT) "
+        "AND NOT v.deleted",
+        [name, number],
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"Model Version (name={name}, version={number}) not found")
+    return sources.download_uri(cursor, *row)

@@ -1,0 +1,244 @@
+"""Experiments: registry requests that the fold decides, and what holds now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+
+from modeltrail.api.errors import NotFound
+from modeltrail.api.mlflow import wire
+from modeltrail.api.mlflow.calls import Call, Endpoints
+from modeltrail.api.mlflow.live import LiveRuns
+from modeltrail.api.mlflow.search import (
+    Attribute,
+    Entity,
+    Keyed,
+    compile_filter,
+    compile_order,
+)
+
+endpoints = Endpoints()
+
+_PAGE_MAX = 50_000
+_ID = {"experiment_id": wire.text}
+
+EXPERIMENT = Entity(
+    id="e.experiment_id",
+    attributes={
+        "name": Attribute("e.name"),
+        "experiment_id": Attribute("e.experiment_id"),
+        "creation_time": Attribute("e.created_at_ms", "number"),
+        "last_update_time": Attribute("e.updated_at_ms", "number"),
+    },
+    keyed={
+        "tag": Keyed(
+            "SELECT entity_id AS id, value FROM fold.history WHERE entity = 'experiment' "
+            "AND attribute = 'tag' AND to_offset IS NULL AND key = ?",
+            nullable=True,
+            ordered=False,
+        ),
+    },
+    prefixes={
+        **dict.fromkeys(("attribute", "attributes", "attr"), "attribute"),
+        **dict.fromkeys(("tag", "tags"), "tag"),
+    },
+)
+
+_COLUMNS = (
+    "e.experiment_id, e.name, e.artifact_location, e.deleted, e.created_at_ms, e.updated_at_ms"
+)
+
+
+def artifact_location(experiment_id: str, location: str | None) -> str:
+    """Where an experiment's runs keep their artifacts: by default, behind this server."""
+    return location or f"mlflow-artifacts:/{experiment_id}"
+
+
+def _experiments(
+    cursor: duckdb.DuckDBPyConnection, found: list[tuple[Any, ...]]
+) -> list[dict[str, Any]]:
+    tags: dict[str, dict[str, str]] = {row[0]: {} for row in found}
+    for experiment_id, key, value in cursor.execute(
+        "SELECT entity_id, key, value FROM fold.history WHERE entity = 'experiment' "
+        "AND attribute = 'tag' AND to_offset IS NULL AND list_contains(?::VARCHAR[], entity_id)",
+        [list(tags)],
+    ).fetchall():
+        tags[experiment_id][key] = value
+    return [
+        wire.set_fields(
+            experiment_id=experiment_id,
+            name=name,
+            artifact_location=artifact_location(experiment_id, location),
+            lifecycle_stage="deleted" if deleted else "active",
+            creation_time=created_at_ms,
+            last_update_time=updated_at_ms,
+            tags=wire.pairs(tags[experiment_id]) or None,
+        )
+        for experiment_id, name, location, deleted, created_at_ms, updated_at_ms in found
+    ]
+
+
+def _one(call: Call, column: str, value: str, missing: str) -> dict[str, Any]:
+    with call.node.read() as cursor:
+        found = cursor.execute(
+            f"SELECT {_COLUMNS} FROM fold.experiments e WHERE e.{column} = ?", [value]
+        ).fetchall()
+        if not found:
+            raise NotFound(missing)
+        return {"experiment": _experiments(cursor, found)[0]}
+
+
+def _decide(call: Call, type: str, **fields: Any) -> str | None:
+    verdict = call.node.decide(
+        type,
+        fields,
+        call.actor(),
+        reason=call.caller.reason,
+        idempotency_key=call.caller.idempotency_key,
+        client=call.caller.client,
+    )
+    return verdict.experiment_id
+
+
+@endpoints.add(
+    "POST",
+    "experiments/create",
+    {"name": wire.text, "artifact_location": wire.text, "tags": wire.many(wire.TAG)},
+    required=["name"],
+)
+def create_experiment(call: Call) -> dict[str, Any]:
+    """Create an experiment; a name that was ever taken is refused."""
+    tags = tags_of(call.get("tags", []))
+    verdict = call.node.decide(
+        "CreateExperiment",
+        {
+            "name": call["name"],
+            "artifact_location": call.get("artifact_location") or None,
+            "tags": tags,
+        },
+        call.actor(tags.get("mlflow.user")),
+        reason=call.caller.reason,
+        idempotency_key=call.caller.idempotency_key,
+        client=call.caller.client,
+    )
+    return {"experiment_id": verdict.experiment_id}
+
+
+def tags_of(entries: list[dict[str, str]], path: str = "tags") -> dict[str, str]:
+    """A list of tags by key; the last value of a key counts."""
+    tags: dict[str, str] = {}
+    for n, entry in enumerate(entries):
+        if not entry.get("key"):
+            raise wire.missing(f"{path}[{n}].key")
+        tags[entry["key"]] = entry.get("value", "")
+    return tags
+
+
+@endpoints.add("GET", "experiments/get", _ID, required=["experiment_id"])
+def get_experiment(call: Call) -> dict[str, Any]:
+    """One experiment, deleted or not."""
+    wanted = wire.check_experiment_id(call["experiment_id"])
+    return _one(call, "experiment_id", wanted, f"No Experiment with id={wanted} exists")
+
+
+@endpoints.add(
+    "GET", "experiments/get-by-name", {"experiment_name": wire.text}, required=["experiment_name"]
+)
+def get_experiment_by_name(call: Call) -> dict[str, Any]:
+    """One experiment, deleted or not."""
+    name = call["experiment_name"]
+    return _one(call, "name", name, f"Could not find experiment with name '{name}'")
+
+
+@endpoints.add(
+    "GET POST",
+    "experiments/search",
+    {
+        "max_results": wire.integer,
+        "page_token": wire.text,
+        "filter": wire.text,
+        "order_by": wire.many(wire.text),
+        "view_type": wire.VIEW,
+    },
+)
+def search_experiments(call: Call) -> dict[str, Any]:
+    """Experiments by filter, in order, page by page."""
+    limit = call.get("max_results", 0)
+    wire.check_max_results(limit, _PAGE_MAX)
+    offset = wire.page_offset(call.get("page_token"))
+    condition = compile_filter(EXPERIMENT, call.get("filter"))
+    order = compile_order(EXPERIMENT, call.get("order_by", []))
+    terms = order.terms or ["e.created_at_ms DESC NULLS LAST"]
+    view = call.get("view_type", "ACTIVE_ONLY")
+    lifecycle = {"ACTIVE_ONLY": "NOT e.deleted", "DELETED_ONLY": "e.deleted"}.get(view, "TRUE")
+    with call.node.read() as cursor:
+        found = cursor.execute(
+            f"SELECT {_COLUMNS} FROM fold.experiments e{order.joins} "
+            f"WHERE {lifecycle} AND {condition.sql} "
+            f"ORDER BY {', '.join(terms)}, e.experiment_id::BIGINT "
+            f"LIMIT {limit + 1} OFFSET {offset}",
+            [*order.params, *condition.params],
+        ).fetchall()
+        answer: dict[str, Any] = {"experiments": _experiments(cursor, found[:limit])}
+    if len(found) > limit:
+        answer["next_page_token"] = wire.page_token(offset + limit)
+    return answer
+
+
+@endpoints.add(
+    "POST",
+    "experiments/update",
+    {**_ID, "new_name": wire.text},
+    required=["experiment_id", "new_name"],
+)
+def update_experiment(call: Call) -> dict[str, Any]:
+    """Rename an active experiment."""
+    wanted = wire.check_experiment_id(call["experiment_id"])
+    _decide(call, "RenameExperiment", experiment_id=wanted, name=call["new_name"])
+    return {}
+
+
+@endpoints.add("POST", "experiments/delete", _ID, required=["experiment_id"])
+def delete_experiment(call: Call) -> dict[str, Any]:
+    """Move an experiment to the deleted ones; its runs count as deleted with it."""
+    wanted = wire.check_experiment_id(call["experiment_id"])
+    _decide(call, "DeleteExperiment", experiment_id=wanted)
+    call.state[LiveRuns].forget()
+    return {}
+
+
+@endpoints.add("POST", "experiments/restore", _ID, required=["experiment_id"])
+def restore_experiment(call: Call) -> dict[str, Any]:
+    """Bring an experiment back, and its runs but for those that were deleted on their own."""
+    wanted = wire.check_experiment_id(call["experiment_id"])
+    _decide(call, "RestoreExperiment", experiment_id=wanted)
+    call.state[LiveRuns].forget()
+    return {}
+
+
+@endpoints.add(
+    "POST",
+    "experiments/set-experiment-tag",
+    {**_ID, "key": wire.text, "value": wire.text},
+    required=["experiment_id", "key"],
+)
+def set_experiment_tag(call: Call) -> dict[str, Any]:
+    """Set a tag."""
+    wanted = wire.check_experiment_id(call["experiment_id"])
+    tags = {call["key"]: call.get("value", "")}
+    _decide(call, "ChangeExperimentTags", experiment_id=wanted, tags=tags)
+    return {}
+
+
+@endpoints.add(
+    "POST",
+    "experiments/delete-experiment-tag",
+    {**_ID, "key": wire.text},
+    required=["experiment_id", "key"],
+)
+def delete_experiment_tag(call: Call) -> dict[str, Any]:
+    """Delete a tag, which must be there."""
+    wanted = wire.check_experiment_id(call["experiment_id"])
+    _decide(call, "ChangeExperimentTags", experiment_id=wanted, tags={call["key"]: None})
+    return {}

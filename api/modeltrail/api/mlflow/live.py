@@ -1,0 +1,155 @@
+"""What writes have to know about a run, without waiting for the fold each time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from modeltrail.api.errors import InvalidRequest, NotFound
+from modeltrail.api.node import Node
+from modeltrail.eventlog import REGISTRY
+
+_RUNS_MAX = 10_000
+_FRESH_S = 1.0
+_LOCKS = 256
+
+FROM_RUNS = """
+    fold.runs r
+    LEFT JOIN fold.experiment_names n
+        ON r.experiment_id IS NULL AND n.name = r.experiment_name
+        AND r.appended_at_ms >= n.from_ms AND r.appended_at_ms < n.to_ms
+    LEFT JOIN fold.experiments e
+        ON e.experiment_id = coalesce(r.experiment_id, n.experiment_id, r.experiment_derived_id)
+"""
+"""The tables of a query about runs: ``r``, and ``e`` for the experiment."""
+EXPERIMENT_ID = "coalesce(r.experiment_id, n.experiment_id, r.experiment_derived_id)"
+DELETED = "(r.deleted OR coalesce(e.deleted, FALSE))"
+"""A run is deleted on its own, or with its experiment."""
+
+
+@dataclass(slots=True)
+class LiveRun:
+    """A run that is written to.
+
+    Attributes:
+        run_id: Its id.
+        experiment_id: Its experiment.
+        user: Whom it belongs to.
+        deleted: Whether it takes no writes.
+        params: All of its params; None where they were not asked for yet.
+        read_at_s: When this was true, by the monotonic clock.
+    """
+
+    run_id: str
+    experiment_id: str
+    user: str
+    deleted: bool
+    params: dict[str, str] | None = None
+    read_at_s: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveExperiment:
+    """An experiment that runs are started in."""
+
+    deleted: bool
+    artifact_location: str | None
+    read_at_s: float
+
+
+class LiveRuns:
+    """Runs that were written to of late.
+
+    What this server knows about a run is at most a second old, so what another server did is seen
+    after that time. What this one did is seen at once.
+    """
+
+    def __init__(self) -> None:
+        """Know none."""
+        self._runs: OrderedDict[str, LiveRun] = OrderedDict()
+        self._experiments: dict[str, LiveExperiment] = {}
+        self._lock = threading.Lock()
+        self._locks = [threading.Lock() for _ in range(_LOCKS)]
+
+    def lock(self, run_id: str) -> threading.Lock:
+        """A lock for writes that rest on what was read of this run."""
+        return self._locks[hash(run_id) % _LOCKS]
+
+    def put(self, run: LiveRun) -> None:
+        """Keep what is known of a run."""
+        with self._lock:
+            self._runs[run.run_id] = run
+            self._runs.move_to_end(run.run_id)
+            if len(self._runs) > _RUNS_MAX:
+                self._runs.popitem(last=False)
+
+    def forget(self, run_id: str | None = None) -> None:
+        """Forget a run, or all of them, after it changed."""
+        with self._lock:
+            if run_id is None:
+                self._runs.clear()
+                self._experiments.clear()
+            else:
+                self._runs.pop(run_id, None)
+
+    def run(self, node: Node, run_id: str) -> LiveRun:
+        """A run; raises ``NotFound``."""
+        with self._lock:
+            known = self._runs.get(run_id)
+        if known is not None and time.monotonic() - known.read_at_s < _FRESH_S:
+            return known
+        now = time.monotonic()
+        with node.read() as cursor:
+            row = cursor.execute(
+                f'SELECT {EXPERIMENT_ID}, r."user", {DELETED} FROM {FROM_RUNS} WHERE r.run_id = ?',
+                [run_id],
+            ).fetchone()
+        if row is None or row[0] is None:
+            raise NotFound(f"Run with id={run_id} not found")
+        found = LiveRun(run_id, row[0], row[1] or "", row[2], read_at_s=now)
+        self.put(found)
+        return found
+
+    def experiment(self, node: Node, experiment_id: str) -> LiveExperiment:
+        """An experiment; raises ``NotFound``."""
+        now = time.monotonic()
+        known = self._experiments.get(experiment_id)
+        if known is not None and now - known.read_at_s < _FRESH_S:
+            return known
+        with node.read(stream=REGISTRY) as cursor:
+            row = cursor.execute(
+                "SELECT deleted, artifact_location FROM fold.experiments WHERE experiment_id = ?",
+                [experiment_id],
+            ).fetchone()
+        if row is None:
+            raise NotFound(f"No Experiment with id={experiment_id} exists")
+        found = LiveExperiment(row[0], row[1], now)
+        with self._lock:
+            if len(self._experiments) >= _RUNS_MAX:
+                self._experiments.clear()
+            self._experiments[experiment_id] = found
+        return found
+
+    def active(self, node: Node, run_id: str) -> LiveRun:
+        """A run that takes writes; raises ``NotFound``, or ``InvalidRequest`` if it is deleted."""
+        found = self.run(node, run_id)
+        if found.deleted:
+            raise InvalidRequest(
+                f"The run {run_id} must be in the 'active' state. Current state is deleted."
+            )
+        return found
+
+    def params(self, node: Node, run: LiveRun) -> dict[str, str]:
+        """All params of a run, to be changed along with the log. Hold the run's lock."""
+        if run.params is None:
+            with node.read() as cursor:
+                run.params = dict(
+                    cursor.execute(
+                        "SELECT p.key, p.value FROM fold.params p "
+                        "JOIN fold.runs r ON r.run = p.run WHERE r.run_id = ?",
+                        [run.run_id],
+                    ).fetchall()
+                )
+        return run.params

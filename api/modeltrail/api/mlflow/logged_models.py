@@ -1,0 +1,507 @@
+"""Logged models of MLflow 3: what a run makes and a registered version is made from."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+import duckdb
+
+from modeltrail.api.errors import InvalidRequest, NotFound
+from modeltrail.api.mlflow import wire
+from modeltrail.api.mlflow.artifacts import list_under, model_root
+from modeltrail.api.mlflow.calls import Call, Endpoints
+from modeltrail.api.mlflow.experiments import tags_of
+from modeltrail.api.mlflow.live import LiveRuns
+from modeltrail.api.mlflow.names import made_up_name
+from modeltrail.api.mlflow.search import Attribute, Entity, Keyed, compile_filter
+
+endpoints = Endpoints()
+
+_STATUSES = ("PENDING", "READY", "FAILED")
+_WIRE_STATUSES = ("LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED")
+_BAD_IN_NAMES = ("/", ":", ".", "%", '"', "'")
+_VERSIONS_TAG = "mlflow.modelVersions"
+_VALUE_CHARACTERS_MAX = 65_536
+_PAGE_MAX = 1_000
+_POINTS_MAX = 10_000
+"""Most metric points that a model is shown with, the latest ones."""
+
+_MODEL_ID = {"model_id": wire.text}
+_CREATED = Attribute("l.created_at_ms", "number")
+_UPDATED = Attribute("l.updated_at_ms", "number")
+_ATTRIBUTES = {
+    "name": Attribute("l.name"),
+    "model_id": Attribute("l.model_id"),
+    "model_type": Attribute("l.model_type"),
+    "status": Attribute("l.status"),
+    "source_run_id": Attribute("l.source_run_id"),
+    "experiment_id": Attribute("l.experiment_id"),
+    **dict.fromkeys(("creation_time", "creation_timestamp", "creation_timestamp_ms"), _CREATED),
+    **dict.fromkeys(("last_updated_timestamp", "last_updated_timestamp_ms"), _UPDATED),
+}
+_POINTS = (
+    "fold.series s JOIN fold.points p ON p.series = s.series JOIN fold.runs r ON r.run = s.run"
+)
+
+
+def _entity(datasets: str, params: tuple[Any, ...]) -> Entity:
+    """What a filter may say, where metrics are those computed on certain datasets."""
+    return Entity(
+        id="l.model_id",
+        attributes=_ATTRIBUTES,
+        keyed={
+            "metric": Keyed(
+                "SELECT s.model_id AS id, p.value FROM fold.series s "
+                "JOIN fold.points p ON p.series = s.series "
+                f"WHERE s.model_id IS NOT NULL AND s.key = ? AND {datasets}",
+                "number",
+                params,
+            ),
+            "parameter": Keyed(
+                "SELECT model_id AS id, value FROM fold.logged_model_params WHERE key = ?", "param"
+            ),
+            "tag": Keyed("SELECT model_id AS id, value FROM fold.logged_model_tags WHERE key = ?"),
+        },
+        prefixes={
+            **dict.fromkeys(("attribute", "attributes"), "attribute"),
+            **dict.fromkeys(("metric", "metrics"), "metric"),
+            **dict.fromkeys(("param", "params"), "parameter"),
+            **dict.fromkeys(("tag", "tags"), "tag"),
+        },
+    )
+
+
+# Reading
+
+
+def _models(
+    cursor: duckdb.DuckDBPyConnection, rest: str, params: Sequence[Any]
+) -> list[dict[str, Any]]:
+    """Logged models as MLflow tells them; ``rest`` of the query comes after FROM models l."""
+    found = cursor.execute(
+        "SELECT l.model_id, l.experiment_id, l.name, l.created_at_ms, l.updated_at_ms, "
+        "l.artifact_location, l.status, l.model_type, l.status_message, l.source_run_id "
+        f"FROM fold.logged_models l {rest}",
+        params,
+    ).fetchall()
+    ids = [row[0] for row in found]
+
+    def pairs_of(table: str) -> dict[str, dict[str, str]]:
+        pairs: dict[str, dict[str, str]] = defaultdict(dict)
+        for model_id, key, value in cursor.execute(
+            f"SELECT model_id, key, value FROM {table} "
+            "WHERE model_id IN (SELECT unnest(?::VARCHAR[]))",
+            [ids],
+        ).fetchall():
+            pairs[model_id][key] = value
+        return pairs
+
+    tags, values = pairs_of("fold.logged_model_tags"), pairs_of("fold.logged_model_params")
+    metrics: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for model_id, key, value, timestamp, step, name, digest, run_id in cursor.execute(
+        f"""SELECT s.model_id, s.key, p.value, p.timestamp_ms, p.step, s.dataset_name,
+                s.dataset_digest, r.run_id
+            FROM {_POINTS}
+            WHERE s.model_id IN (SELECT unnest(?::VARCHAR[]))
+            QUALIFY row_number() OVER (
+                PARTITION BY s.model_id ORDER BY p.timestamp_ms DESC, p.step DESC
+            ) <= {_POINTS_MAX}
+            ORDER BY p.timestamp_ms, p.step, s.key, p.value""",
+        [ids],
+    ).fetchall():
+        metrics[model_id].append(
+            wire.set_fields(
+                key=key,
+                value=wire.double(value),
+                timestamp=timestamp,
+                step=step,
+                dataset_name=name,
+                dataset_digest=digest,
+                model_id=model_id,
+                run_id=run_id,
+            )
+        )
+    return [
+        {
+            "info": wire.set_fields(
+                model_id=model_id,
+                experiment_id=experiment_id,
+                name=name,
+                creation_timestamp_ms=created_at_ms,
+                last_updated_timestamp_ms=updated_at_ms,
+                artifact_uri=location,
+                status=_WIRE_STATUSES[_STATUSES.index(status)],
+                model_type=model_type or "",
+                status_message=status_message,
+                source_run_id=source_run_id or "",
+                tags=wire.pairs(tags[model_id]) or None,
+            ),
+            "data": wire.set_fields(
+                params=wire.pairs(values[model_id]) or None, metrics=metrics[model_id] or None
+            ),
+        }
+        for (
+            model_id, experiment_id, name, created_at_ms, updated_at_ms, location, status,
+            model_type, status_message, source_run_id,
+        ) in found
+    ]  # fmt: skip
+
+
+def _model(call: Call, *, deleted: bool = False) -> dict[str, Any]:
+    """The model that a call names; raises ``NotFound``."""
+    with call.node.read() as cursor:
+        found = _models(
+            cursor, "WHERE l.model_id = ? AND (? OR NOT l.deleted)", [call["model_id"], deleted]
+        )
+    if not found:
+        raise NotFound(f"Logged model with ID '{call['model_id']}' not found.")
+    return found[0]
+
+
+# Writing
+
+
+def _append(call: Call, type: str, fields: dict[str, Any], user: str | None = None) -> None:
+    actor = call.actor(user)
+    call.node.append_model_event(type, call["model_id"], fields, actor, call.caller.reason)
+
+
+def _check_pairs(what: str, pairs: dict[str, str]) -> dict[str, str]:
+    for key, value in pairs.items():
+        wire.check_key("key", key)
+        wire.check_length(f"{what} key", key, wire.KEY_CHARACTERS_MAX)
+        wire.check_length(f"{what} value", value, _VALUE_CHARACTERS_MAX)
+    return pairs
+
+
+@endpoints.add(
+    "POST",
+    "logged-models",
+    {
+        "experiment_id": wire.text,
+        "name": wire.text,
+        "model_type": wire.text,
+        "source_run_id": wire.text,
+        "params": wire.many(wire.TAG),
+        "tags": wire.many(wire.TAG),
+    },
+    required=["experiment_id"],
+)
+def create_logged_model(call: Call) -> dict[str, Any]:
+    """Create a logged model, which waits for its files."""
+    name = call.get("name") or made_up_name()
+    if any(character in name for character in _BAD_IN_NAMES):
+        raise InvalidRequest(
+            f"Invalid model name ({name!r}) provided. Model name must be a non-empty string "
+            f"and cannot contain the following characters: {_BAD_IN_NAMES}"
+        )
+    tags = _check_pairs("tag", tags_of(call.get("tags", [])))
+    params = _check_pairs("param", tags_of(call.get("params", []), "params"))
+    experiment_id = wire.check_experiment_id(call["experiment_id"])
+    live: LiveRuns = call.state[LiveRuns]
+    experiment = live.experiment(call.node, experiment_id)
+    if experiment.deleted:
+        raise InvalidRequest(
+            f"The experiment {experiment_id} must be in the 'active' state. "
+            "Current state is deleted."
+        )
+    source_run_id = call.get("source_run_id") or None
+    user = tags.get("mlflow.user")
+    if source_run_id is not None and user is None:
+        try:
+            user = live.run(call.node, source_run_id).user
+        except NotFound:
+            user = None  # MLflow takes any id
+    model_id = f"m-{uuid4().hex}"
+    call.values["model_id"] = model_id
+    location = model_root(experiment_id, experiment.artifact_location, model_id)
+    fields = {
+        "experiment_id": experiment_id,
+        "name": name,
+        "model_type": call.get("model_type") or None,
+        "source_run_id": source_run_id,
+        "artifact_location": location,
+        "params": params,
+        "tags": tags,
+    }
+    _append(call, "LoggedModelCreated", fields, user)
+    return {"model": _model(call)}
+
+
+@endpoints.add("GET", "logged-models/{model_id}", {**_MODEL_ID, "allow_deleted": wire.boolean})
+def get_logged_model(call: Call) -> dict[str, Any]:
+    """One logged model."""
+    return {"model": _model(call, deleted=call.get("allow_deleted", False))}
+
+
+@endpoints.add(
+    "PATCH",
+    "logged-models/{model_id}",
+    {**_MODEL_ID, "status": wire.enum(*_WIRE_STATUSES)},
+    required=["model_id", "status"],
+)
+def finalize_logged_model(call: Call) -> dict[str, Any]:
+    """Say that the files of a model are all there, or that they never will be."""
+    _model(call, deleted=True)
+    status = _STATUSES[_WIRE_STATUSES.index(call["status"])]
+    _append(call, "LoggedModelUpdated", {"status": status})
+    return {"model": _model(call, deleted=True)}
+
+
+@endpoints.add("DELETE", "logged-models/{model_id}", _MODEL_ID)
+def delete_logged_model(call: Call) -> dict[str, Any]:
+    """Delete a logged model; its files stay."""
+    _model(call, deleted=True)
+    _append(call, "LoggedModelDeleted", {})
+    return {}
+
+
+@endpoints.add("PATCH", "logged-models/{model_id}/tags", {**_MODEL_ID, "tags": wire.many(wire.TAG)})
+def set_logged_model_tags(call: Call) -> dict[str, Any]:
+    """Set tags of a logged model."""
+    tags = _check_pairs("tag", tags_of(call.get("tags", [])))
+    _model(call, deleted=True)
+    if tags:
+        _append(call, "LoggedModelUpdated", {"tags": tags})
+    return {}
+
+
+@endpoints.add(
+    "DELETE", "logged-models/{model_id}/tags/{tag_key:path}", {**_MODEL_ID, "tag_key": wire.text}
+)
+def delete_logged_model_tag(call: Call) -> dict[str, Any]:
+    """Delete a tag of a logged model."""
+    key = call["tag_key"]
+    tags = _model(call, deleted=True)["info"].get("tags", [])
+    if all(tag["key"] != key for tag in tags):
+        raise NotFound(f"No tag with key {key!r} found for model with ID {call['model_id']!r}.")
+    _append(call, "LoggedModelUpdated", {"tags": {key: None}})
+    return {}
+
+
+_changing = threading.Lock()
+
+
+def add_model_version(call: Call, model_id: str, name: str, version: int) -> None:
+    """Note in a logged model's tags that a version was made from it, as MLflow does."""
+    with _changing:  # the tag is a list: two that are added at once must both be in it
+        with call.node.read() as cursor:
+            row = cursor.execute(
+                "SELECT value FROM fold.logged_model_tags WHERE model_id = ? AND key = ?",
+                [model_id, _VERSIONS_TAG],
+            ).fetchone()
+        try:
+            versions = json.loads(row[0]) if row else []
+        except ValueError:
+            versions = []
+        entry = {"name": name, "version": version}
+        if not isinstance(versions, list) or entry in versions:
+            return
+        value = json.dumps([*versions, entry])
+        fields = {"tags": {_VERSIONS_TAG: value}}
+        actor = call.actor()
+        call.node.append_model_event("LoggedModelUpdated", model_id, fields, actor)
+
+
+@endpoints.add(
+    "POST", "logged-models/{model_id}/params", {**_MODEL_ID, "params": wire.many(wire.TAG)}
+)
+def log_logged_model_params(call: Call) -> dict[str, Any]:
+    """Log params of a logged model. The same value again is accepted, another one is not."""
+    params = _check_pairs("param", tags_of(call.get("params", []), "params"))
+    with _changing:
+        stored = {
+            param["key"]: param["value"]
+            for param in _model(call, deleted=True)["data"].get("params", [])
+        }
+        for key, value in params.items():
+            if stored.get(key, value) != value:
+                raise InvalidRequest(
+                    f"Changing param values is not allowed. Param with key='{key}' was already "
+                    f"logged with value='{stored[key]}' for model ID='{call['model_id']}'. "
+                    f"Attempted logging new value '{value}'."
+                )
+        new = {key: value for key, value in params.items() if key not in stored}
+        if new:
+            _append(call, "LoggedModelUpdated", {"params": new})
+    return {}
+
+
+@endpoints.add(
+    "GET",
+    "logged-models/{model_id}/artifacts/directories",
+    {**_MODEL_ID, "artifact_directory_path": wire.text, "page_token": wire.text},
+)
+def list_logged_model_artifacts(call: Call) -> dict[str, Any]:
+    """Files of a logged model."""
+    root = _model(call)["info"]["artifact_uri"]
+    files = list_under(call.node, root, call.get("artifact_directory_path"))
+    return wire.set_fields(root_uri=root, files=files or None)
+
+
+@endpoints.add(
+    "POST",
+    "runs/outputs",
+    {
+        "run_id": wire.text,
+        "models": wire.many(wire.message(model_id=wire.text, step=wire.integer)),
+    },
+    required=["run_id", "models"],
+)
+def log_outputs(call: Call) -> dict[str, Any]:
+    """Say which logged models a run made."""
+    run = call.state[LiveRuns].active(call.node, call["run_id"])
+    outputs = [
+        {"model_id": model["model_id"], "step": model.get("step", 0)}
+        for model in call["models"]
+        if model.get("model_id")
+    ]
+    if outputs:
+        call.node.append_run_event(
+            "RunModelsLogged",
+            run.run_id,
+            {"outputs": outputs},
+            call.actor(run.user),
+            call.caller.reason,
+        )
+    return {}
+
+
+# Search
+
+
+_ORDER = wire.message(
+    field_name=wire.text,
+    ascending=wire.boolean,
+    dataset_name=wire.text,
+    dataset_digest=wire.text,
+)
+
+
+@endpoints.add(
+    "POST",
+    "logged-models/search",
+    {
+        "experiment_ids": wire.many(wire.text),
+        "filter": wire.text,
+        "datasets": wire.many(wire.message(dataset_name=wire.text, dataset_digest=wire.text)),
+        "max_results": wire.integer,
+        "order_by": wire.many(_ORDER),
+        "page_token": wire.text,
+    },
+    required=["experiment_ids"],
+)
+def search_logged_models(call: Call) -> dict[str, Any]:
+    """Logged models that match a filter; metrics may be narrowed to those on certain datasets."""
+    experiment_ids = [wire.check_experiment_id(one) for one in call["experiment_ids"]]
+    if not experiment_ids:
+        raise wire.missing("experiment_ids")
+    limit = call.get("max_results") or 100
+    wire.check_max_results(limit, _PAGE_MAX)
+    query = {name: call.get(name) or None for name in ("filter", "order_by", "datasets")}
+    query = {"experiment_ids": experiment_ids, **query}
+    offset = _offset(call.get("page_token"), query)
+    datasets, dataset_params = _on_datasets(call.get("datasets", []))
+    condition = compile_filter(_entity(datasets, dataset_params), call.get("filter"))
+    where, params = condition.sql, list(condition.params)
+    if dataset_params and not any(kind == "metric" for kind, _ in condition.fields):
+        where += f" AND l.model_id IN (SELECT s.model_id FROM fold.series s WHERE {datasets})"
+        params += dataset_params
+    joins, join_params, terms = _order(call.get("order_by", []))
+    with call.node.read() as cursor:
+        found = _models(
+            cursor,
+            f"{joins} WHERE NOT l.deleted AND list_contains(?::VARCHAR[], l.experiment_id) "
+            f"AND {where} ORDER BY {terms} LIMIT {limit + 1} OFFSET {offset}",
+            [*join_params, experiment_ids, *params],
+        )
+    token = _token(query, offset + limit) if len(found) > limit else None
+    return wire.set_fields(models=found[:limit] or None, next_page_token=token)
+
+
+def _on_datasets(datasets: list[dict[str, Any]]) -> tuple[str, tuple[str, ...]]:
+    """A condition on ``fold.series s``, and its parameters."""
+    conditions: list[str] = []
+    params: list[str] = []
+    for dataset in datasets:
+        if not dataset.get("dataset_name"):
+            raise InvalidRequest("`dataset_name` in the `datasets` clause must be specified.")
+        conditions.append("s.dataset_name = ?")
+        params.append(dataset["dataset_name"])
+        if dataset.get("dataset_digest"):
+            conditions[-1] = f"({conditions[-1]} AND s.dataset_digest = ?)"
+            params.append(dataset["dataset_digest"])
+    return f"({' OR '.join(conditions)})" if conditions else "TRUE", tuple(params)
+
+
+def _order(clauses: list[dict[str, Any]]) -> tuple[str, list[Any], str]:
+    """Joins with their parameters, and terms: values first, then NaN, then what has none."""
+    joins: list[str] = []
+    params: list[Any] = []
+    terms: list[str] = []
+    for n, clause in enumerate(clauses):
+        name = clause.get("field_name", "")
+        kind, dot, key = name.partition(".")
+        if dot and kind != "metrics":
+            raise InvalidRequest(
+                f"Invalid order by field name: {name}. Only metrics are supported."
+            )
+        if dot:
+            datasets, dataset_params = "TRUE", ()
+            if clause.get("dataset_name"):
+                datasets, dataset_params = _on_datasets([clause])  # type: ignore[assignment]
+            joins.append(
+                f""" LEFT JOIN (
+                    SELECT s.model_id, p.value FROM {_POINTS}
+                    WHERE s.key = ? AND s.model_id IS NOT NULL AND {datasets}
+                    QUALIFY row_number() OVER (
+                        PARTITION BY s.model_id ORDER BY p.timestamp_ms DESC, p.step DESC, r.run_id
+                    ) = 1
+                ) o{n} ON o{n}.model_id = l.model_id"""
+            )
+            params += [key.strip('`"'), *dataset_params]
+            sql, kinds = f"o{n}.value", f" WHEN isnan(o{n}.value) THEN 1"
+        else:
+            attribute = _ATTRIBUTES.get(name)
+            if attribute is None:
+                raise InvalidRequest(f"Invalid order by field name: {name}")
+            sql, kinds = attribute.sql, ""
+        terms.append(f"CASE WHEN {sql} IS NULL THEN 2{kinds} ELSE 0 END")
+        terms.append(f"{sql} {'ASC' if clause.get('ascending', True) else 'DESC'}")
+    return "".join(joins), params, ", ".join([*terms, "l.created_at_ms DESC", "l.model_id"])
+
+
+def _token(query: dict[str, Any], offset: int) -> str:
+    """A page token that is good for the same query only."""
+    return base64.b64encode(json.dumps({**query, "offset": offset}).encode()).decode()
+
+
+def _offset(token: str | None, query: dict[str, Any]) -> int:
+    if not token:
+        return 0
+    try:
+        values = json.loads(base64.b64decode(token, validate=True))
+        offset = values.pop("offset")
+    except (ValueError, binascii.Error, KeyError, AttributeError, TypeError):
+        raise InvalidRequest(f"Invalid page token: {token[:100]}") from None
+    if type(offset) is not int or not 0 < offset < 2**53:
+        raise InvalidRequest(f"Invalid page token: {token[:100]}")
+    for name, what in (
+        ("experiment_ids", "Experiment IDs"),
+        ("filter", "Filter string"),
+        ("order_by", "Order by"),
+        ("datasets", "Datasets"),
+    ):
+        if values.get(name) != query[name]:
+            raise InvalidRequest(
+                f"{what} in the page token does not match the requested {what.lower()}. "
+                f"Expected: {query[name]}. Found: {values.get(name)}"
+            )
+    return offset

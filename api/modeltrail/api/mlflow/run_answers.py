@@ -1,0 +1,208 @@
+"""Runs as MLflow shows them, and what they can be searched by."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import duckdb
+
+from modeltrail.api.mlflow import wire
+from modeltrail.api.mlflow.experiments import artifact_location
+from modeltrail.api.mlflow.live import DELETED, EXPERIMENT_ID
+from modeltrail.api.mlflow.search import Attribute, Entity, Keyed
+
+RUN_NAME = "mlflow.runName"
+
+# Tags that MLflow's users look for, and where a run that our own producers recorded keeps the same.
+_COLUMN_OF_TAG = {
+    "mlflow.parentRunId": "parent_run_id",
+    "mlflow.user": '"user"',
+    "mlflow.source.name": "entry_point",
+    "mlflow.source.git.commit": "git_commit",
+    "mlflow.source.git.branch": "git_branch",
+    "mlflow.source.git.repoURL": "git_remote",
+}
+_RECORDED = "r.python_version IS NOT NULL"
+"""Whether our own producers recorded a run; MLflow's clients send all of these as tags."""
+
+
+def _either(key: str, column: str) -> str:
+    """Rows of a tag that may be a column instead. The key is one of ours, not a user's."""
+    return f"""SELECT run AS id, value FROM fold.tags WHERE key = '{key}'
+        UNION ALL
+        SELECT r.run AS id, r.{column} AS value FROM fold.runs r
+        WHERE {_RECORDED} AND r.{column} <> ''
+        AND r.run NOT IN (SELECT run FROM fold.tags WHERE key = '{key}')"""
+
+
+_ARTIFACT_ROOT = (
+    f"coalesce(nullif(e.artifact_location, ''), 'mlflow-artifacts:/' || {EXPERIMENT_ID})"
+)
+_NAME = Attribute("r.name")
+_START = Attribute("r.started_at_ms", "number")
+
+RUN = Entity(
+    id="r.run",
+    attributes={
+        "run_id": Attribute("r.run_id"),
+        **dict.fromkeys(("run_name", "run name", "Run name", "Run Name"), _NAME),
+        "status": Attribute("r.status"),
+        "user_id": Attribute('r."user"'),
+        "artifact_uri": Attribute(
+            f"(rtrim({_ARTIFACT_ROOT}, '/') || '/' || r.run_id || '/artifacts')"
+        ),
+        **dict.fromkeys(("start_time", "created", "Created"), _START),
+        "end_time": Attribute("r.ended_at_ms", "number"),
+    },
+    keyed={
+        # One value a key, as the run shows it: the latest of all models and datasets.
+        "metric": Keyed(
+            """SELECT run AS id, arg_max(value, (step, timestamp_ms, value)) AS value
+               FROM fold.series WHERE key = ? GROUP BY run""",
+            "number",
+        ),
+        "parameter": Keyed(
+            "SELECT run AS id, value FROM fold.params WHERE key = ?", "param", nullable=True
+        ),
+        "tag": Keyed(
+            "SELECT run AS id, value FROM fold.tags WHERE key = ?",
+            nullable=True,
+            special={
+                RUN_NAME: "SELECT run AS id, name AS value FROM fold.runs WHERE name <> ''",
+                **{key: _either(key, column) for key, column in _COLUMN_OF_TAG.items()},
+            },
+        ),
+        "dataset": Keyed(
+            special={
+                "name": "SELECT run AS id, name AS value FROM fold.datasets",
+                "digest": "SELECT run AS id, digest AS value FROM fold.datasets",
+                "context": "SELECT run AS id, tags['mlflow.data.context'] AS value "
+                "FROM fold.datasets",
+            },
+            ordered=False,
+        ),
+    },
+    prefixes={
+        **dict.fromkeys(("attribute", "attributes", "attr", "run"), "attribute"),
+        **dict.fromkeys(("metric", "metrics"), "metric"),
+        **dict.fromkeys(("parameter", "parameters", "param", "params"), "parameter"),
+        **dict.fromkeys(("tag", "tags"), "tag"),
+        **dict.fromkeys(("dataset", "datasets"), "dataset"),
+    },
+)
+
+COLUMNS = ", ".join(
+    [
+        "r.run", "r.run_id", "r.name", "r.status", "r.started_at_ms", "r.ended_at_ms",
+        'r."user"', f"{EXPERIMENT_ID}", f"{DELETED}", "e.artifact_location",
+        *(f"CASE WHEN {_RECORDED} THEN r.{column} END" for column in _COLUMN_OF_TAG.values()),
+    ]
+)  # fmt: skip
+"""What ``runs_of`` needs of each run, over the tables ``FROM_RUNS``."""
+_FIXED = 10
+
+
+def artifact_uri(experiment_id: str, location: str | None, run_id: str) -> str:
+    """Where a run keeps its artifacts."""
+    return f"{artifact_location(experiment_id, location).rstrip('/')}/{run_id}/artifacts"
+
+
+def info_of(row: Sequence[Any]) -> dict[str, Any]:
+    """``RunInfo`` of a row of ``COLUMNS``."""
+    _, run_id, name, status, started, ended, user, experiment_id, deleted, location = row[:_FIXED]
+    return wire.set_fields(
+        run_id=run_id,
+        run_uuid=run_id,
+        run_name=name or "",
+        experiment_id=experiment_id,
+        user_id=user or "",
+        status=status,
+        start_time=started,
+        end_time=ended,
+        artifact_uri=artifact_uri(experiment_id, location, run_id),
+        lifecycle_stage="deleted" if deleted else "active",
+    )
+
+
+def among(numbers: Sequence[int]) -> str:
+    """A list of runs' numbers for IN: written out, the database reads only where they are."""
+    return f"({', '.join(map(str, numbers)) or 'NULL'})"
+
+
+def runs_of(
+    cursor: duckdb.DuckDBPyConnection, rows: Sequence[Sequence[Any]]
+) -> list[dict[str, Any]]:
+    """Whole runs, of rows of ``COLUMNS``, in their order."""
+    wanted = among([row[0] for row in rows])
+
+    def of(select: str) -> dict[int, list[tuple[Any, ...]]]:
+        found: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
+        for run, *values in cursor.execute(f"{select} WHERE run IN {wanted}").fetchall():
+            found[run].append(tuple(values))
+        return found
+
+    params = of("SELECT run, key, value FROM fold.params")
+    tags = of("SELECT run, key, value FROM fold.tags")
+    series = of("SELECT run, key, step, timestamp_ms, value FROM fold.series")
+    datasets = of(
+        "SELECT run, name, digest, source_type, source, schema, profile, tags FROM fold.datasets"
+    )
+    used = of("SELECT run, model_id FROM fold.model_inputs")
+    made = of("SELECT run, model_id, step FROM fold.model_outputs")
+    runs = []
+    for row in rows:
+        run = row[0]
+        shown = {
+            key: value for key, value in zip(_COLUMN_OF_TAG, row[_FIXED:], strict=True) if value
+        }
+        shown.update(tags.get(run, ()))
+        if row[2]:
+            shown[RUN_NAME] = row[2]
+        data = {
+            "metrics": _latest(series.get(run, ())),
+            "params": wire.pairs(dict(params.get(run, ()))),
+            "tags": wire.pairs(shown),
+        }
+        runs.append(
+            {
+                "info": info_of(row),
+                "data": {name: entries for name, entries in data.items() if entries},
+                "inputs": _inputs(datasets.get(run, ()), used.get(run, ())),
+                "outputs": _outputs(made.get(run, ())),
+            }
+        )
+    return runs
+
+
+def _latest(series: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+    """The latest point of each metric, by key, whatever model or dataset it belongs to."""
+    latest: dict[str, tuple[Any, ...]] = {}
+    for key, step, timestamp_ms, value in series:
+        rank = (step, timestamp_ms, math.isnan(value), value)
+        if key not in latest or rank > latest[key]:
+            latest[key] = rank
+    return [
+        {"key": key, "value": wire.double(value), "timestamp": timestamp_ms, "step": step}
+        for key, (step, timestamp_ms, _, value) in sorted(latest.items())
+    ]
+
+
+def _inputs(datasets: Sequence[Sequence[Any]], models: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    names = ("name", "digest", "source_type", "source", "schema", "profile")
+    dataset_inputs = [
+        {
+            "tags": wire.pairs(tags or {}),
+            "dataset": wire.set_fields(**dict(zip(names, values, strict=True))),
+        }
+        for *values, tags in datasets
+    ]
+    model_inputs = [{"model_id": model_id} for (model_id,) in models]
+    return wire.set_fields(dataset_inputs=dataset_inputs or None, model_inputs=model_inputs or None)
+
+
+def _outputs(models: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    made = [{"model_id": model_id, "step": step} for model_id, step in models]
+    return wire.set_fields(model_outputs=made or None)

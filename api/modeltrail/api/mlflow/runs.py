@@ -1,0 +1,575 @@
+"""Runs: writes become events of the run, reads come from the fold."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from typing import Any
+
+from modeltrail.api.errors import InvalidRequest, NotFound
+from modeltrail.api.mlflow import wire
+from modeltrail.api.mlflow.calls import Call, Endpoints
+from modeltrail.api.mlflow.experiments import tags_of
+from modeltrail.api.mlflow.live import DELETED, EXPERIMENT_ID, FROM_RUNS, LiveRun, LiveRuns
+from modeltrail.api.mlflow.names import made_up_name
+from modeltrail.api.mlflow.run_answers import (
+    COLUMNS,
+    RUN,
+    RUN_NAME,
+    among,
+    artifact_uri,
+    info_of,
+    runs_of,
+)
+from modeltrail.api.mlflow.search import compile_filter, compile_order
+from modeltrail.consumers.projections import KEY_LENGTH_MAX, VALUE_LENGTH_MAX
+from modeltrail.schemas import pack
+
+endpoints = Endpoints()
+
+_ENDED = ("FINISHED", "FAILED", "KILLED")
+_STATUS = wire.enum("RUNNING", "SCHEDULED", *_ENDED)
+_RUN_ID = {"run_id": wire.text}
+_METRIC = {
+    "key": wire.text,
+    "value": wire.number,
+    "timestamp": wire.integer,
+    "step": wire.integer,
+    "model_id": wire.text,
+    "dataset_name": wire.text,
+    "dataset_digest": wire.text,
+}
+_LOGGED_MODELS = "mlflow.log-model.history"
+_BATCH_BYTES_MAX = 1_000_000
+_PAGE_MAX = 50_000
+_NEWEST_MAX = 5_000
+
+Event = tuple[str, dict[str, Any]]
+
+
+# Events
+
+
+def _append(call: Call, run: LiveRun, *events: Event) -> None:
+    if events:
+        actor = call.actor(run.user)
+        call.node.append_run_events(run.run_id, events, actor, call.caller.reason)
+
+
+def _active(call: Call) -> LiveRun:
+    live: LiveRuns = call.state[LiveRuns]
+    return live.active(call.node, call["run_id"])
+
+
+def _check_metric(metric: dict[str, Any], path: str = "") -> None:
+    prefix = f"{path}." if path else ""
+    wire.check_key(f"{prefix}name", metric["key"])
+    if metric["timestamp"] < 0:
+        raise wire.invalid(
+            f"{prefix}timestamp",
+            metric["timestamp"],
+            f"metric '{metric['key']}' (value={metric['value']}). "
+            "Timestamp must be a nonnegative long (64-bit integer) ",
+        )
+    wire.check_length("Metric name", metric["key"], wire.KEY_CHARACTERS_MAX)
+
+
+def _metrics_event(metrics: list[dict[str, Any]]) -> Event:
+    series: dict[tuple[str, str | None, str | None, str | None], int] = {}
+    index = [
+        series.setdefault(
+            (
+                metric["key"],
+                metric.get("model_id") or None,
+                metric.get("dataset_name") or None,
+                metric.get("dataset_digest") or None,
+            ),
+            len(series),
+        )
+        for metric in metrics
+    ]
+    columns = pack(
+        index,
+        [metric.get("step", 0) for metric in metrics],
+        [metric["timestamp"] for metric in metrics],
+        [metric["value"] for metric in metrics],
+    )
+    names = ("key", "model_id", "dataset_name", "dataset_digest")
+    listed = [dict(zip(names, key, strict=True)) for key in series]
+    return "MetricsLogged", {"series": listed, **columns}
+
+
+def _checked_param(key: str, value: str, path: str = "key") -> str:
+    wire.check_key(path, key)
+    wire.check_length("Param key", key, wire.KEY_CHARACTERS_MAX)
+    return value[: wire.PARAM_VALUE_CHARACTERS_MAX]
+
+
+def _checked_tag(key: str, value: str, path: str = "key") -> str:
+    wire.check_key(path, key)
+    wire.check_length(path, key, wire.KEY_CHARACTERS_MAX)
+    return value[: wire.TAG_VALUE_CHARACTERS_MAX]
+
+
+def _tag_events(tags: dict[str, str | None]) -> list[Event]:
+    """A run's name is kept once, so that name and tag cannot differ."""
+    events: list[Event] = []
+    others = {key: value for key, value in tags.items() if key != RUN_NAME}
+    if tags.get(RUN_NAME):  # an empty name leaves the run's as it is
+        events.append(("RunUpdated", {"name": tags[RUN_NAME]}))
+    if others:
+        events.append(("TagsChanged", {"tags": others}))
+    return events
+
+
+def _new_params(call: Call, run: LiveRun, params: dict[str, str]) -> dict[str, str]:
+    """Those of the params that the run does not have; hold the run's lock."""
+    known = call.state[LiveRuns].params(call.node, run)
+    changed = {key: value for key, value in params.items() if known.get(key, value) != value}
+    if len(params) == 1:
+        for key, value in changed.items():
+            raise InvalidRequest(
+                f"Changing param values is not allowed. Param with key='{key}' was already "
+                f"logged with value='{known[key]}' for run ID='{run.run_id}'. "
+                f"Attempted logging new value '{value}'."
+            )
+    if changed:
+        told = [
+            {"key": key, "old_value": known[key], "new_value": value}
+            for key, value in changed.items()
+        ]
+        raise InvalidRequest(
+            "Changing param values is not allowed. Params were already "
+            f"logged='{told}' for run ID='{run.run_id}'."
+        )
+    return {key: value for key, value in params.items() if key not in known}
+
+
+# Lifecycle
+
+
+@endpoints.add(
+    "POST",
+    "runs/create",
+    {
+        "experiment_id": wire.text,
+        "user_id": wire.text,
+        "run_name": wire.text,
+        "start_time": wire.integer,
+        "tags": wire.many(wire.TAG),
+    },
+)
+def create_run(call: Call) -> dict[str, Any]:
+    """Start a run."""
+    experiment_id = wire.check_experiment_id(call.get("experiment_id") or "0")
+    tags = tags_of(call.get("tags", []))
+    for key, value in tags.items():
+        wire.check_length("key", key, KEY_LENGTH_MAX)
+        wire.check_length("value", value, VALUE_LENGTH_MAX)
+    name, name_tag = call.get("run_name", ""), tags.pop(RUN_NAME, "")
+    if name and name_tag and name != name_tag:
+        raise InvalidRequest(
+            "Both 'run_name' argument and 'mlflow.runName' tag are specified, but with "
+            f"different values (run_name='{name}', mlflow.runName='{name_tag}')."
+        )
+    live: LiveRuns = call.state[LiveRuns]
+    experiment = live.experiment(call.node, experiment_id)
+    if experiment.deleted:
+        raise InvalidRequest(
+            f"The experiment {experiment_id} must be in the 'active' state. "
+            "Current state is deleted."
+        )
+    name = name or name_tag or made_up_name()
+    user = call.get("user_id") or tags.get("mlflow.user") or ""
+    started_at_ms = call.get("start_time", time.time_ns() // 1_000_000)
+    run = LiveRun(secrets.token_hex(16), experiment_id, user, False, {})
+    source = {
+        "entry_point": tags.get("mlflow.source.name"),
+        "git_commit": tags.get("mlflow.source.git.commit"),
+        "git_branch": tags.get("mlflow.source.git.branch"),
+        "git_remote": tags.get("mlflow.source.git.repoURL"),
+    }
+    _append(
+        call,
+        run,
+        (
+            "RunStarted",
+            {
+                "experiment_id": experiment_id,
+                "name": name,
+                "parent_run_id": tags.get("mlflow.parentRunId") or None,
+                "user": user,
+                "started_at_ms": started_at_ms,
+                "tags": tags,
+                "source": source if any(source.values()) else None,
+            },
+        ),
+    )
+    live.put(run)
+    info = {
+        "run_id": run.run_id,
+        "run_uuid": run.run_id,
+        "run_name": name,
+        "experiment_id": experiment_id,
+        "user_id": user,
+        "status": "RUNNING",
+        "start_time": started_at_ms,
+        "artifact_uri": artifact_uri(experiment_id, experiment.artifact_location, run.run_id),
+        "lifecycle_stage": "active",
+    }
+    data = {"tags": wire.pairs({**tags, RUN_NAME: name})}
+    return {"run": {"info": info, "data": data, "inputs": {}}}
+
+
+@endpoints.add("GET", "runs/get", _RUN_ID, required=["run_id"])
+def get_run(call: Call) -> dict[str, Any]:
+    """A run, deleted or not."""
+    run_id = call["run_id"]
+    with call.node.read() as cursor:
+        row = cursor.execute(
+            f"SELECT {COLUMNS} FROM {FROM_RUNS} WHERE r.run_id = ? AND r.started", [run_id]
+        ).fetchone()
+        if row is None:
+            raise NotFound(f"Run with id={run_id} not found")
+        return {"run": runs_of(cursor, [row])[0]}
+
+
+@endpoints.add(
+    "POST",
+    "runs/update",
+    {**_RUN_ID, "status": _STATUS, "end_time": wire.integer, "run_name": wire.text},
+    required=["run_id"],
+)
+def update_run(call: Call) -> dict[str, Any]:
+    """Change status, end or name."""
+    run = _active(call)
+    status, ended_at_ms, name = call.get("status"), call.get("end_time"), call.get("run_name")
+    events: list[Event] = []
+    if name:
+        events.append(("RunUpdated", {"name": name}))
+    if status in _ENDED and ended_at_ms is not None:
+        events.append(("RunEnded", {"status": status, "ended_at_ms": ended_at_ms}))
+    elif status is not None or ended_at_ms is not None:
+        events.append(("RunUpdated", {"status": status, "ended_at_ms": ended_at_ms}))
+    _append(call, run, *events)
+    with call.node.read() as cursor:
+        row = cursor.execute(
+            f"SELECT {COLUMNS} FROM {FROM_RUNS} WHERE r.run_id = ?", [run.run_id]
+        ).fetchone()
+    if row is None:
+        raise NotFound(f"Run with id={run.run_id} not found")
+    return {"run_info": info_of(row)}
+
+
+@endpoints.add("POST", "runs/delete", _RUN_ID, required=["run_id"])
+def delete_run(call: Call) -> dict[str, Any]:
+    """Move a run to the deleted ones."""
+    return _move(call, "RunDeleted")
+
+
+@endpoints.add("POST", "runs/restore", _RUN_ID, required=["run_id"])
+def restore_run(call: Call) -> dict[str, Any]:
+    """Bring a run back."""
+    return _move(call, "RunRestored")
+
+
+def _move(call: Call, type: str) -> dict[str, Any]:
+    live = call.state[LiveRuns]
+    run = live.run(call.node, call["run_id"])
+    _append(call, run, (type, {}))
+    live.forget(run.run_id)
+    return {}
+
+
+# Logging
+
+
+@endpoints.add(
+    "POST",
+    "runs/log-metric",
+    {**_RUN_ID, **_METRIC},
+    required=["run_id", "key", "value", "timestamp"],
+)
+def log_metric(call: Call) -> dict[str, Any]:
+    """Log one point."""
+    _check_metric(call.values)
+    _append(call, _active(call), _metrics_event([call.values]))
+    return {}
+
+
+@endpoints.add(
+    "POST",
+    "runs/log-parameter",
+    {**_RUN_ID, "key": wire.text, "value": wire.text},
+    required=["run_id", "key"],
+)
+def log_param(call: Call) -> dict[str, Any]:
+    """Log one param; its first value stands."""
+    key = call["key"]
+    params = {key: _checked_param(key, call.get("value", ""))}
+    with call.state[LiveRuns].lock(call["run_id"]):
+        _log_params(call, _active(call), params)
+    return {}
+
+
+def _log_params(call: Call, run: LiveRun, params: dict[str, str], *others: Event) -> None:
+    """Append the new ones of the params, and other events behind them; hold the run's lock."""
+    new = _new_params(call, run, params)
+    _append(call, run, *([("ParamsLogged", {"params": new})] if new else []), *others)
+    if run.params is not None:
+        run.params.update(new)
+
+
+@endpoints.add(
+    "POST",
+    "runs/set-tag",
+    {**_RUN_ID, "key": wire.text, "value": wire.text},
+    required=["run_id", "key"],
+)
+def set_tag(call: Call) -> dict[str, Any]:
+    """Set a tag; the last value counts."""
+    key = call["key"]
+    value = _checked_tag(key, call.get("value", ""))
+    _append(call, _active(call), *_tag_events({key: value}))
+    return {}
+
+
+@endpoints.add("POST", "runs/delete-tag", {**_RUN_ID, "key": wire.text}, required=["run_id", "key"])
+def delete_tag(call: Call) -> dict[str, Any]:
+    """Delete a tag, which must be there."""
+    run, key = _active(call), call["key"]
+    if key == RUN_NAME:
+        raise InvalidRequest(f"Tag '{key}' is the run's name; it can be changed, not deleted.")
+    if _tag(call, run, key) is None:
+        raise NotFound(f"No tag with name: {key} in run with id {run.run_id}")
+    _append(call, run, *_tag_events({key: None}))
+    return {}
+
+
+def _tag(call: Call, run: LiveRun, key: str) -> str | None:
+    with call.node.read() as cursor:
+        found = cursor.execute(
+            "SELECT t.value FROM fold.tags t JOIN fold.runs r ON r.run = t.run "
+            "WHERE r.run_id = ? AND t.key = ?",
+            [run.run_id, key],
+        ).fetchone()
+    return None if found is None else str(found[0])
+
+
+_BATCH_FIELDS = {
+    **_RUN_ID,
+    "metrics": wire.many(wire.message(**_METRIC)),
+    "params": wire.many(wire.TAG),
+    "tags": wire.many(wire.TAG),
+}
+
+
+@endpoints.add("POST", "runs/log-batch", _BATCH_FIELDS, required=["run_id"])
+def log_batch(call: Call) -> dict[str, Any]:
+    """Log metrics, params and tags together; of a batch that is refused, nothing stays."""
+    if call.body_bytes > _BATCH_BYTES_MAX:
+        raise InvalidRequest(
+            f"Batched logging API requests must be at most {_BATCH_BYTES_MAX} bytes, got a "
+            f"request of size {call.body_bytes}."
+        )
+    wire.check_run_id(call["run_id"])
+    metrics, params, tags = (call.get(name, []) for name in ("metrics", "params", "tags"))
+    for n, metric in enumerate(metrics):
+        for name in ("key", "value", "timestamp"):
+            if metric.get(name) in (None, ""):
+                raise wire.missing(f"metrics[{n}].{name}")
+        _check_metric(metric, f"metrics[{n}]")
+    for name, entries, check in (
+        ("params", params, _checked_param),
+        ("tags", tags, _checked_tag),
+    ):
+        for n, entry in enumerate(entries):
+            if not entry.get("key"):
+                raise wire.missing(f"{name}[{n}].key")
+            path = f"{name}[{n}].key"
+            entry["value"] = check(entry["key"], entry.get("value", ""), path)
+    _check_batch_size(len(metrics), len(params), len(tags))
+    keys = [param["key"] for param in params]
+    if len(set(keys)) < len(keys):
+        repeated = [key for n, key in enumerate(keys) if key in keys[:n]]
+        raise InvalidRequest(
+            f"Duplicate parameter keys have been submitted: {repeated}. Please ensure "
+            "the request contains only one param value per param key."
+        )
+    others: list[Event] = [_metrics_event(metrics)] if metrics else []
+    others += _tag_events({tag["key"]: tag["value"] for tag in tags})
+    if not params:
+        _append(call, _active(call), *others)
+        return {}
+    with call.state[LiveRuns].lock(call["run_id"]):
+        run = _active(call)
+        _log_params(call, run, {param["key"]: param["value"] for param in params}, *others)
+    return {}
+
+
+def _check_batch_size(metrics: int, params: int, tags: int) -> None:
+    for what, limit, n in (
+        ("metrics", 1000, metrics),
+        ("params", 100, params),
+        ("tags", 100, tags),
+        ("metrics, params, and tags", 1000, metrics + params + tags),
+    ):
+        if n > limit:
+            raise InvalidRequest(
+                f"A batch logging request can contain at most {limit} {what}. "
+                f"Got {n} {what}. Please split up {what} across multiple requests and try again."
+            )
+
+
+_DATASET_LIMITS = {
+    "name": 500,
+    "digest": 36,
+    "source_type": 500,
+    "source": 65_535,
+    "schema": 1_048_575,
+    "profile": 16_777_215,
+}
+_DATASET_INPUT = wire.message(
+    tags=wire.many(wire.TAG), dataset=wire.message(**dict.fromkeys(_DATASET_LIMITS, wire.text))
+)
+
+
+@endpoints.add(
+    "POST",
+    "runs/log-inputs",
+    {
+        **_RUN_ID,
+        "datasets": wire.many(_DATASET_INPUT),
+        "models": wire.many(wire.message(model_id=wire.text)),
+    },
+    required=["run_id"],
+)
+def log_inputs(call: Call) -> dict[str, Any]:
+    """Log datasets and models that the run used."""
+    wire.check_run_id(call["run_id"])
+    datasets: dict[tuple[str, str], dict[str, Any]] = {}
+    for entry in call.get("datasets", []):
+        dataset = _dataset(entry)
+        datasets.setdefault((dataset["name"], dataset["digest"]), dataset)
+    models = [model["model_id"] for model in call.get("models", []) if model.get("model_id")]
+    events: list[Event] = []
+    if datasets:
+        events.append(("DatasetsLogged", {"datasets": list(datasets.values())}))
+    if models:
+        events.append(("RunModelsLogged", {"inputs": models}))
+    _append(call, _active(call), *events)
+    return {}
+
+
+def _dataset(entry: dict[str, Any]) -> dict[str, Any]:
+    if "dataset" not in entry:
+        raise InvalidRequest("Dataset input must have a dataset associated with it.")
+    dataset, tags = entry["dataset"], tags_of(entry.get("tags", []), "datasets.tags")
+    for name, limit in _DATASET_LIMITS.items():
+        if name not in ("schema", "profile") and name not in dataset:
+            raise InvalidRequest(f"Dataset {name} cannot be None")
+        wire.check_length(name, dataset.get(name, ""), limit)
+    for key, value in tags.items():
+        wire.check_length("key", key, 255)
+        wire.check_length("value", value, 500)
+    return {**dataset, "tags": tags}
+
+
+@endpoints.add(
+    "POST",
+    "runs/log-model",
+    {**_RUN_ID, "model_json": wire.text},
+    required=["run_id", "model_json"],
+)
+def log_model(call: Call) -> dict[str, Any]:
+    """What clients of MLflow 2 send with each model: it is added to a tag of the run."""
+    try:
+        model = dict(json.loads(call["model_json"]))
+        absent = {"artifact_path", "flavors", "utc_time_created", "run_id"} - set(model)
+        flavors = {
+            name: {k: v for k, v in flavor.items() if k != "config"}
+            if isinstance(flavor, dict)
+            else flavor
+            for name, flavor in dict(model.get("flavors", {})).items()
+        }
+    except (ValueError, TypeError, RecursionError):
+        raise InvalidRequest(
+            f"Malformed model info. \n {call['model_json'][:500]} \n is not a valid JSON."
+        ) from None
+    if absent:
+        raise InvalidRequest(f"Model json is missing mandatory fields: {absent}")
+    names = ("run_id", "artifact_path", "utc_time_created", "model_uuid")
+    entry = {**{name: model[name] for name in names if name in model}, "flavors": flavors}
+    with call.state[LiveRuns].lock(call["run_id"]):
+        run = _active(call)
+        history = json.loads(_tag(call, run, _LOGGED_MODELS) or "[]")
+        value = json.dumps([*history, entry])
+        wire.check_length(_LOGGED_MODELS, value, VALUE_LENGTH_MAX)
+        _append(call, run, *_tag_events({_LOGGED_MODELS: value}))
+    return {}
+
+
+# Search
+
+
+@endpoints.add(
+    "POST",
+    "runs/search",
+    {
+        "experiment_ids": wire.many(wire.text),
+        "filter": wire.text,
+        "run_view_type": wire.VIEW,
+        "max_results": wire.integer,
+        "order_by": wire.many(wire.text),
+        "page_token": wire.text,
+    },
+)
+def search_runs(call: Call) -> dict[str, Any]:
+    """Runs by filter, in order, page by page; of all experiments, where none is named."""
+    limit = call.get("max_results", 1000)
+    wire.check_max_results(limit, _PAGE_MAX)
+    offset = wire.page_offset(call.get("page_token"))
+    experiment_ids = [wire.check_experiment_id(i) for i in call.get("experiment_ids", [])]
+    condition = compile_filter(RUN, call.get("filter"))
+    order = compile_order(RUN, call.get("order_by", []))
+    where, params = ["r.started"], [*order.params]
+    if experiment_ids:
+        where.append(f"{EXPERIMENT_ID} IN (SELECT unnest(?::VARCHAR[]))")
+        params.append(experiment_ids)
+    view = call.get("run_view_type", "ACTIVE_ONLY")
+    if view != "ALL":
+        where.append(DELETED if view == "DELETED_ONLY" else f"NOT {DELETED}")
+    where.append(condition.sql)
+    params += condition.params
+    page = f"LIMIT {limit + 1} OFFSET {offset}"
+    tables = f"FROM {FROM_RUNS}{order.joins} WHERE {' AND '.join(where)}"
+    if not order.terms and offset + limit < _NEWEST_MAX:
+        query = _newest(tables, offset + limit + 1, page)
+    else:
+        terms = [*order.terms, "r.started_at_ms DESC", "r.run_id"]
+        query = f"SELECT r.run {tables} ORDER BY {', '.join(terms)} {page}"
+    with call.node.read() as cursor:
+        # First which runs, then what is in them: sorting whole rows would cost more.
+        found = cursor.execute(query, params).fetchall()
+        numbers = [row[0] for row in found[:limit]]
+        rows = cursor.execute(
+            f"SELECT {COLUMNS} FROM {FROM_RUNS} WHERE r.run IN {among(numbers)}"
+        ).fetchall()
+        by_number = {row[0]: row for row in rows}
+        answer: dict[str, Any] = {"runs": runs_of(cursor, [by_number[n] for n in numbers])}
+    if len(found) > limit:
+        answer["next_page_token"] = wire.page_token(offset + limit)
+    return answer
+
+
+def _newest(tables: str, n: int, page: str) -> str:
+    """The newest runs first. The page is a small part of what is found, so the rest is cut off.
+
+    Runs come in the order of their start, mostly; a top-n has to replace its rows again and again.
+    """
+    return f"""
+        WITH found AS MATERIALIZED (SELECT r.run, r.started_at_ms AS start {tables})
+        SELECT f.run FROM found f JOIN fold.runs r ON r.run = f.run
+        WHERE f.start >= (SELECT list_min(max(start, {n})) FROM found)
+        ORDER BY f.start DESC, r.run_id {page}"""

@@ -1,0 +1,34 @@
+"""What clients ask about the server itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from modeltrail.api.mlflow.calls import Call, Endpoints
+from modeltrail.consumers.database import program_version
+
+endpoints = Endpoints()
+
+
+async def _version(request: Request) -> Response:
+    # Clients compare it with MLflow's releases, to learn whether the server takes spans (3.4 and
+    # later). This one does not, and its own version is below.
+    return PlainTextResponse(program_version())
+
+
+routes: list[BaseRoute] = [Route("/version", _version, methods=["GET"])]
+
+
+@endpoints.add("GET", "server-info", version="3.0")
+def server_info(call: Call) -> dict[str, Any]:
+    """What the server can do beyond the basics."""
+    return {
+        "store_type": "Modeltrail",
+        "workspaces_enabled": False,
+        "multipart_uploads_enabled": False,
+        "multipart_downloads_enabled": False,
+    }

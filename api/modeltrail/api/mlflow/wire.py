@@ -1,0 +1,344 @@
+"""MLflow's JSON: how requests are read and checked, and how answers are written.
+
+MLflow's messages are protobuf in JSON, with rules of their own: names in snake_case, 64-bit
+integers as numbers (as strings, too, in requests), NaN and infinities as strings, unset fields
+left out, unknown fields ignored. A GET has its fields in the query, repeated ones repeated.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import posixpath
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+from urllib.parse import parse_qs
+
+from modeltrail.api.errors import InvalidRequest
+
+KEY_CHARACTERS_MAX = 250
+PARAM_VALUE_CHARACTERS_MAX = 6_000
+TAG_VALUE_CHARACTERS_MAX = 8_000
+
+_INT64 = range(-(2**63), 2**63)
+_KEY = re.compile(r"[/\w.\- :]*")
+_RUN_ID = re.compile(r"[a-zA-Z0-9][\w\-]{0,255}")
+_SPECIAL_FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_ADVICE = " See the API docs for more information about request parameters."
+
+Reader = Callable[[str, Any], Any]
+"""Makes a value out of what JSON has, given the field's path; raises ``InvalidRequest``."""
+
+
+# Reading
+
+
+def wrong_type(path: str, value: Any) -> NoReturn:
+    """Refuse a value for its type."""
+    shown = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    raise InvalidRequest(
+        f"Invalid value {_short(shown)} for parameter '{path}' supplied:  "
+        f"Hint: Value was of type '{type(value).__name__}'.{_ADVICE}"
+    )
+
+
+def invalid(path: str, value: Any, why: str | None = None) -> InvalidRequest:
+    """The error for a value that is of the right type."""
+    shown = _short(json.dumps(value, sort_keys=True, separators=(",", ":")))
+    why = f": {why}" if why else "."
+    return InvalidRequest(f"Invalid value {shown} for parameter '{path}' supplied{why}")
+
+
+def missing(path: str) -> InvalidRequest:
+    """The error for a value that is needed and not there."""
+    return InvalidRequest(f"Missing value for required parameter '{path}'.{_ADVICE}")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 500 else text[:500] + "..."
+
+
+def text(path: str, value: Any) -> str:
+    """A string that has an encoding; half a surrogate pair has none."""
+    if not isinstance(value, str):
+        wrong_type(path, value)
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise invalid(path, value, "it is not valid Unicode") from None
+    return value
+
+
+def integer(path: str, value: Any) -> int:
+    """A 64-bit integer, as a number or a string."""
+    number = value
+    if isinstance(value, str):
+        try:
+            number = int(value)
+        except ValueError:
+            wrong_type(path, value)
+    elif isinstance(value, float) and value.is_integer():
+        number = int(value)
+    if not isinstance(number, int) or isinstance(number, bool) or number not in _INT64:
+        wrong_type(path, value)
+    return number
+
+
+def number(path: str, value: Any) -> float:
+    """A double; NaN and infinities as strings."""
+    if type(value) is float:
+        return value
+    if isinstance(value, str):
+        try:
+            return _SPECIAL_FLOATS[value] if value in _SPECIAL_FLOATS else float(value)
+        except ValueError:
+            wrong_type(path, value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        wrong_type(path, value)
+    try:
+        return float(value)
+    except OverflowError:
+        wrong_type(path, value)
+
+
+def boolean(path: str, value: Any) -> bool:
+    """True or false; in a query, their names."""
+    if isinstance(value, str):
+        if value.lower() not in ("true", "false"):
+            raise InvalidRequest(f"Invalid boolean value: {value}, must be 'true' or 'false'.")
+        return value.lower() == "true"
+    if not isinstance(value, bool):
+        wrong_type(path, value)
+    return value
+
+
+def enum(*names: str) -> Reader:
+    """One of these names, or its number; the first is number 1."""
+
+    def read(path: str, value: Any) -> str:
+        if isinstance(value, str) and value in names:
+            return value
+        if isinstance(value, str) and value.isdecimal():
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= len(names):
+            return names[value - 1]
+        wrong_type(path, value)
+
+    return read
+
+
+def many(item: Reader) -> Reader:
+    """A list."""
+
+    def read(path: str, value: Any) -> list[Any]:
+        if not isinstance(value, list):
+            wrong_type(path, value)
+        return [item(f"{path}[{n}]", entry) for n, entry in enumerate(value)]
+
+    read.is_list = True  # type: ignore[attr-defined]
+    return read
+
+
+def message(**fields: Reader) -> Reader:
+    """An object with these fields; others are ignored, and null counts as unset."""
+
+    def read(path: str, value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            wrong_type(path, value)
+        return {
+            name: reader(f"{path}.{name}" if path else name, value[name])
+            for name, reader in fields.items()
+            if value.get(name) is not None
+        }
+
+    return read
+
+
+VIEW = enum("ACTIVE_ONLY", "DELETED_ONLY", "ALL")
+TAG = message(key=text, value=text)
+Fields = Mapping[str, Reader]
+
+
+def query_fields(query: bytes, fields: Fields) -> dict[str, Any]:
+    """The fields of a request that are in its query."""
+    found = parse_qs(query.decode("latin-1"), keep_blank_values=True)
+    values: dict[str, Any] = {}
+    for name, reader in [*fields.items(), ("run_uuid", text)]:
+        if name in found:
+            values[name] = found[name] if hasattr(reader, "is_list") else found[name][0]
+    return values
+
+
+def body_fields(body: bytes) -> dict[str, Any]:
+    """The JSON object of a body; an empty one has no fields.
+
+    Older clients send JSON within a JSON string.
+    """
+    if not body.strip():
+        return {}
+    try:
+        value = json.loads(body)
+        if isinstance(value, str):
+            value = json.loads(value)
+    except (ValueError, RecursionError):
+        raise InvalidRequest("the body is not JSON") from None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidRequest("the body is not a JSON object")
+    return value
+
+
+def check(values: Mapping[str, Any], fields: Fields, required: Sequence[str]) -> dict[str, Any]:
+    """The known fields of a request, read; raises ``InvalidRequest``.
+
+    Args:
+        values: What came.
+        fields: What may come.
+        required: Which of it must be there and not be the empty string.
+    """
+    found = dict(values)
+    if "run_uuid" in values and "run_id" in fields and not values.get("run_id"):
+        found["run_id"] = values["run_uuid"]  # its name before MLflow 1.0, which is still sent
+    for name in required:
+        if found.get(name) in (None, ""):
+            raise missing(name)
+    return {
+        name: reader(name, found[name])
+        for name, reader in fields.items()
+        if found.get(name) is not None
+    }
+
+
+# Checking, with MLflow's wording
+
+
+def check_key(path: str, key: str) -> None:
+    """Check the key of a metric, param or tag."""
+    if not _KEY.fullmatch(key):
+        raise invalid(
+            path,
+            key,
+            "Names may only contain alphanumerics, underscores (_), dashes (-), periods (.),"
+            " spaces ( ), colon(:) and slashes (/).",
+        )
+    normal = posixpath.normpath(key)
+    if normal != key or normal == "." or normal.startswith(("..", "/")):
+        raise invalid(
+            path,
+            key,
+            "Names may be treated as files in certain cases, and must not resolve to other names"
+            f" when treated as such. This name would resolve to {normal!r}",
+        )
+
+
+def check_length(what: str, value: str, limit: int) -> None:
+    """Check a number of characters."""
+    if len(value) > limit:
+        raise InvalidRequest(f"'{what}' exceeds the maximum length of {limit} characters")
+
+
+def check_run_id(run_id: str) -> None:
+    """Check the form of a run's id."""
+    if not _RUN_ID.fullmatch(run_id):
+        raise invalid("run_id", run_id)
+
+
+def check_experiment_id(experiment_id: str) -> str:
+    """Check the form of an experiment's id, a decimal string; returns it."""
+    try:
+        return str(int(experiment_id))
+    except ValueError:
+        raise InvalidRequest(
+            f"Invalid experiment ID '{experiment_id[:100]}'. Experiment ID must be a valid integer."
+        ) from None
+
+
+def check_max_results(max_results: int, limit: int, least: int = 1) -> None:
+    """Check the size of a page."""
+    if max_results < least:
+        raise InvalidRequest(
+            f"Invalid value {max_results} for parameter 'max_results' supplied. "
+            "It must be a positive integer"
+        )
+    if max_results > limit:
+        raise InvalidRequest(
+            f"Invalid value {max_results} for parameter 'max_results' supplied. "
+            f"It must be at most {limit}"
+        )
+
+
+# Pages
+
+
+def page_token(offset: int, last: Sequence[Any] | None = None) -> str:
+    """The token of the page that begins at an offset, after the last item of the one before."""
+    content = {"offset": offset} if last is None else {"offset": offset, "last": list(last)}
+    return base64.b64encode(json.dumps(content).encode()).decode()
+
+
+def _page(token: str) -> dict[str, Any]:
+    try:
+        raw = base64.b64decode(token, validate=True)
+    except (ValueError, binascii.Error):
+        raise InvalidRequest("Invalid page token, could not base64-decode") from None
+    try:
+        content = json.loads(raw)
+        offset = content["offset"]
+    except (ValueError, KeyError, TypeError):
+        raise InvalidRequest(f"Invalid page token, decoded value={raw[:100]!r}") from None
+    if not isinstance(offset, int) or isinstance(offset, bool) or not 0 < offset < 2**53:
+        raise InvalidRequest(f"Invalid page token, parsed value={str(offset)[:100]}")
+    return dict(content)
+
+
+def page_offset(token: str | None) -> int:
+    """Where a page begins; raises ``InvalidRequest`` for what is no token of ours."""
+    offset: int = _page(token)["offset"] if token else 0
+    return offset
+
+
+def page_last(token: str | None) -> list[Any] | None:
+    """The last point of the page before, as timestamp, step and value, if the token has it."""
+    last = _page(token).get("last") if token else None
+    if last is None:
+        return None
+    if not isinstance(last, list) or len(last) != 3:
+        raise InvalidRequest(f"Invalid page token, parsed value={str(last)[:100]}")
+    return [
+        integer("page_token", last[0]),
+        integer("page_token", last[1]),
+        number("page_token", last[2]),
+    ]
+
+
+# Writing
+
+
+def double(value: float) -> float | str:
+    """A double as JSON has it."""
+    if math.isfinite(value):
+        return value
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
+
+
+def set_fields(**values: Any) -> dict[str, Any]:
+    """An object of the fields that are not None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def pairs(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Tags or params as MLflow lists them, by key."""
+    return [{"key": key, "value": values[key]} for key in sorted(values)]
+
+
+def to_json(body: Any) -> bytes:
+    """The bytes of an answer."""
+    text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace")
