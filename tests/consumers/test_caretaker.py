@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -70,6 +71,32 @@ def test_a_silent_run_is_ended_once_by_however_many_nodes(house: House) -> None:
         ("FAILED", "no sign of life for more than 60 s")
     ]
     assert house.look(after_s=1000) == 0
+
+
+def test_a_silent_run_is_ended_while_others_go_on_logging() -> None:
+    # The fold is then never at the end of the log as of later.
+    log = MemoryLog(clock_ms=lambda: START_MS)
+    silent, busy = RunWriter(RUN), RunWriter("b" * 32)
+    log.append([w.started(experiment_id="0", heartbeat_interval_ms=5000) for w in (silent, busy)])
+    fold = Fold(log, None, threads=1)
+    fold.start()
+    stop = threading.Event()
+
+    def go_on() -> None:
+        step = 0
+        while not stop.is_set():
+            log.append([busy.metric("m", step := step + 1, 1.0) for _ in range(10)])
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        caretaker = Caretaker(log, fold, heart_timeout_s=60)
+        # Both are silent as of then; it is enough that it looks at all.
+        assert caretaker.look(START_MS + 61_000) >= 1
+    finally:
+        stop.set()
+        thread.join()
+        fold.stop()
 
 
 def test_a_run_that_was_only_cut_off_goes_on(house: House) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -147,3 +150,20 @@ def test_two_servers_agree(kafka: str, tmp_path: Path) -> None:
             answers_of_routes = [server.request("GET", path) for server in servers]
             assert answers_of_routes[0].status == 200
             assert answers_of_routes[0] == answers_of_routes[1]
+    # Stopped servers have signed what they folded; the chain holds against the raw topics.
+    for server in servers:
+        verified = subprocess.run(
+            [
+                *(sys.executable, "-m", "modeltrail.api.cli", "audit", "verify", "--json"),
+                *("--data", str(server.data), "--log", log),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        verdict = json.loads(verified.stdout or "{}")
+        assert verified.returncode == 0, verified.stdout + verified.stderr
+        assert verdict["ok"], verdict
+        assert verdict["compared_with_fold"], verdict
+        assert verdict["checkpoints"] >= 1, verdict
+        assert verdict["events"] > _RACES + 24, verdict
