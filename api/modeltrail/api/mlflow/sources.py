@@ -288,6 +288,8 @@ def download_uri(cursor: duckdb.DuckDBPyConnection, source: str, created_at_ms: 
             had the name and number then, also if it was renamed or deleted since.
     """
     for _ in range(_HOPS_MAX):
+        if source.startswith("runs:"):
+            return _logged_by_run(cursor, source) or source
         if not source.startswith("models:"):
             return source
         uri: Any = parse_models_uri(source)
@@ -309,3 +311,19 @@ def download_uri(cursor: duckdb.DuckDBPyConnection, source: str, created_at_ms: 
     raise InvalidRequest(
         f"Unable to fetch model from model URI source artifact location '{source}'"
     )
+
+
+def _logged_by_run(cursor: duckdb.DuckDBPyConnection, source: str) -> str | None:
+    """Where the files of a model are that a ``runs:/`` URI names.
+
+    MLflow 3 keeps them with the logged model; its clients find them by the run's URI themselves,
+    but not those of a version with such a source, and clients of MLflow 2 never do.
+    """
+    run_id, _, path = urlsplit(source).path.lstrip("/").partition("/")
+    name, slash, rest = path.partition("/")
+    row = cursor.execute(
+        "SELECT artifact_location FROM fold.logged_models WHERE source_run_id = ? AND name = ? "
+        "AND NOT deleted ORDER BY created_at_ms DESC LIMIT 1",
+        [run_id, name],
+    ).fetchone()
+    return None if row is None else f"{row[0]}{slash}{rest}"
