@@ -21,9 +21,14 @@ class Server:
 
     def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
         self.process = process
+        self.url = f"http://127.0.0.1:{port}"
+        self._asked = 0.0
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
+        if time.monotonic() > self._asked + 10:
+            self._connection.close()  # the server may have closed it, it opens again by itself
+        self._asked = time.monotonic()
         self._connection.request(
             method,
             path,
