@@ -7,6 +7,7 @@ import json
 import math
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from starlette.testclient import TestClient
 
 from api_server import Job
 from modeltrail.api.app import create_app
-from modeltrail.api.artifacts import Upload
+from modeltrail.api.artifacts_folder import FileSink
 from modeltrail.api.node import Node
 from modeltrail.api.routes.ingest import frame
 from modeltrail.api.tokens import Tokens, make_token
@@ -372,16 +373,18 @@ def test_artifacts_are_stored_listed_fetched_and_removed(client: TestClient) -> 
     "path",
     ["..%2f..%2fx", "a%2f..%2f..%2fx", "%2fetc%2fpasswd", "a%00b", "a%5c..%5cb", "a%2f%2fb"],
 )
-def test_artifact_paths_cannot_lead_elsewhere(client: TestClient, node: Node, path: str) -> None:
+def test_artifact_paths_cannot_lead_elsewhere(
+    client: TestClient, tmp_path: Path, path: str
+) -> None:
     for method in ("PUT", "GET", "DELETE"):
         answer = client.request(method, f"{API}/runs/r/artifacts/{path}")
         assert answer.status_code in (400, 404, 405), (method, answer.text)
     assert client.put(f"{API}/runs/..%2f../artifacts/x", content=b"x").status_code in (400, 404)
-    assert not list(node.artifacts.folder.parent.glob("x"))
+    assert not list(tmp_path.glob("x"))
 
 
-def test_links_do_not_lead_out(client: TestClient, node: Node) -> None:
-    folder = node.artifacts.folder / "r"
+def test_links_do_not_lead_out(client: TestClient, tmp_path: Path) -> None:
+    folder = tmp_path / "artifacts" / "r"
     folder.mkdir(parents=True)
     (folder / "out").symlink_to("/etc")
     (folder / "passwd").symlink_to("/etc/passwd")
@@ -390,7 +393,7 @@ def test_links_do_not_lead_out(client: TestClient, node: Node) -> None:
     assert client.put(f"{API}/runs/r/artifacts/out/x", content=b"x").status_code == 400
 
 
-def test_an_artifact_over_the_limit_leaves_nothing(client: TestClient, node: Node) -> None:
+def test_an_artifact_over_the_limit_leaves_nothing(client: TestClient, tmp_path: Path) -> None:
     def pieces() -> Any:
         for _ in range(3):
             yield bytes(500_000)
@@ -398,19 +401,19 @@ def test_an_artifact_over_the_limit_leaves_nothing(client: TestClient, node: Nod
     url = f"{API}/runs/r/artifacts/big"
     assert client.put(url, content=pieces()).status_code == 413
     assert client.put(url, content=bytes(1_000_001)).status_code == 413
-    assert [f for f in node.artifacts.folder.rglob("*") if f.is_file()] == []
+    assert [f for f in (tmp_path / "artifacts").rglob("*") if f.is_file()] == []
 
 
 def test_a_full_disk_refuses_the_artifact(
-    client: TestClient, node: Node, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(upload: Upload, data: bytes) -> None:
-        upload._out.close()
-        with open("/dev/full", "wb", buffering=0) as upload._out:
-            write(upload, data)
+    def full(sink: FileSink, data: bytes) -> None:
+        sink._out.close()
+        with open("/dev/full", "wb", buffering=0) as sink._out:
+            write(sink, data)
 
-    write = Upload.write
-    monkeypatch.setattr(Upload, "write", full)
+    write = FileSink.write
+    monkeypatch.setattr(FileSink, "write", full)
     answer = client.put(f"{API}/runs/r/artifacts/x", content=b"x")
     assert answer.status_code == 503
     assert "disk" in answer.json()["message"]

@@ -69,14 +69,14 @@ def test_upload_list_fetch_delete(client: TestClient, ask: Ask, run_id: str) -> 
 
 
 def test_both_kinds_of_clients_see_the_same_files(
-    client: TestClient, node: Node, run_id: str
+    client: TestClient, tmp_path: Path, run_id: str
 ) -> None:
     client.put(f"{PROXY}/0/{run_id}/artifacts/by/mlflow.txt", content=b"m")
     client.put(f"/api/v1/runs/{run_id}/artifacts/by/ours.txt", content=b"o")
     ours = client.get(f"/api/v1/runs/{run_id}/artifacts").json()["artifacts"]
     assert [f["path"] for f in ours] == ["by/mlflow.txt", "by/ours.txt"]
     assert files(client, f"0/{run_id}/artifacts/by") == {"mlflow.txt": 1, "ours.txt": 1}
-    assert (node.artifacts.folder / run_id / "by" / "mlflow.txt").read_bytes() == b"m"
+    assert (tmp_path / "artifacts" / run_id / "by" / "mlflow.txt").read_bytes() == b"m"
 
 
 def test_files_of_a_logged_model(client: TestClient, ask: Ask) -> None:
@@ -122,7 +122,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("path", BAD)
-def test_no_path_leads_out(path: str, client: TestClient, node: Node, tmp_path: Path) -> None:
+def test_no_path_leads_out(path: str, client: TestClient, tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest):
         place_of(path)
     sent = quote(path, safe="").replace(".", "%2e")
@@ -137,15 +137,13 @@ def test_no_path_leads_out(path: str, client: TestClient, node: Node, tmp_path: 
         ):
             assert answer.status_code in ((200, 400, 404) if inner else (400,)), answer.text
     outside = {p for p in tmp_path.rglob("*") if p.is_file()}
-    assert all(p.is_relative_to(node.artifacts.folder) or p.parent.name == "data" for p in outside)
+    assert all(p.is_relative_to(tmp_path / "artifacts") or p.parent.name == "data" for p in outside)
 
 
-def test_a_link_in_the_folder_is_not_followed(
-    client: TestClient, node: Node, tmp_path: Path
-) -> None:
+def test_a_link_in_the_folder_is_not_followed(client: TestClient, tmp_path: Path) -> None:
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / "key").write_text("k")
-    home = node.artifacts.folder / "other" / "files"
+    home = tmp_path / "artifacts" / "other" / "files"
     home.mkdir(parents=True)
     (home / "link").symlink_to(tmp_path / "secret")
     (home / "key").symlink_to(tmp_path / "secret" / "key")

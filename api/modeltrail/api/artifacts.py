@@ -1,22 +1,23 @@
-"""Artifacts of runs and logged models, as files in the data folder."""
+"""Artifacts of runs and logged models: names, limits and checksums, over any storage."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
-import secrets
+import re
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
 
-from modeltrail.api.errors import InvalidRequest, NotFound, TooLarge, Unavailable
+from modeltrail.api.artifacts_folder import Folder
+from modeltrail.api.artifacts_storage import BadArtifacts, Entry, Sink, Stat, Storage
+from modeltrail.api.errors import InvalidRequest, NotFound, TooLarge
 
 _NAME_BYTES_MAX = 255
 _PATH_CHARACTERS_MAX = 1_000
-_UPLOADS = ".uploads"
+UPLOADS = ".uploads"
+"""The folder of what is not whole yet; no artifact has a name like it."""
 _SHARED = ("models", "other")
 
 OTHER = "other/files"
@@ -44,125 +45,125 @@ class Listed(NamedTuple):
     size_bytes: int
 
 
-class Entry(NamedTuple):
-    """A file or folder within a folder."""
+def open_storage(url: str) -> Storage:
+    """The storage that a URL names; raises ``BadArtifacts``, or ``Unavailable``.
 
-    name: str
-    size_bytes: int | None
-    """None for a folder."""
+    Args:
+        url: A folder, ``file:///folder``, ``s3://bucket/prefix``, ``gs://bucket/prefix``,
+            ``az://container/prefix`` or ``abfss://container@account.dfs.core.windows.net/prefix``.
+            Credentials come from the environment (``AWS_*``, ``GOOGLE_*``, ``AZURE_*``).
+    """
+    scheme = urlsplit(url).scheme if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", url) else ""
+    if scheme == "":
+        return Folder(Path(url).expanduser(), UPLOADS)
+    if scheme == "file":
+        parts = urlsplit(url)
+        if parts.netloc not in ("", "localhost"):
+            raise BadArtifacts(f"{url} names a folder of another machine")
+        return Folder(Path(unquote(parts.path)), UPLOADS)
+    from modeltrail.api.artifacts_objects import SCHEMES, open_objects
+
+    if scheme not in SCHEMES:
+        raise BadArtifacts(
+            f"artifacts cannot be kept at {url}: expected a folder, or a URL that begins with "
+            f"file:, {', '.join(f'{s}://' for s in SCHEMES)}"
+        )
+    return open_objects(url)
 
 
 class ArtifactStore:
-    """Keeps artifacts at ``<folder>/<owner>/<path>``. Nothing outside the folder is reachable.
+    """Keeps artifacts under ``<owner>/<path>``. Nothing outside its storage is reachable.
 
     An owner is the id of a run, ``of_model(id)``, or ``OTHER``.
     """
 
-    def __init__(self, folder: Path, *, bytes_max: int = 64 * 1024**3) -> None:
-        """Use a folder, made when the first artifact comes.
+    def __init__(self, storage: Storage | Path, *, bytes_max: int = 64 * 1024**3) -> None:
+        """Use a storage, or a folder.
 
         Args:
-            folder: Where the artifacts are.
+            storage: Where the artifacts are.
             bytes_max: The largest artifact, in bytes.
         """
-        self.folder = folder.absolute()
+        self.storage = Folder(storage, UPLOADS) if isinstance(storage, Path) else storage
         self.bytes_max = bytes_max
-
-    def _file(self, owner: str, path: str) -> Path:
-        """The file of an artifact; raises ``InvalidRequest`` for a name that leads elsewhere."""
-        kind, slash, _ = owner.partition("/")
-        parts = [*owner.split("/"), *path.split("/")]
-        if (kind in _SHARED) != bool(slash) or len(path) > _PATH_CHARACTERS_MAX:
-            raise InvalidRequest(f"not an artifact path: {path[:100]!r} of {owner[:100]!r}")
-        for part in parts:
-            if (
-                part in ("", ".", "..")
-                or part.startswith(_UPLOADS)
-                or "\\" in part
-                or any(ord(c) < 32 or ord(c) == 127 for c in part)
-                or len(part.encode("utf-8", "surrogatepass")) > _NAME_BYTES_MAX
-            ):
-                raise InvalidRequest(
-                    f"not an artifact path: {path!r} of {owner!r}; a path is relative, with "
-                    "'/' between names, without '.', '..', '\\' or control characters"
-                )
-        file = self.folder.joinpath(*parts)
-        # A link inside the folder must not lead out of it either.
-        if not file.parent.resolve().is_relative_to(self.folder.resolve()):
-            raise InvalidRequest(f"artifact path {path!r} leads out of the artifact folder")
-        return file
 
     def write(self, owner: str, path: str) -> Upload:
         """Begin an upload."""
-        return Upload(self._file(owner, path), self.folder / _UPLOADS, self.bytes_max)
+        key = key_of(owner, path)
+        return Upload(self.storage.write(key), self.storage.url_of(key), self.bytes_max)
 
-    def file(self, owner: str, path: str) -> Path:
-        """The file of an artifact that is there; raises ``NotFound``."""
-        file = self._file(owner, path)
-        if file.is_symlink() or not file.is_file():
-            raise NotFound(f"{owner!r} has no artifact {path!r} on this server")
-        return file
+    def stat(self, owner: str, path: str) -> Stat:
+        """What is known of an artifact that is there; raises ``NotFound``."""
+        found = self.storage.stat(key_of(owner, path))
+        if found is None:
+            raise _missing(owner, path)
+        return found
+
+    def open(self, owner: str, path: str) -> tuple[Stat, Iterator[bytes]]:
+        """An artifact and its bytes, piece by piece; raises ``NotFound``."""
+        found = self.storage.open(key_of(owner, path))
+        if found is None:
+            raise _missing(owner, path)
+        return found
+
+    def read(self, owner: str, path: str, start: int, end: int) -> Iterator[bytes]:
+        """A part of the bytes of an artifact that is there."""
+        return self.storage.read(key_of(owner, path), start, end)
 
     def entries(self, owner: str, path: str = "") -> list[Entry]:
         """What is directly in a folder of an owner, by name; nothing if there is no such folder."""
-        folder = self._file(owner, f"{path}/-" if path else "-").parent
-        try:
-            found = list(os.scandir(folder))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        return sorted(
-            Entry(e.name, None if e.is_dir() else e.stat().st_size)
-            for e in found
-            if not e.is_symlink() and not e.name.startswith(_UPLOADS)
-        )
+        found = self.storage.entries(_folder(owner, path))
+        return sorted(found, key=lambda entry: (entry.name, entry.size_bytes is None))
 
     def list(self, owner: str, path: str = "") -> list[Listed]:
         """All files of an owner, or of one of its folders; paths are the owner's, in order."""
-        top = self._file(owner, f"{path}/-" if path else "-").parent
-        prefix = f"{path}/" if path else ""
-        root = self._file(owner, "-").parent
-        return [Listed(p, (root / p).stat().st_size) for p in sorted(_files(top, prefix))]
+        found = self.storage.walk(_folder(owner, path))
+        return sorted(Listed(key[len(owner) + 1 :], stat.size_bytes) for key, stat in found)
 
     def delete(self, owner: str, path: str) -> None:
         """Remove an artifact; raises ``NotFound``."""
-        file = self.file(owner, path)
-        file.unlink()
-        for folder in file.parents:
-            if folder == self.folder:
-                break
-            try:
-                folder.rmdir()
-            except OSError:
-                break  # not empty
+        self.stat(owner, path)
+        self.storage.delete(key_of(owner, path))
 
 
-def _files(folder: Path, prefix: str) -> Iterator[str]:
-    try:
-        entries = list(os.scandir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _files(folder / entry.name, f"{prefix}{entry.name}/")
-        elif entry.is_file(follow_symlinks=False):
-            yield prefix + entry.name
+def key_of(owner: str, path: str) -> str:
+    """The key of an artifact; raises ``InvalidRequest`` for a name that leads elsewhere."""
+    kind, slash, _ = owner.partition("/")
+    if (kind in _SHARED) != bool(slash) or len(path) > _PATH_CHARACTERS_MAX:
+        raise InvalidRequest(f"not an artifact path: {path[:100]!r} of {owner[:100]!r}")
+    for part in (*owner.split("/"), *path.split("/")):
+        if (
+            part in ("", ".", "..")
+            or part.startswith(UPLOADS)
+            or "\\" in part
+            or any(ord(c) < 32 or ord(c) == 127 or "\ud800" <= c <= "\udfff" for c in part)
+            or len(part.encode()) > _NAME_BYTES_MAX
+        ):
+            raise InvalidRequest(
+                f"not an artifact path: {path!r} of {owner!r}; a path is relative, with "
+                "'/' between names, without '.', '..', '\\' or control characters"
+            )
+    return f"{owner}/{path}"
+
+
+def _folder(owner: str, path: str) -> str:
+    return key_of(owner, f"{path}/-" if path else "-").removesuffix("/-")
+
+
+def _missing(owner: str, path: str) -> NotFound:
+    return NotFound(f"{owner!r} has no artifact {path!r} on this server")
 
 
 class Upload:
-    """Bytes on their way into the store. They appear whole, after fsync, or not at all."""
+    """Bytes on their way into the store. They appear whole, and durable, or not at all."""
 
-    def __init__(self, target: Path, uploads: Path, bytes_max: int) -> None:
-        """Begin; the bytes gather in the folder ``uploads`` until ``finish``."""
-        self._target = target
+    def __init__(self, sink: Sink, location: str, bytes_max: int) -> None:
+        """Count and hash what goes into a sink."""
+        self._sink = sink
+        self._location = location
         self._bytes_max = bytes_max
         self._size = 0
         self._digest = hashlib.sha256()
-        try:
-            uploads.mkdir(parents=True, exist_ok=True)
-            self._temporary = uploads / secrets.token_hex(16)
-            self._out: BinaryIO = self._temporary.open("xb")
-        except OSError as error:
-            raise _unavailable(error) from None
 
     def __enter__(self) -> Upload:
         """The upload; leaving the block without ``finish`` forgets it."""
@@ -175,9 +176,7 @@ class Upload:
         trace: TracebackType | None,
     ) -> None:
         """Remove what is left."""
-        with suppress(OSError):  # on a full disk, closing fails as writing did
-            self._out.close()
-        self._temporary.unlink(missing_ok=True)
+        self._sink.abort()
 
     def write(self, data: bytes) -> None:
         """Take more bytes; raises ``TooLarge``, or ``Unavailable`` if the disk is full."""
@@ -185,34 +184,9 @@ class Upload:
         if self._size > self._bytes_max:
             raise TooLarge(f"an artifact may have {self._bytes_max:,} bytes at most")
         self._digest.update(data)
-        try:
-            self._out.write(data)
-        except OSError as error:
-            raise _unavailable(error) from None
+        self._sink.write(data)
 
     def finish(self) -> Stored:
         """Put the bytes in place, durably."""
-        try:
-            self._out.flush()
-            os.fsync(self._out.fileno())
-            self._out.close()
-            self._target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(self._temporary, self._target)
-            folder = os.open(self._target.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        except (IsADirectoryError, NotADirectoryError, FileExistsError):
-            raise InvalidRequest(
-                f"{self._target.name!r} cannot be stored: a folder and a file of one name collide"
-            ) from None
-        except OSError as error:
-            raise _unavailable(error) from None
-        return Stored(self._size, self._digest.hexdigest(), self._target.as_uri())
-
-
-def _unavailable(error: OSError) -> Unavailable:
-    if error.errno == errno.ENOSPC:
-        return Unavailable("the disk of the artifact folder is full; nothing was stored")
-    return Unavailable(f"the artifact folder cannot be written: {error.strerror}")
+        self._sink.finish()
+        return Stored(self._size, self._digest.hexdigest(), self._location)

@@ -47,6 +47,7 @@ def _serve(add: Callable[..., Parser]) -> None:
         "run the server: fold and API in one process",
         "  modeltrail serve --data ./modeltrail-data --port 5000\n"
         "  modeltrail serve --log kafka://broker:9092/modeltrail --data /var/lib/modeltrail\n"
+        "  modeltrail serve --artifacts s3://bucket/prefix      (AWS_* variables)\n"
         "  modeltrail serve --host 0.0.0.0 --tokens tokens.json --allow-host trail.example.org",
         "serve:serve",
     )
@@ -63,6 +64,12 @@ def _serve(add: Callable[..., Parser]) -> None:
     )
     p.add_argument("--memory-limit", metavar="SIZE", help='DuckDB\'s, as in "4GB" (half of all)')
     p.add_argument("--threads", type=int, metavar="N", help="DuckDB's (one for each core)")
+    p.add_argument(
+        "--artifacts",
+        metavar="URL",
+        help="where artifacts are kept: a folder, s3://, gs://, az:// or abfss:// "
+        "(default: MODELTRAIL_ARTIFACTS, or the data folder)",
+    )
     p.add_argument(
         "--artifact-limit",
         type=int,

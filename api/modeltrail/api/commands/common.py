@@ -191,6 +191,17 @@ def log_url(args: argparse.Namespace, folder: DataFolder) -> str:
     return str(folder.path)
 
 
+def artifacts_url(args: argparse.Namespace, folder: DataFolder) -> str:
+    """Where artifacts are: ``--artifacts``, ``MODELTRAIL_ARTIFACTS``, or the data folder."""
+    given = args.artifacts or os.environ.get("MODELTRAIL_ARTIFACTS")
+    if given and urlsplit(given).scheme in ("http", "https"):
+        raise CommandError(
+            f"artifacts cannot be kept at {given}: MODELTRAIL_ARTIFACTS names a server for "
+            "training jobs; say with --artifacts where this server keeps them"
+        )
+    return str(given or folder.artifacts)
+
+
 def open_existing_log(args: argparse.Namespace, folder: DataFolder) -> EventLog:
     """Open the log that must be there already; raises ``LogError`` or ``CommandError``."""
     from modeltrail.eventlog import open_log

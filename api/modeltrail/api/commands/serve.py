@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from modeltrail.api.commands.common import (
     CommandError,
     DataFolder,
+    artifacts_url,
     data_folder,
     log_url,
     note,
@@ -79,7 +80,7 @@ def _run(
     import uvicorn
 
     from modeltrail.api.app import create_app
-    from modeltrail.api.artifacts import ArtifactStore
+    from modeltrail.api.artifacts import ArtifactStore, open_storage
     from modeltrail.api.node import Node
     from modeltrail.api.tokens import Tokens
     from modeltrail.consumers.caretaker import Caretaker
@@ -109,7 +110,9 @@ def _run(
     stack.callback(fold.stop)
     with progress("folding") as bar:
         fold.start(bar)
-    node = Node(log, fold, ArtifactStore(folder.artifacts, bytes_max=args.artifact_limit))
+    storage = open_storage(artifacts_url(args, folder))
+    storage.check()
+    node = Node(log, fold, ArtifactStore(storage, bytes_max=args.artifact_limit))
     node.start()
     stack.callback(node.stop)
     caretaker = Caretaker(log, fold, heart_timeout_s=args.heart_timeout)

@@ -26,7 +26,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from modeltrail.api.artifacts import OTHER, Entry, Stored, of_model
+from modeltrail.api.artifacts import OTHER, Stored, of_model
+from modeltrail.api.artifacts_storage import Entry
 from modeltrail.api.errors import ApiError, InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, Endpoints, caller
@@ -238,23 +239,23 @@ def _list(request: Request) -> Response:
 
 def _download(request: Request) -> Response:
     caller(request)
-    return download(request.app.state.node, place_of(request.path_params["path"]))
+    return download(request, place_of(request.path_params["path"]))
 
 
-def download(node: Node, place: Place) -> Response:
+def download(request: Request, place: Place) -> Response:
     """An answer with the bytes of an artifact; raises ``NotFound``."""
+    node: Node = request.app.state.node
     if not place.path:
         raise InvalidRequest("the path of an artifact is needed")
     name = place.path.rpartition("/")[2]
     try:
-        file = node.artifacts.file(place.owner, place.path)
+        return sent(node, place.owner, place.path, request, _media_type(name))
     except NotFound:
         if node.artifacts.entries(place.owner, place.path):
             raise InvalidRequest(
                 f"Artifact path refers to a directory, not a file: '{place.path}'"
             ) from None
         raise NotFound(f"No such artifact: '{place.path}'") from None
-    return sent(file, _media_type(name))
 
 
 def _media_type(name: str) -> str:
@@ -298,7 +299,7 @@ def _delete(request: Request) -> Response:
     files = [file.path for file in store.list(place.owner, place.path)]
     if place.path and not files:
         try:
-            store.file(place.owner, place.path)
+            store.stat(place.owner, place.path)
         except NotFound:
             return _json({})
         files = [place.path]

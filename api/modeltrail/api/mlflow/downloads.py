@@ -44,7 +44,7 @@ def _answerer(
         if place is None:
             raise artifacts.NotServed(root)
         within = "/".join(part for part in (place.path, path) if part)
-        return artifacts.download(node, place._replace(path=within))
+        return artifacts.download(request, place._replace(path=within))
 
     return answer
 

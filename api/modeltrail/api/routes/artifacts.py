@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from pathlib import Path
+from email.utils import format_datetime
 from typing import Annotated
 from urllib.parse import quote
 
@@ -11,13 +12,13 @@ from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from modeltrail.api.artifacts import Stored
+from modeltrail.api.artifacts import Stored, Upload
+from modeltrail.api.artifacts_storage import PIECE_BYTES
 from modeltrail.api.context import CallerHere, NodeHere, answer, json_example
 from modeltrail.api.node import Node
 
 router = APIRouter(prefix="/api/v1/runs/{run_id}/artifacts", tags=["artifacts"])
 
-_PIECE_BYTES = 1024 * 1024
 _STORED = {
     "path": "model/model.pkl",
     "size_bytes": 1024,
@@ -80,42 +81,85 @@ async def put_artifact(
     response_class=Response,
     responses={200: {"description": "Its bytes.", "content": {"application/octet-stream": {}}}},
 )
-def get_artifact(run_id: str, path: str, node: NodeHere, caller: CallerHere) -> Response:
-    """The bytes, always as a download: an artifact must never run as a page of this server."""
-    file = node.artifacts.file(run_id, path)
-    return sent(file, "application/octet-stream")
+def get_artifact(
+    run_id: str, path: str, request: Request, node: NodeHere, caller: CallerHere
+) -> Response:
+    """The bytes, always as a download: an artifact must never run as a page of this server.
+
+    A `Range` of bytes is answered as such.
+    """
+    return sent(node, run_id, path, request, "application/octet-stream")
 
 
 async def receive(node: Node, owner: str, path: str, request: Request) -> Stored:
     """Store a request's body as it comes; see ``put_artifact``."""
     with await run_in_threadpool(node.artifacts.write, owner, path) as upload:
-        pieces = bytearray()
-        async for data in request.stream():
-            pieces += data
-            if len(pieces) >= _PIECE_BYTES:
-                await run_in_threadpool(upload.write, bytes(pieces))
-                pieces.clear()
-        await run_in_threadpool(upload.write, bytes(pieces))
+        await receive_into(upload, request)
         return await run_in_threadpool(upload.finish)
 
 
-def sent(file: Path, media_type: str) -> Response:
-    """An answer with the bytes of a file, piece by piece, to be saved and not shown."""
-    name = quote(file.name, safe="")
-    return StreamingResponse(
-        _pieces(file),
-        media_type=media_type,
-        headers={
-            "Content-Length": str(file.stat().st_size),
-            "Content-Disposition": f"attachment; filename*=UTF-8''{name}",
-        },
-    )
+async def receive_into(upload: Upload, request: Request) -> None:
+    """Write a request's body as it comes."""
+    pieces = bytearray()
+    async for data in request.stream():
+        pieces += data
+        if len(pieces) >= PIECE_BYTES:
+            await run_in_threadpool(upload.write, bytes(pieces))
+            pieces.clear()
+    await run_in_threadpool(upload.write, bytes(pieces))
 
 
-def _pieces(file: Path) -> Iterator[bytes]:
-    with file.open("rb") as source:
-        while piece := source.read(_PIECE_BYTES):
-            yield piece
+def sent(node: Node, owner: str, path: str, request: Request, media_type: str) -> Response:
+    """An answer with the bytes of an artifact, piece by piece, to be saved and not shown.
+
+    Raises:
+        NotFound: there is none.
+    """
+    store = node.artifacts
+    asked = request.headers.get("range")
+    pieces: Iterator[bytes] = iter(())
+    if asked is not None or request.method == "HEAD":
+        stat = store.stat(owner, path)
+    else:
+        stat, pieces = store.open(owner, path)
+    name = quote(path.rpartition("/")[2], safe="")
+    headers = {
+        "Accept-Ranges": "bytes",
+        "Content-Disposition": f"attachment; filename*=UTF-8''{name}",
+        "Last-Modified": format_datetime(stat.modified_at.replace(microsecond=0), usegmt=True),
+        **({"ETag": stat.etag} if stat.etag else {}),
+    }
+    start, end, status = 0, stat.size_bytes, 200
+    if asked is not None:
+        part = None
+        if request.headers.get("if-range", stat.etag) == stat.etag:
+            part = _range(asked, stat.size_bytes)
+        if part is not None:
+            (start, end), status = part, 206
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{stat.size_bytes}"
+            if start >= end:
+                headers["Content-Range"] = f"bytes */{stat.size_bytes}"
+                return Response(status_code=416, headers=headers)
+        if request.method != "HEAD" and start < end:
+            pieces = store.read(owner, path, start, end)
+    headers["Content-Length"] = str(end - start)
+    return StreamingResponse(pieces, status, headers, media_type)
+
+
+def _range(asked: str, size: int) -> tuple[int, int] | None:
+    """First byte and the one after the last (RFC 9110, section 14); empty if it is outside.
+
+    None for what is to be ignored: other units, several ranges, and nonsense.
+    """
+    found = re.fullmatch(r"bytes=\s*([0-9]{0,19})\s*-\s*([0-9]{0,19})\s*", asked)
+    if found is None or not (found[1] or found[2]):
+        return None
+    if not found[1]:
+        return max(size - int(found[2]), 0), size
+    first, end = int(found[1]), int(found[2] or size) + 1
+    if end <= first:
+        return None
+    return min(first, size), min(end, size)
 
 
 @router.delete(
@@ -125,7 +169,7 @@ def _pieces(file: Path) -> Iterator[bytes]:
 )
 def delete_artifact(run_id: str, path: str, node: NodeHere, caller: CallerHere) -> Response:
     """Remove the bytes and append `ArtifactDeleted`; what was there stays in the trail."""
-    node.artifacts.file(run_id, path)
+    node.artifacts.stat(run_id, path)
     # The event goes first: bytes that are gone without a word would be the worse half.
     position = node.append_run_event(
         "ArtifactDeleted", run_id, {"path": path}, caller.actor, caller.reason

@@ -188,7 +188,9 @@ def _by_partition(name: str, help: str, values: dict[str, int]) -> Metric:
 
 
 def _disk(node: Node) -> dict[str, int] | None:
-    folder = node.artifacts.folder
+    folder = node.artifacts.storage.folder
+    if folder is None:
+        return None
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     try:

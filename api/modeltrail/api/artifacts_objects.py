@@ -1,0 +1,317 @@
+"""Artifacts in S3, Google Cloud Storage or Azure Blob Storage, by ``obstore``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from modeltrail.api.artifacts_storage import PIECE_BYTES, BadArtifacts, Entry, Stat
+from modeltrail.api.errors import InvalidRequest, Unavailable
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
+    from obstore.store import AzureStore, GCSStore, S3Store
+
+logger = logging.getLogger("modeltrail.artifacts")
+
+SCHEMES = ("s3", "gs", "az", "abfss")
+_KEY_BYTES_MAX = 1_000  # S3 and Google take 1,024 with the prefix
+_PART_BYTES = 8 * 1024 * 1024  # 10,000 parts, the most of S3, are 78 GiB
+_PARTS_AT_A_TIME = 2
+_RETRY_S = 20
+_STALLED_S = 60
+_LIST_AT_A_TIME = 1_000
+
+
+def open_objects(url: str) -> Objects:
+    """The storage at a URL; raises ``BadArtifacts`` or ``Unavailable``."""
+    parts = urlsplit(url)
+    if parts.password or parts.query or parts.fragment or not parts.netloc:
+        raise BadArtifacts(
+            f"not the URL of a bucket: {parts.scheme}://{parts.netloc.rpartition('@')[2]}; it is "
+            "SCHEME://BUCKET/PREFIX, and credentials come from the environment"
+        )
+    try:
+        from obstore.store import from_url
+    except ModuleNotFoundError:
+        raise BadArtifacts(
+            f"artifacts at {parts.scheme}:// need obstore; install it with: "
+            "pip install 'modeltrail[server,objects]'"
+        ) from None
+    try:
+        store = from_url(
+            url.rstrip("/"),
+            client_options={
+                "allow_http": _plain_http(parts.scheme),
+                "timeout": timedelta(days=1),  # of a whole file; what is stalled ends by the next
+                "read_timeout": timedelta(seconds=_STALLED_S),
+            },
+            retry_config={"max_retries": 5, "retry_timeout": timedelta(seconds=_RETRY_S)},
+        )
+    except Exception as error:
+        raise BadArtifacts(f"{url}: {_plain(error)}") from None
+    return Objects(url.rstrip("/"), store)
+
+
+def _plain_http(scheme: str) -> bool:
+    """Whether the endpoint that the environment names is one without TLS."""
+    names = {
+        "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+        "gs": ("GOOGLE_BASE_URL",),
+    }.get(scheme, ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT", "AZURE_STORAGE_USE_EMULATOR"))
+    return any(
+        os.environ.get(name, "").lower().startswith(("http://", "true", "1")) for name in names
+    )
+
+
+class Objects:
+    """See ``Storage``."""
+
+    folder: Path | None = None
+
+    def __init__(self, url: str, store: Any) -> None:
+        """Use a store of ``obstore``, whose keys are below ``url``."""
+        self.url = url
+        self._store: S3Store | GCSStore | AzureStore = store
+        self.is_azure = urlsplit(url).scheme in ("az", "abfss")
+
+    def check(self) -> None:
+        """Ask the store once; raises ``BadArtifacts`` if it says no.
+
+        A store that does not answer may do so later, and is only told of.
+        """
+        import obstore
+        from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
+
+        try:
+            obstore.list_with_delimiter(self._store, "-")
+        except (PermissionDeniedError, UnauthenticatedError, FileNotFoundError) as error:
+            raise BadArtifacts(f"artifacts cannot be kept at {self.url}: {_plain(error)}") from None
+        except Exception as error:
+            logger.warning("artifacts at %s are out of reach: %s", self.url, _plain(error))
+
+    def url_of(self, key: str) -> str:
+        """See ``Storage.url_of``."""
+        return f"{self.url}/{key}"
+
+    def write(self, key: str) -> _ObjectSink:
+        """See ``Storage.write``."""
+        if len(key.encode()) > _KEY_BYTES_MAX:
+            raise InvalidRequest(
+                f"the path of an artifact may have {_KEY_BYTES_MAX:,} bytes at most in this store"
+            )
+        return _ObjectSink(self._store, key)
+
+    def stat(self, key: str) -> Stat | None:
+        """See ``Storage.stat``."""
+        import obstore
+
+        try:
+            with _told():
+                return _stat(obstore.head(self._store, key))
+        except FileNotFoundError:
+            return None
+
+    def open(self, key: str) -> tuple[Stat, Iterator[bytes]] | None:
+        """See ``Storage.open``."""
+        import obstore
+
+        try:
+            with _told():
+                found = obstore.get(self._store, key)
+        except FileNotFoundError:
+            return None
+        return _stat(found.meta), _pieces(iter(found.stream(min_chunk_size=PIECE_BYTES)))
+
+    def read(self, key: str, start: int, end: int) -> Iterator[bytes]:
+        """See ``Storage.read``."""
+        import obstore
+
+        try:
+            with _told():
+                found = obstore.get(self._store, key, options={"range": (start, end)})
+        except FileNotFoundError:
+            raise Unavailable("the file went away while it was read") from None
+        return _pieces(iter(found.stream(min_chunk_size=PIECE_BYTES)))
+
+    def entries(self, key: str) -> list[Entry]:
+        """See ``Storage.entries``."""
+        import obstore
+
+        with _told():
+            found = obstore.list_with_delimiter(self._store, key or None)
+        return [
+            *(Entry(prefix.rpartition("/")[2], None) for prefix in found["common_prefixes"]),
+            *(Entry(o["path"].rpartition("/")[2], o["size"]) for o in found["objects"]),
+        ]
+
+    def walk(self, key: str) -> Iterator[tuple[str, Stat]]:
+        """See ``Storage.walk``."""
+        import obstore
+
+        with _told():
+            for batch in obstore.list(self._store, key or None, chunk_size=_LIST_AT_A_TIME):
+                for found in batch:
+                    yield found["path"], _stat(found)
+
+    def delete(self, key: str) -> None:
+        """See ``Storage.delete``."""
+        import obstore
+
+        try:
+            with _told():
+                obstore.delete(self._store, key)
+        except FileNotFoundError:
+            pass
+
+    def signed(self, method: str, key: str, valid_s: int) -> str | None:
+        """See ``Storage.signed``; with some kinds of credentials nothing can be signed."""
+        import obstore
+
+        if method not in ("GET", "PUT"):
+            raise ValueError(method)
+        try:
+            return obstore.sign(
+                self._store, "GET" if method == "GET" else "PUT", key, timedelta(seconds=valid_s)
+            )
+        except Exception as error:
+            logger.warning("no URL can be signed for %s: %s", self.url, _plain(error))
+            return None
+
+
+def _stat(meta: ObjectMeta) -> Stat:
+    etag = meta["e_tag"] or ""
+    if etag and not etag.startswith(('"', "W/")):
+        etag = f'"{etag}"'
+    return Stat(meta["size"], etag, meta["last_modified"])
+
+
+def _pieces(stream: Iterator[Any]) -> Iterator[bytes]:
+    with _told():
+        for piece in stream:
+            yield bytes(piece)
+
+
+class _ObjectSink:
+    """See ``Sink``. What is small is put at once; the rest in parts, by a thread of its own.
+
+    At most four parts are in memory.
+    """
+
+    def __init__(self, store: S3Store | GCSStore | AzureStore, key: str) -> None:
+        self._store = store
+        self._key = key
+        self._part = bytearray()
+        self._parts: queue.Queue[bytes | None] = queue.Queue(maxsize=1)
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+        self._whole = False
+
+    def write(self, data: bytes) -> None:
+        self._part += data
+        if len(self._part) >= _PART_BYTES:
+            self._send()
+
+    def _send(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._put, name="modeltrail-artifact", daemon=True
+            )
+            self._thread.start()
+        part, self._part = bytes(self._part), bytearray()
+        while self._error is None:
+            try:
+                self._parts.put(part, timeout=1)
+                return
+            except queue.Full:
+                continue
+        with _told():
+            raise self._error
+
+    def _taken(self) -> Iterator[bytes]:
+        while (part := self._parts.get()) is not None:
+            yield part
+        if not self._whole:
+            raise _Aborted
+
+    def _put(self) -> None:
+        import obstore
+
+        try:
+            obstore.put(
+                self._store,
+                self._key,
+                self._taken(),
+                chunk_size=_PART_BYTES,
+                max_concurrency=_PARTS_AT_A_TIME,
+            )
+        except BaseException as error:
+            self._error = error
+
+    def finish(self) -> None:
+        import obstore
+
+        if self._thread is None:
+            with _told():
+                obstore.put(self._store, self._key, bytes(self._part), use_multipart=False)
+            self._whole = True
+            return
+        if self._part:
+            self._send()
+        self._whole = True
+        self._end()
+        if self._error is not None:
+            with _told():
+                raise self._error
+
+    def abort(self) -> None:
+        if self._thread is not None and not self._whole:
+            self._end()
+
+    def _end(self) -> None:
+        assert self._thread is not None
+        while self._thread.is_alive():
+            try:
+                self._parts.put(None, timeout=0.1)
+                break
+            except queue.Full:
+                continue
+        self._thread.join()
+
+
+class _Aborted(Exception):
+    """The upload was given up, and so the parts that were sent."""
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Raise what goes wrong as ``Unavailable``; ``FileNotFoundError`` is passed on."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if "NoSuchBucket" in str(error):
+            raise Unavailable(f"artifacts are out of reach: {_plain(error)}") from None
+        raise
+    except (GeneratorExit, Unavailable):
+        raise
+    except Exception as error:
+        raise Unavailable(f"artifacts are out of reach: {_plain(error)}") from None
+
+
+def _plain(error: BaseException) -> str:
+    """What went wrong, in one line without queries, which may hold signatures."""
+    text = str(error).partition("\n\nDebug source")[0]
+    found = re.search(r"<Message>([^<]*)</Message>", text)
+    text = re.sub(r"\?[^\s,]*", "", text.partition("\n")[0].partition("<")[0])
+    if found:
+        text = f"{text.rstrip(': ')}: {found[1]}"
+    return text[:500]
