@@ -56,6 +56,7 @@ class LoggedModels:
         self._clear_batch()
         self._handlers: dict[str, Callable[[Incoming], None]] = {
             "LoggedModelCreated": self._created,
+            "LoggedModelImported": self._imported,
             "LoggedModelUpdated": self._updated,
             "LoggedModelDeleted": self._deleted,
             "LoggedModelArtifactLogged": self._artifact_logged,
@@ -147,6 +148,19 @@ class LoggedModels:
         self._params[model_id] = {}
         self._add_params(model_id, event["params"])
         self._change_tags(model_id, event["tags"])
+
+    def _imported(self, incoming: Incoming) -> None:
+        event = incoming.event
+        if event["status"] not in _STATUSES:
+            raise Malformed(f"LoggedModelImported: no such status: {event['status']!r}")
+        self._created(incoming)
+        model = self._models[event["model_id"]]
+        model.status, model.status_message = event["status"], event["status_message"]
+        # By the clock of the tracker that it comes from.
+        if event["created_at_ms"] is not None:
+            model.created_at_ms = event["created_at_ms"]
+        if event["updated_at_ms"] is not None:
+            model.updated_at_ms = event["updated_at_ms"]
 
     def _model(self, incoming: Incoming) -> _Model:
         model_id = incoming.event["model_id"]

@@ -29,6 +29,7 @@ LOCATION_MAX = 2048
 _CANONICAL_STAGE = {stage.lower(): stage for stage in STAGES}
 _KEY = re.compile(r"[/\w.\- :]*")
 _ALIAS = re.compile(r"[\w\-]+")
+_EXPERIMENT_ID = re.compile(r"0|[1-9][0-9]{0,17}")
 _VERSION_ALIAS = re.compile(r"[vV]\d+")
 
 
@@ -80,6 +81,12 @@ def experiment_name(name: str) -> None:
     if not name:
         _invalid(f"Invalid experiment name: '{name}'")
     _length("name", name, EXPERIMENT_NAME_MAX)
+
+
+def experiment_id(wanted: str) -> None:
+    """Check the id that an experiment of another tracker is to keep."""
+    if not _EXPERIMENT_ID.fullmatch(wanted):
+        _invalid(f"Invalid experiment id: '{wanted}'; expected a number of up to 18 digits.")
 
 
 def artifact_location(location: str | None) -> None:
