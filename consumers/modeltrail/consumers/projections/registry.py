@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from modeltrail.consumers import tables
-from modeltrail.consumers.projections import Incoming
+from modeltrail.consumers.projections import Incoming, access
 from modeltrail.consumers.projections import registry_rules as rules
 from modeltrail.consumers.projections.registry_rules import Rejected
 from modeltrail.consumers.sequences import Producer
@@ -54,15 +54,16 @@ class _Interval:
 _Slot = tuple[str, str | None]  # attribute and key
 
 
-class _Entity:
-    """An experiment, model or version: what changes about it, and its row."""
+class Entity:
+    """An experiment, model, version, user ...: what changes about it, and its row."""
 
     __slots__ = ("open", "row", "versions")
 
     def __init__(self, row: dict[str, Any]) -> None:
+        """Keep its row of present values."""
         self.row = row
         self.open: dict[_Slot, _Interval] = {}
-        self.versions: dict[int, _Entity] = {}  # of a model
+        self.versions: dict[int, Entity] = {}  # of a model
 
     def alias(self, name: str) -> int | None:
         """The version that an alias of this model points at."""
@@ -121,7 +122,7 @@ _TABLES = {
             "updated_at_ms": pa.int64(),
             "created_by": pa.string(),
         },
-        ("name", "deleted", "updated_at_ms"),
+        ("name", "artifact_location", "deleted", "created_at_ms", "updated_at_ms", "created_by"),
     ),
     "model": (
         "fold.models",
@@ -157,6 +158,7 @@ _TABLES = {
         },
         ("stage", "description", "updated_at_ms", "deleted"),
     ),
+    **access.TABLES,
 }
 
 
@@ -175,9 +177,10 @@ class RegistryProjection:
 
     def _forget(self) -> None:
         self._hash = CHAIN_START
-        self._experiments: dict[str, _Entity] = {}
-        self._experiment_names: dict[str, _Entity] = {}
-        self._models: dict[str, _Entity] = {}
+        self._experiments: dict[str, Entity] = {}
+        self._experiment_names: dict[str, Entity] = {}
+        self._models: dict[str, Entity] = {}
+        self.access = access.Access(self)
         self._next_interval = 0
         self._clear()
 
@@ -195,6 +198,7 @@ class RegistryProjection:
         """Make the tables and views in an empty database."""
         tables.script(con, __package__, "registry.sql")
         tables.script(con, __package__, "registry_views.sql")
+        tables.script(con, __package__, "access.sql")
 
     def load(self, con: duckdb.DuckDBPyConnection) -> None:
         """Take the state from the tables, at the start or after a transaction that failed."""
@@ -202,18 +206,22 @@ class RegistryProjection:
         for row in _rows(con, 'SELECT hash FROM fold.requests ORDER BY "offset" DESC LIMIT 1'):
             self._hash = row["hash"]
         for row in _rows(con, "FROM fold.experiments"):
-            entity = self._experiments[row["experiment_id"]] = _Entity(row)
+            entity = self._experiments[row["experiment_id"]] = Entity(row)
             self._experiment_names[row["name"]] = entity
-        models: dict[str, _Entity] = {}
+        models: dict[str, Entity] = {}
         for row in _rows(con, "FROM fold.models WHERE NOT deleted"):
-            models[row["model_key"]] = self._models[row["model"]] = _Entity(row)
+            models[row["model_key"]] = self._models[row["model"]] = Entity(row)
         for row in _rows(con, "FROM fold.model_versions WHERE NOT deleted"):
-            models[row["model_key"]].versions[row["version"]] = _Entity(row)
+            models[row["model_key"]].versions[row["version"]] = Entity(row)
+        self.access.load(_rows(con, query) for query in access.LOAD)
         for kind, entity_id, version, attribute, key, *interval in con.execute(
             """SELECT entity, entity_id, version, attribute, key, interval_id, value, from_offset
                FROM fold.history WHERE to_offset IS NULL"""
         ).fetchall():
-            entity = (self._experiments if kind == "experiment" else models)[entity_id]
+            if kind in access.TABLES:
+                entity = self.access.entity(kind, entity_id)
+            else:
+                entity = (self._experiments if kind == "experiment" else models)[entity_id]
             if kind == "model_version":
                 entity = entity.versions[version]
             entity.open[attribute, key] = _Interval(*interval)
@@ -259,12 +267,12 @@ class RegistryProjection:
             model=event.get("model"),
             version=event.get("version"),
             alias=event.get("alias"),
-            request=_json(event),
+            request=_json(access.redacted(event)),
         )
         model = self._models.get(request["model"])
         if model is not None:
             request["model_key"] = model.row["model_key"]
-        self._request = request
+        self.request = request
         try:
             decide(self, event)
         except Rejected as refusal:
@@ -301,27 +309,32 @@ class RegistryProjection:
 
     # -- effects ----------------------------------------------------------------------------
 
-    def _new(self, kind: str, row: dict[str, Any]) -> _Entity:
-        now = self._request["appended_at_ms"]
+    def add(self, kind: str, row: dict[str, Any]) -> None:
+        """Make a row of a kind's table."""
+        self._created[kind].append(row)
+        self._fresh.add(id(row))
+
+    def new(self, kind: str, row: dict[str, Any]) -> Entity:
+        """Make an entity, active from this event on."""
+        now = self.request["appended_at_ms"]
         row.update(
             created_at_ms=now,
             updated_at_ms=now,
-            created_by=self._request["actor"],
+            created_by=self.request["actor"],
             deleted=False,
         )
-        self._created[kind].append(row)
-        self._fresh.add(id(row))
-        entity = _Entity(row)
-        self._put(kind, entity, "lifecycle", None, "active")
-        self._put(kind, entity, "updated", None, None)
+        self.add(kind, row)
+        entity = Entity(row)
+        self.put(kind, entity, "lifecycle", None, "active")
+        self.put(kind, entity, "updated", None, None)
         return entity
 
-    def _put(
-        self, kind: str, entity: _Entity, attribute: str, key: str | None, value: str | None
+    def put(
+        self, kind: str, entity: Entity, attribute: str, key: str | None, value: str | None
     ) -> None:
         """From this event on the attribute has this value."""
         old = entity.open.get((attribute, key))
-        offset = self._request["offset"]
+        offset = self.request["offset"]
         if old is not None:
             if old.value == value and attribute != "updated":
                 return
@@ -333,31 +346,31 @@ class RegistryProjection:
         self._opened[self._next_interval] = {
             "interval_id": self._next_interval,
             "entity": kind,
-            "entity_id": row["experiment_id"] if kind == "experiment" else row["model_key"],
+            "entity_id": row[_TABLES[kind if kind in _TABLES else "model"][1][0]],
             "version": int(value) if kind == "alias" and value else row.get("version"),
             "attribute": attribute,
             "key": key,
             "value": value,
             "from_offset": offset,
             "to_offset": None,
-            "from_time_ms": self._request["appended_at_ms"],
+            "from_time_ms": self.request["appended_at_ms"],
             "to_time_ms": None,
-            "from_event_id": self._request["event_id"],
-            "actor": self._request["actor"],
-            "actor_verified": self._request["actor_verified"],
-            "reason": self._request["reason"],
+            "from_event_id": self.request["event_id"],
+            "actor": self.request["actor"],
+            "actor_verified": self.request["actor_verified"],
+            "reason": self.request["reason"],
         }
         entity.open[attribute, key] = _Interval(self._next_interval, value, offset)
         self._next_interval += 1
 
-    def _remove(self, entity: _Entity, attribute: str, key: str | None) -> None:
+    def remove(self, entity: Entity, attribute: str, key: str | None) -> None:
         """From this event on the attribute has no value."""
         interval = entity.open.pop((attribute, key), None)
         if interval is not None:
             self._close(interval)
 
     def _close(self, interval: _Interval) -> None:
-        offset, now = self._request["offset"], self._request["appended_at_ms"]
+        offset, now = self.request["offset"], self.request["appended_at_ms"]
         row = self._opened.get(interval.interval_id)
         if row is None:
             self._closed.append((interval.interval_id, offset, now))
@@ -365,30 +378,34 @@ class RegistryProjection:
             row["to_offset"] = offset
             row["to_time_ms"] = now
 
-    def _set(self, kind: str, entity: _Entity, **values: Any) -> None:
+    def update(self, kind: str, entity: Entity, **values: Any) -> None:
         """Change present values, which are in the entity's row; a new row is written whole."""
         entity.row.update(values)
-        if id(entity.row) not in self._fresh:
-            self._changed[kind][id(entity.row)] = entity.row
+        self.change(kind, entity.row)
 
-    def _touch(self, kind: str, entity: _Entity) -> None:
+    def change(self, kind: str, row: dict[str, Any]) -> None:
+        """Write a row that has changed."""
+        if id(row) not in self._fresh:
+            self._changed[kind][id(row)] = row
+
+    def touch(self, kind: str, entity: Entity) -> None:
         """The entity's time of last update is this event's."""
-        self._put(kind, entity, "updated", None, None)
-        self._set(kind, entity, updated_at_ms=self._request["appended_at_ms"])
+        self.put(kind, entity, "updated", None, None)
+        self.update(kind, entity, updated_at_ms=self.request["appended_at_ms"])
 
-    def _put_tags(self, kind: str, entity: _Entity, tags: Mapping[str, str | None]) -> None:
+    def _put_tags(self, kind: str, entity: Entity, tags: Mapping[str, str | None]) -> None:
         for key, value in tags.items():
             if value is None:
-                self._remove(entity, "tag", key)
+                self.remove(entity, "tag", key)
             else:
-                self._put(kind, entity, "tag", key, value)
+                self.put(kind, entity, "tag", key, value)
 
-    def _end(self, kind: str, entity: _Entity) -> None:
+    def end(self, kind: str, entity: Entity) -> None:
         """The entity is no more: all of its intervals end."""
         for interval in entity.open.values():
             self._close(interval)
         entity.open.clear()
-        self._set(kind, entity, deleted=True)
+        self.update(kind, entity, deleted=True)
 
     # -- experiments ------------------------------------------------------------------------
 
@@ -398,11 +415,18 @@ class RegistryProjection:
         rules.artifact_location(event["artifact_location"])
         rules.tags(tags, rules.EXPERIMENT_TAG_VALUE_MAX)
         self._free_experiment_name(name)
+        self._add_experiment(self._new_experiment_id(name), event)
+
+    def _new_experiment_id(self, name: str) -> str:
         generation = 1
         while (new_id := experiment_id(name, generation)) in self._experiments:
             generation += 1
-        self._request["experiment_id"] = new_id
-        experiment = self._new(
+        return new_id
+
+    def _add_experiment(self, new_id: str, event: Event) -> Entity:
+        name = event["name"]
+        self.request["experiment_id"] = new_id
+        experiment = self.new(
             "experiment",
             {
                 "experiment_id": new_id,
@@ -411,8 +435,51 @@ class RegistryProjection:
             },
         )
         self._experiments[new_id] = self._experiment_names[name] = experiment
-        self._put("experiment", experiment, "name", None, name)
-        self._put_tags("experiment", experiment, tags)
+        self.put("experiment", experiment, "name", None, name)
+        self._put_tags("experiment", experiment, event["tags"])
+        self.access.own("experiment", new_id)
+        return experiment
+
+    def _import_experiment(self, event: Event) -> None:
+        name, wanted = event["name"], event["experiment_id"]
+        rules.experiment_name(name)
+        rules.artifact_location(event["artifact_location"])
+        rules.tags(event["tags"], rules.EXPERIMENT_TAG_VALUE_MAX)
+        if wanted is not None:
+            rules.experiment_id(wanted)
+        experiment = self._experiments.get(wanted)
+        if experiment is None:
+            self._free_experiment_name(name)
+            experiment = self._add_experiment(wanted or self._new_experiment_id(name), event)
+        elif experiment.row["created_at_ms"] is not None:
+            raise Rejected(rules.EXISTS, f"Experiment(id={wanted}) already exists.")
+        else:
+            self._take_experiment(experiment, event)
+        if event["deleted"] != experiment.row["deleted"]:
+            lifecycle = "deleted" if event["deleted"] else "active"
+            self.put("experiment", experiment, "lifecycle", None, lifecycle)
+            self.update("experiment", experiment, deleted=event["deleted"])
+        self.update("experiment", experiment, **_told_times(event))
+
+    def _take_experiment(self, experiment: Entity, event: Event) -> None:
+        """Make the experiment that is here from the start, and that nobody created, this one."""
+        name, old = event["name"], experiment.row["name"]
+        if name != old:
+            self._free_experiment_name(name)
+            del self._experiment_names[old]
+            self._experiment_names[name] = experiment
+            self.put("experiment", experiment, "name", None, name)
+        now = self.request["appended_at_ms"]
+        self.update(
+            "experiment",
+            experiment,
+            name=name,
+            artifact_location=event["artifact_location"] or None,
+            created_at_ms=now,
+            updated_at_ms=now,
+            created_by=self.request["actor"],
+        )
+        self._put_tags("experiment", experiment, event["tags"])
 
     def _free_experiment_name(self, name: str) -> None:
         """Refuse a name that is taken, telling by whom."""
@@ -420,8 +487,8 @@ class RegistryProjection:
         if holder is None:
             return
         taken = holder.row["experiment_id"]
-        if self._request["experiment_id"] is None:
-            self._request["experiment_id"] = taken
+        if self.request["experiment_id"] is None:
+            self.request["experiment_id"] = taken
         if holder.row["deleted"]:
             raise Rejected(
                 rules.EXISTS,
@@ -430,7 +497,7 @@ class RegistryProjection:
             )
         raise Rejected(rules.EXISTS, f"Experiment(name={name}) already exists.")
 
-    def _experiment(self, event: Event, deleted: bool | None = None) -> _Entity:
+    def _experiment(self, event: Event, deleted: bool | None = None) -> Entity:
         wanted = event["experiment_id"]
         experiment = self._experiments.get(wanted)
         if experiment is None or (deleted is not None and experiment.row["deleted"] != deleted):
@@ -447,9 +514,9 @@ class RegistryProjection:
             self._free_experiment_name(name)
             del self._experiment_names[experiment.row["name"]]
             self._experiment_names[name] = experiment
-            self._put("experiment", experiment, "name", None, name)
-            self._set("experiment", experiment, name=name)
-        self._touch("experiment", experiment)
+            self.put("experiment", experiment, "name", None, name)
+            self.update("experiment", experiment, name=name)
+        self.touch("experiment", experiment)
 
     def _delete_experiment(self, event: Event) -> None:
         self._move_experiment(event, deleted=True)
@@ -460,9 +527,9 @@ class RegistryProjection:
     def _move_experiment(self, event: Event, *, deleted: bool) -> None:
         experiment = self._experiment(event, deleted=not deleted)
         lifecycle = "deleted" if deleted else "active"
-        self._put("experiment", experiment, "lifecycle", None, lifecycle)
-        self._set("experiment", experiment, deleted=deleted)
-        self._touch("experiment", experiment)
+        self.put("experiment", experiment, "lifecycle", None, lifecycle)
+        self.update("experiment", experiment, deleted=deleted)
+        self.touch("experiment", experiment)
 
     def _change_experiment_tags(self, event: Event) -> None:
         tags = event["tags"]
@@ -484,6 +551,12 @@ class RegistryProjection:
     # -- registered models ------------------------------------------------------------------
 
     def _create_model(self, event: Event) -> None:
+        self._checked_new_model(event)
+
+    def _import_model(self, event: Event) -> None:
+        self.update("model", self._checked_new_model(event), **_told_times(event))
+
+    def _checked_new_model(self, event: Event) -> Entity:
         name, tags = event["model"], event["tags"]
         rules.model_name(name)
         rules.description(event["description"])
@@ -491,21 +564,22 @@ class RegistryProjection:
         holder = self._models.get(name)
         if holder is not None:
             raise Rejected(rules.EXISTS, _name_is_taken(name, holder, tags))
-        self._add_model(name, event["description"], tags)
+        return self._add_model(name, event["description"], tags)
 
-    def _add_model(self, name: str, description: str | None, tags: Mapping[str, str]) -> _Entity:
-        key = self._request["model_key"] = str(self._request["offset"])
-        model = self._models[name] = self._new(
+    def _add_model(self, name: str, description: str | None, tags: Mapping[str, str]) -> Entity:
+        key = self.request["model_key"] = str(self.request["offset"])
+        model = self._models[name] = self.new(
             "model",
             {"model_key": key, "model": name, "description": description, "next_version": 1},
         )
-        self._put("model", model, "name", None, name)
+        self.put("model", model, "name", None, name)
         if description is not None:
-            self._put("model", model, "description", None, description)
+            self.put("model", model, "description", None, description)
         self._put_tags("model", model, tags)
+        self.access.own("registered_model", key)
         return model
 
-    def _model(self, event: Event) -> _Entity:
+    def _model(self, event: Event) -> Entity:
         name = event["model"]
         rules.model_name(name)
         model = self._models.get(name)
@@ -517,9 +591,9 @@ class RegistryProjection:
         description = event["description"]
         rules.description(description)
         model = self._model(event)
-        self._put("model", model, "description", None, description)
-        self._set("model", model, description=description)
-        self._touch("model", model)
+        self.put("model", model, "description", None, description)
+        self.update("model", model, description=description)
+        self.touch("model", model)
 
     def _rename_model(self, event: Event) -> None:
         name = event["name"]
@@ -530,17 +604,18 @@ class RegistryProjection:
             if name in self._models:
                 raise Rejected(rules.EXISTS, f"Registered Model (name={name}) already exists.")
             self._models[name] = self._models.pop(old)
-            self._put("model", model, "name", None, name)
-            self._set("model", model, model=name)
-        self._touch("model", model)
+            self.put("model", model, "name", None, name)
+            self.update("model", model, model=name)
+        self.touch("model", model)
         for version in model.versions.values():
-            self._touch("model_version", version)
+            self.touch("model_version", version)
 
     def _delete_model(self, event: Event) -> None:
         model = self._model(event)
         for version in model.versions.values():
-            self._end("model_version", version)
-        self._end("model", model)
+            self.end("model_version", version)
+        self.end("model", model)
+        self.access.forget("registered_model", model.row["model_key"])
         del self._models[model.row["model"]]
 
     def _change_model_tags(self, event: Event) -> None:
@@ -554,7 +629,7 @@ class RegistryProjection:
         rules.new_alias(event["alias"])
         model, _ = self._version(event)
         self._expect_alias(model, event)
-        self._put("alias", model, "alias", event["alias"], str(event["version"]))
+        self.put("alias", model, "alias", event["alias"], str(event["version"]))
 
     def _delete_alias(self, event: Event) -> None:
         rules.model_name(event["model"])
@@ -563,10 +638,10 @@ class RegistryProjection:
         self._expect_alias(model, event)
         points_at = model.alias(event["alias"])
         if points_at is not None:
-            self._request["version"] = points_at
-            self._remove(model, "alias", event["alias"])
+            self.request["version"] = points_at
+            self.remove(model, "alias", event["alias"])
 
-    def _expect_alias(self, model: _Entity, event: Event) -> None:
+    def _expect_alias(self, model: Entity, event: Event) -> None:
         expected = event["expected_version"]
         if expected is None:
             return
@@ -593,8 +668,36 @@ class RegistryProjection:
         else:
             model = self._model(event)
         number = model.row["next_version"]
-        self._request["version"] = number
-        version = model.versions[number] = self._new(
+        self._add_version(model, number, event)
+        for alias in event["aliases"]:
+            self.put("alias", model, "alias", alias, str(number))
+        self.touch("model", model)
+
+    def _import_version(self, event: Event) -> None:
+        number = event["version"]
+        rules.model_name(event["model"])
+        rules.source(event["source"])
+        rules.description(event["description"])
+        rules.tags(event["tags"], rules.MODEL_TAG_VALUE_MAX)
+        stage = rules.stage(event["stage"])
+        model = self._model(event)
+        following = model.row["next_version"]
+        if number < following:
+            raise Rejected(
+                rules.CONFLICT,
+                f"Model Version (name={event['model']}, version={number}) cannot be imported: "
+                f"numbers below {following} are used up.",
+            )
+        if event["deleted"]:
+            self.update("model", model, next_version=number + 1)
+            return
+        version = self._add_version(model, number, event)
+        self.put("model_version", version, "stage", None, stage)
+        self.update("model_version", version, stage=stage, **_told_times(event))
+
+    def _add_version(self, model: Entity, number: int, event: Event) -> Entity:
+        self.request["version"] = number
+        version = model.versions[number] = self.new(
             "model_version",
             {
                 "model_key": model.row["model_key"],
@@ -607,16 +710,14 @@ class RegistryProjection:
                 "run_link": event["run_link"] or None,
             },
         )
-        self._put("model_version", version, "stage", None, "None")
+        self.put("model_version", version, "stage", None, "None")
         if event["description"] is not None:
-            self._put("model_version", version, "description", None, event["description"])
+            self.put("model_version", version, "description", None, event["description"])
         self._put_tags("model_version", version, event["tags"])
-        for alias in event["aliases"]:
-            self._put("alias", model, "alias", alias, str(number))
-        self._set("model", model, next_version=number + 1)
-        self._touch("model", model)
+        self.update("model", model, next_version=number + 1)
+        return version
 
-    def _version(self, event: Event) -> tuple[_Entity, _Entity]:
+    def _version(self, event: Event) -> tuple[Entity, Entity]:
         name, number = event["model"], event["version"]
         rules.model_name(name)
         model = self._models.get(name)
@@ -631,9 +732,9 @@ class RegistryProjection:
         description = event["description"]
         rules.description(description)
         _, version = self._version(event)
-        self._put("model_version", version, "description", None, description)
-        self._set("model_version", version, description=description)
-        self._touch("model_version", version)
+        self.put("model_version", version, "description", None, description)
+        self.update("model_version", version, description=description)
+        self.touch("model_version", version)
 
     def _transition(self, event: Event) -> None:
         stage = rules.stage(event["stage"])
@@ -661,12 +762,12 @@ class RegistryProjection:
                 if other is not version and other.row["stage"] == stage:
                     self._move(other, "Archived")
         self._move(version, stage)
-        self._touch("model", model)
+        self.touch("model", model)
 
-    def _move(self, version: _Entity, stage: str) -> None:
-        self._put("model_version", version, "stage", None, stage)
-        self._set("model_version", version, stage=stage)
-        self._touch("model_version", version)
+    def _move(self, version: Entity, stage: str) -> None:
+        self.put("model_version", version, "stage", None, stage)
+        self.update("model_version", version, stage=stage)
+        self.touch("model_version", version)
 
     def _delete_version(self, event: Event) -> None:
         model, version = self._version(event)
@@ -678,15 +779,21 @@ class RegistryProjection:
             if attribute == "alias" and i.value == text
         ]
         for alias in pointing:
-            self._remove(model, "alias", alias)
-        self._end("model_version", version)
+            self.remove(model, "alias", alias)
+        self.end("model_version", version)
         del model.versions[number]
-        self._touch("model", model)
+        self.touch("model", model)
 
     def _change_version_tags(self, event: Event) -> None:
         rules.tags(event["tags"], rules.MODEL_TAG_VALUE_MAX)
         _, version = self._version(event)
         self._put_tags("model_version", version, event["tags"])
+
+
+def _by_access(
+    decide: Callable[[access.Access, Event], None],
+) -> Callable[[RegistryProjection, Event], None]:
+    return lambda registry, event: decide(registry.access, event)
 
 
 _DECISIONS: dict[str, Callable[[RegistryProjection, Event], None]] = {
@@ -700,6 +807,9 @@ _DECISIONS: dict[str, Callable[[RegistryProjection, Event], None]] = {
     "DeleteModelVersion": RegistryProjection._delete_version,
     "DeleteRegisteredModel": RegistryProjection._delete_model,
     "DeleteRegisteredModelAlias": RegistryProjection._delete_alias,
+    "ImportExperiment": RegistryProjection._import_experiment,
+    "ImportModelVersion": RegistryProjection._import_version,
+    "ImportRegisteredModel": RegistryProjection._import_model,
     "RenameExperiment": RegistryProjection._rename_experiment,
     "RenameRegisteredModel": RegistryProjection._rename_model,
     "RestoreExperiment": RegistryProjection._restore_experiment,
@@ -707,10 +817,13 @@ _DECISIONS: dict[str, Callable[[RegistryProjection, Event], None]] = {
     "TransitionModelVersionStage": RegistryProjection._transition,
     "UpdateModelVersion": RegistryProjection._update_version,
     "UpdateRegisteredModel": RegistryProjection._update_model,
+    **{type: _by_access(decide) for type, decide in access.DECISIONS.items()},
 }
 
 
 def _entity_of(type: str) -> str:
+    if type in access.ENTITIES:
+        return access.ENTITIES[type]
     if "Experiment" in type:
         return "experiment"
     if "Alias" in type:
@@ -721,7 +834,13 @@ def _entity_of(type: str) -> str:
 _ENTITIES = {type: _entity_of(type) for type in _DECISIONS}
 
 
-def _name_is_taken(name: str, holder: _Entity, tags: Mapping[str, str]) -> str:
+def _told_times(event: Event) -> dict[str, int]:
+    """The times of an imported entity, where the other tracker told them."""
+    names = ("created_at_ms", "updated_at_ms")
+    return {name: event[name] for name in names if event[name] is not None}
+
+
+def _name_is_taken(name: str, holder: Entity, tags: Mapping[str, str]) -> str:
     """MLflow's message; prompts are registered models with a tag, and the message tells."""
 
     def word(is_prompt: str | None) -> str:

@@ -67,7 +67,7 @@ SELECT
     fold.uuid_of(h.from_event_id) AS event_id, m.model_key
 FROM fold.history h
 LEFT JOIN fold.models m ON h.entity <> 'experiment' AND m.model_key = h.entity_id
-WHERE h.attribute <> 'updated';
+WHERE h.attribute <> 'updated' AND h.entity IN ('experiment', 'model', 'model_version', 'alias');
 
 CREATE VIEW aliases_history AS
 SELECT
