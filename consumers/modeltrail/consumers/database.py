@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -54,6 +55,8 @@ class Database:
         self._dead: list[tuple[LogRecord, str | None, str]] = []
         self._poison: dict[Position, str] = {}
         self.partitions: dict[Partition, Folded] = {}
+        self._saved: set[Partition] = set()  # those that are in the table
+        self._advanced: set[Partition] = set()  # those that the batch is of
         self.dead_letters = 0
         self.asks_for_registry = False
         self.connection = store.connect(path, limits)
@@ -79,6 +82,7 @@ class Database:
         for projection in self._projections.values():
             projection.load(self.connection)
         self.partitions = load_partitions(self.connection)
+        self._saved = set(self.partitions)
         self.dead_letters = tables.scalar(self.connection, "SELECT count(*) FROM fold.dead_letters")
         self._dead.clear()
 
@@ -105,6 +109,7 @@ class Database:
                 self.connection.execute("ROLLBACK")
             self._load()
             raise
+        self._saved |= self._advanced
         self.asks_for_registry = self._runs.asks_for_registry
         self._runs.asks_for_registry = False
         self.dead_letters += len(self._dead)
@@ -129,6 +134,7 @@ class Database:
                 batches[record.stream].append(Incoming(record, type, event))
             except SchemaError as error:
                 self._dead_letter(record, type, error)
+        self._advanced = set(last)
         for partition, record in last.items():
             self.partitions[partition].last_digest = hashlib.sha256(record.payload).digest()
             self.partitions[partition].last_appended_at_ms = record.appended_at_ms
@@ -181,14 +187,10 @@ class Database:
             columns["event_type"] = [type for _, type, _ in self._dead]
             columns["error"] = [error for _, _, error in self._dead]
             tables.insert(con, "fold.dead_letters", columns)
-        con.execute("DELETE FROM fold.positions")
-        columns = tables.rows(
-            list(self.partitions.values()),
-            ("next_offset", "last_digest", "last_appended_at_ms", "repeats"),
-        )
-        columns["stream"] = [p.stream for p in self.partitions]
-        columns["partition"] = [p.partition for p in self.partitions]
-        tables.insert(con, "fold.positions", columns)
+        old = {p: self.partitions[p] for p in self._advanced & self._saved}
+        tables.update(con, "fold.positions", ("stream", "partition"), _positions(old))
+        new = {p: self.partitions[p] for p in self._advanced - self._saved}
+        tables.insert(con, "fold.positions", _positions(new))
 
     def decodable_dead_letters(self) -> int:
         """How many dead letters could not be decoded when they came, and can be now."""
@@ -220,6 +222,15 @@ def _create(con: duckdb.DuckDBPyConnection, projections: Iterable[Projection]) -
         [str(store.PROJECTION_VERSION), program_version()],
     )
     con.execute("COMMIT")
+
+
+def _positions(partitions: Mapping[Partition, Folded]) -> dict[str, list[Any]]:
+    names = ("next_offset", "last_digest", "last_appended_at_ms", "repeats")
+    return {
+        "stream": [p.stream for p in partitions],
+        "partition": [p.partition for p in partitions],
+        **tables.rows(list(partitions.values()), names),
+    }
 
 
 def load_partitions(con: duckdb.DuckDBPyConnection) -> dict[Partition, Folded]:

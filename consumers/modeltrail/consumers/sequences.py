@@ -76,13 +76,9 @@ class Sequences:
         if new:
             tables.insert(con, "fold.producers", _columns(new))
         if old:
-            tables.run(
-                con,
-                """UPDATE fold.producers SET last_sequence = b.last_sequence, missing = b.missing,
-                   points_logged = b.points_logged, points_dropped = b.points_dropped
-                   FROM batch b WHERE fold.producers.producer_id = b.producer_id""",
-                _columns(old),
-            )
+            columns = _columns(old)
+            del columns["stream"], columns["partition"]  # these stay
+            tables.update(con, "fold.producers", ["producer_id"], columns)
         self._changed.clear()
         self._new.clear()
         if len(self._known) > _KEPT_MAX:

@@ -1,4 +1,7 @@
-"""Rows into and out of DuckDB in bulk: columns go in through Arrow, never row by row."""
+"""Rows into and out of DuckDB in bulk: columns go in through Arrow, never row by row.
+
+But for a handful of rows: to plan a scan of an Arrow table costs more than to plan a few values.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,9 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+
+_FEW_ROWS = 3
+_FEW_VALUES = 64
 
 Columns = Mapping[str, Any]
 """Column name to a list, a numpy array, or an Arrow array; all of equal length."""
@@ -25,7 +31,64 @@ def insert(
     """Insert rows, matching columns by name. ``types`` gives those of nested columns."""
     if not len(next(iter(batch.values()))):
         return
-    _with(con, "batch", f"INSERT INTO {table} BY NAME SELECT * FROM batch", batch, types)
+    rows = None if types else _few(batch)
+    if rows is None:
+        _with(con, "batch", f"INSERT INTO {table} BY NAME SELECT * FROM batch", batch, types)
+    else:
+        names = ", ".join(f'"{name}"' for name in batch)
+        con.execute(f"INSERT INTO {table} ({names}) VALUES {_marks(rows)}", sum(rows, []))
+
+
+def update(con: duckdb.DuckDBPyConnection, table: str, keys: Sequence[str], batch: Columns) -> None:
+    """Update the rows that are found by the ``keys``, to the other columns' values."""
+    rows = _few(batch)
+    names = [*keys, *(name for name in batch if name not in keys)]
+    changing = names[len(keys) :]
+    if rows is None:
+        assignments = ", ".join(f'"{name}" = b."{name}"' for name in changing)
+        run(
+            con, f"UPDATE {table} SET {assignments} FROM batch b WHERE {_match(table, keys)}", batch
+        )
+        return
+    assignments = ", ".join(f'"{name}" = ?' for name in changing)
+    condition = " AND ".join(f'"{key}" = ?' for key in keys)
+    order = [list(batch).index(name) for name in [*changing, *keys]]
+    for row in rows:
+        con.execute(f"UPDATE {table} SET {assignments} WHERE {condition}", [row[i] for i in order])
+
+
+def delete(con: duckdb.DuckDBPyConnection, table: str, keys: Columns) -> None:
+    """Delete the rows that are found by the keys, each with a value in every column."""
+    rows = _few(keys)
+    if rows is None:
+        run(con, f"DELETE FROM {table} USING batch b WHERE {_match(table, list(keys))}", keys)
+        return
+    condition = " AND ".join(f'"{key}" = ?' for key in keys)
+    any_of = " OR ".join([f"({condition})"] * len(rows))
+    con.execute(f"DELETE FROM {table} WHERE {any_of}", sum(rows, []))
+
+
+def _match(table: str, keys: Sequence[str]) -> str:
+    return " AND ".join(f'{table}."{key}" = b."{key}"' for key in keys)
+
+
+def _few(columns: Columns) -> list[list[Any]] | None:
+    """The rows of the columns, if they are few."""
+    n = len(next(iter(columns.values())))
+    if n > _FEW_ROWS or n * len(columns) > _FEW_VALUES:
+        return None
+    lists = []
+    for values in columns.values():
+        if isinstance(values, np.ndarray):
+            values = values.tolist()
+        elif isinstance(values, pa.Array):
+            values = values.to_pylist()
+        lists.append(values)
+    return [list(row) for row in zip(*lists, strict=True)]
+
+
+def _marks(rows: list[list[Any]]) -> str:
+    return ", ".join([f"({', '.join('?' * len(rows[0]))})"] * len(rows))
 
 
 def lookup(con: duckdb.DuckDBPyConnection, sql: str, wanted: Columns) -> list[tuple[Any, ...]]:
@@ -40,6 +103,11 @@ def _with(
     columns: Columns,
     types: Mapping[str, pa.DataType],
 ) -> list[tuple[Any, ...]]:
+    rows = None if types else _few(columns)
+    if rows:
+        names = ", ".join(f'"{name}"' for name in columns)
+        table = f"WITH {name}({names}) AS (VALUES {_marks(rows)})"
+        return con.execute(f"{table} {sql}", sum(rows, [])).fetchall()
     arrays = {k: _array(v, types.get(k)) for k, v in columns.items()}
     con.register(name, pa.table(arrays))
     try:

@@ -154,13 +154,8 @@ class PointsWriter:
         latest = self._latest
         old = touched[touched < self._saved]
         if len(old):
-            tables.run(
-                con,
-                """UPDATE fold.series SET points = b.points, step = b.step,
-                   timestamp_ms = b.timestamp_ms, value = b.value
-                   FROM batch b WHERE fold.series.series = b.series""",
-                {"series": old, **latest.columns(old)},
-            )
+            columns = {"series": old, **latest.columns(old)}
+            tables.update(con, "fold.series", ["series"], columns)
         if self._new:
             ids = np.array([series for series, _, _ in self._new])
             tables.insert(

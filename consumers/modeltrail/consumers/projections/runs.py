@@ -163,7 +163,7 @@ class RunsProjection:
         self._models.prepare(con, batch)
         batch = [i for i in batch if not self._models.handles(i.type)]
         unknown = {i.event["run_id"] for i in batch} - self._runs.keys()
-        if unknown and self._run_count:
+        if unknown and len(self._runs) < self._run_count:
             self._fetch_runs(con, unknown)
         with_params = {
             state.row.run: state
@@ -418,24 +418,13 @@ class RunsProjection:
         if changed:
             old = [s.row.run for s in changed if not s.is_new]
             if old:
-                tables.run(
-                    con,
-                    "DELETE FROM fold.runs USING batch b WHERE fold.runs.run = b.run",
-                    {"run": old},
-                )
+                tables.delete(con, "fold.runs", {"run": old})
             tables.insert(con, "fold.runs", tables.rows([s.row for s in changed], _RUN_COLUMNS))
         if active:
             rows = [s.activity for s in active if not s.is_new]
             if rows:
-                tables.run(
-                    con,
-                    """UPDATE fold.activity SET events_missing = b.events_missing,
-                       points_logged = b.points_logged, points_dropped = b.points_dropped,
-                       points_stored = b.points_stored,
-                       last_seen_offset = b.last_seen_offset, last_seen_ms = b.last_seen_ms
-                       FROM batch b WHERE fold.activity.run = b.run""",
-                    tables.rows(rows, _ACTIVITY_COLUMNS),
-                )
+                columns = tables.rows(rows, _ACTIVITY_COLUMNS)
+                tables.update(con, "fold.activity", ["run"], columns)
             rows = [s.activity for s in active if s.is_new]
             if rows:
                 tables.insert(con, "fold.activity", tables.rows(rows, _ACTIVITY_COLUMNS))
@@ -449,12 +438,7 @@ class RunsProjection:
             conflict_names = ("run", "key", "value", "refused_value", "offset", "appended_at_ms")
             tables.insert(con, "fold.param_conflicts", _transpose(self._conflicts, *conflict_names))
         if self._tags:
-            tables.run(
-                con,
-                """DELETE FROM fold.tags USING batch b
-                   WHERE fold.tags.run = b.run AND fold.tags.key = b.key""",
-                _transpose(list(self._tags), "run", "key"),
-            )
+            tables.delete(con, "fold.tags", _transpose(list(self._tags), "run", "key"))
             kept = [(run, key, v) for (run, key), v in self._tags.items() if v is not None]
             if kept:
                 tables.insert(con, "fold.tags", _transpose(kept, "run", "key", "value"))
@@ -464,12 +448,8 @@ class RunsProjection:
 
     def _write_files(self, con: duckdb.DuckDBPyConnection) -> None:
         if self._datasets:
-            tables.run(
-                con,
-                """DELETE FROM fold.datasets t USING batch b
-                   WHERE t.run = b.run AND t.name = b.name AND t.digest = b.digest""",
-                _transpose(list(self._datasets), "run", "name", "digest"),
-            )
+            keys = _transpose(list(self._datasets), "run", "name", "digest")
+            tables.delete(con, "fold.datasets", keys)
             found = list(self._datasets.values())
             columns: dict[str, Any] = {
                 k: [d[k] for d in found]
@@ -479,12 +459,7 @@ class RunsProjection:
             columns["tags"] = [list(d["tags"].items()) for d in found]
             tables.insert(con, "fold.datasets", columns, tags=_MAP)
         if self._artifacts:
-            tables.run(
-                con,
-                """DELETE FROM fold.artifacts t USING batch b
-                   WHERE t.run = b.run AND t.path = b.path""",
-                _transpose(list(self._artifacts), "run", "path"),
-            )
+            tables.delete(con, "fold.artifacts", _transpose(list(self._artifacts), "run", "path"))
             kept = [(run, a) for (run, _), a in self._artifacts.items() if a is not None]
             columns = {
                 k: [a[k] for _, a in kept]
