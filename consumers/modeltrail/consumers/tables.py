@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from itertools import chain
 from typing import Any
 
 import duckdb
@@ -36,7 +37,9 @@ def insert(
         _with(con, "batch", f"INSERT INTO {table} BY NAME SELECT * FROM batch", batch, types)
     else:
         names = ", ".join(f'"{name}"' for name in batch)
-        con.execute(f"INSERT INTO {table} ({names}) VALUES {_marks(rows)}", sum(rows, []))
+        con.execute(
+            f"INSERT INTO {table} ({names}) VALUES {_marks(rows)}", list(chain.from_iterable(rows))
+        )
 
 
 def update(con: duckdb.DuckDBPyConnection, table: str, keys: Sequence[str], batch: Columns) -> None:
@@ -65,7 +68,7 @@ def delete(con: duckdb.DuckDBPyConnection, table: str, keys: Columns) -> None:
         return
     condition = " AND ".join(f'"{key}" = ?' for key in keys)
     any_of = " OR ".join([f"({condition})"] * len(rows))
-    con.execute(f"DELETE FROM {table} WHERE {any_of}", sum(rows, []))
+    con.execute(f"DELETE FROM {table} WHERE {any_of}", list(chain.from_iterable(rows)))
 
 
 def _match(table: str, keys: Sequence[str]) -> str:
@@ -107,7 +110,7 @@ def _with(
     if rows:
         names = ", ".join(f'"{name}"' for name in columns)
         table = f"WITH {name}({names}) AS (VALUES {_marks(rows)})"
-        return con.execute(f"{table} {sql}", sum(rows, [])).fetchall()
+        return con.execute(f"{table} {sql}", list(chain.from_iterable(rows))).fetchall()
     arrays = {k: _array(v, types.get(k)) for k, v in columns.items()}
     con.register(name, pa.table(arrays))
     try:
