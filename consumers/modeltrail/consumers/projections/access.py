@@ -31,7 +31,7 @@ SERVER: Final = "modeltrail"
 USER_NAME_MAX = 250
 PATTERN_MAX = 501
 
-_SECRETS = ("password_hash", "token_hash")
+_SECRETS = ("password_hash", "token_hash", "secret")
 
 _COMMON = {
     "created_at_ms": pa.int64(),
@@ -108,7 +108,7 @@ _Target = tuple[str, str, str, str | None, str | None]
 
 
 def redacted(event: Event) -> Event:
-    """An event as everybody may see it: without hashes of passwords and tokens."""
+    """An event as everybody may see it: without hashes and secrets."""
     if not any(event.get(name) for name in _SECRETS):
         return event
     return {k: "(not shown)" if k in _SECRETS and v else v for k, v in event.items()}

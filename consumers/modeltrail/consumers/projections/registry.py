@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from modeltrail.consumers import tables
-from modeltrail.consumers.projections import Incoming, access
+from modeltrail.consumers.projections import Incoming, access, webhooks
 from modeltrail.consumers.projections import registry_rules as rules
 from modeltrail.consumers.projections.registry_rules import Rejected
 from modeltrail.consumers.sequences import Producer
@@ -159,6 +159,7 @@ _TABLES = {
         ("stage", "description", "updated_at_ms", "deleted"),
     ),
     **access.TABLES,
+    **webhooks.TABLES,
 }
 
 
@@ -181,6 +182,7 @@ class RegistryProjection:
         self._experiment_names: dict[str, Entity] = {}
         self._models: dict[str, Entity] = {}
         self.access = access.Access(self)
+        self._webhooks = webhooks.Webhooks(self)
         self._next_interval = 0
         self._clear()
 
@@ -199,6 +201,7 @@ class RegistryProjection:
         tables.script(con, __package__, "registry.sql")
         tables.script(con, __package__, "registry_views.sql")
         tables.script(con, __package__, "access.sql")
+        tables.script(con, __package__, "webhooks.sql")
 
     def load(self, con: duckdb.DuckDBPyConnection) -> None:
         """Take the state from the tables, at the start or after a transaction that failed."""
@@ -214,12 +217,15 @@ class RegistryProjection:
         for row in _rows(con, "FROM fold.model_versions WHERE NOT deleted"):
             models[row["model_key"]].versions[row["version"]] = Entity(row)
         self.access.load(_rows(con, query) for query in access.LOAD)
+        self._webhooks.load(_rows(con, query) for query in webhooks.LOAD)
         for kind, entity_id, version, attribute, key, *interval in con.execute(
             """SELECT entity, entity_id, version, attribute, key, interval_id, value, from_offset
                FROM fold.history WHERE to_offset IS NULL"""
         ).fetchall():
             if kind in access.TABLES:
                 entity = self.access.entity(kind, entity_id)
+            elif kind in webhooks.TABLES:
+                entity = self._webhooks.entity(entity_id)
             else:
                 entity = (self._experiments if kind == "experiment" else models)[entity_id]
             if kind == "model_version":
@@ -796,6 +802,12 @@ def _by_access(
     return lambda registry, event: decide(registry.access, event)
 
 
+def _by_webhooks(
+    decide: Callable[[webhooks.Webhooks, Event], None],
+) -> Callable[[RegistryProjection, Event], None]:
+    return lambda registry, event: decide(registry._webhooks, event)
+
+
 _DECISIONS: dict[str, Callable[[RegistryProjection, Event], None]] = {
     "ChangeExperimentTags": RegistryProjection._change_experiment_tags,
     "ChangeModelVersionTags": RegistryProjection._change_version_tags,
@@ -818,12 +830,15 @@ _DECISIONS: dict[str, Callable[[RegistryProjection, Event], None]] = {
     "UpdateModelVersion": RegistryProjection._update_version,
     "UpdateRegisteredModel": RegistryProjection._update_model,
     **{type: _by_access(decide) for type, decide in access.DECISIONS.items()},
+    **{type: _by_webhooks(decide) for type, decide in webhooks.DECISIONS.items()},
 }
 
 
 def _entity_of(type: str) -> str:
     if type in access.ENTITIES:
         return access.ENTITIES[type]
+    if type in webhooks.DECISIONS:
+        return "webhook"
     if "Experiment" in type:
         return "experiment"
     if "Alias" in type:
