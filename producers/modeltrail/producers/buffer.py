@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from modeltrail.producers.channel import Channel
@@ -22,7 +22,17 @@ SLOTS_MAX = 2_048
 SLOT_BYTES = 4_096
 SERIES_CHUNK = 4_096
 
-Point = tuple["Producer", str, int, int, float]
+
+class Series(NamedTuple):
+    """What points belong to, where it is more than a metric's key."""
+
+    key: str
+    model_id: str | None = None
+    dataset_name: str | None = None
+    dataset_digest: str | None = None
+
+
+Point = tuple["Producer", str | Series, int, int, float]
 Entry = tuple["Producer", str, Any, int]
 
 
@@ -84,9 +94,20 @@ class Producer:
     Training threads only count in ``drops``; all else belongs to the writer's thread.
     """
 
-    def __init__(self, run_id: str, channel: Channel, user: str | None, owner: bool) -> None:
-        """Of the run's owner, or of a process that adds to a run of another one."""
+    def __init__(
+        self,
+        run_id: str,
+        channel: Channel,
+        user: str | None,
+        owner: bool,
+        subject: str = "run_id",
+    ) -> None:
+        """Of the run's owner, or of a process that adds to a run of another one.
+
+        ``subject`` is the field for the id: "model_id" where ``run_id`` is a logged model's.
+        """
         self.run_id = run_id
+        self.subject = subject
         self.channel = channel
         self.user = user
         self.owner = owner

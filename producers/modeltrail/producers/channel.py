@@ -115,6 +115,11 @@ class Channel:
             return False
         return outbox.events.handled >= appended[0]
 
+    @property
+    def stuck(self) -> bool:
+        """True while deliveries fail."""
+        return self._delivery is not None and self._delivery.error is not None
+
     def refused(self, run_id: str) -> tuple[int, int]:
         """Events and points of a run that the target refused."""
         return self._delivery.refused.get(run_id, (0, 0)) if self._delivery else (0, 0)

@@ -112,8 +112,11 @@ class Delivery:
 
     def _deliver_artifact(self, frame: Frame, order: dict[str, str], file: str) -> None:
         target = self.target()
+        subject = order.get("subject", "run_id")
+        of_model = subject == "model_id"
+        owner = f"models/{frame.key}" if of_model else frame.key
         try:
-            stored = target.upload(frame.key, order["path"], file)
+            stored = target.upload(owner, order["path"], file)
         except NoArtifactStore as error:
             self.waits_for_setting = True
             self.warn_once("store", str(error))
@@ -122,10 +125,10 @@ class Delivery:
         for name in ("event_id", "producer_id"):
             envelope[name] = bytes.fromhex(str(envelope[name]))
         payload = encode(
-            "ArtifactLogged",
+            "LoggedModelArtifactLogged" if of_model else "ArtifactLogged",
             {
                 "envelope": envelope,
-                "run_id": frame.key,
+                subject: frame.key,
                 "path": order["path"],
                 "size_bytes": stored.size_bytes,
                 "sha256": stored.sha256,

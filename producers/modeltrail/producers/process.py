@@ -93,7 +93,8 @@ class Process:
         limit_s = max((run.settings.finish_timeout_s for run in runs), default=0.0)
         deadline = time.monotonic() + limit_s
         for run in runs:
-            run.end(status, message)
+            if not run.managed or status == "KILLED":
+                run.end(status, message)
         for run in runs:
             run.flush(max(0.0, deadline - time.monotonic()))
         for channel in list(self._channels.values()):

@@ -10,7 +10,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from modeltrail.producers import process
-from modeltrail.producers.buffer import POINTS_MAX, SERIES_CHUNK, Mark, Producer
+from modeltrail.producers.buffer import POINTS_MAX, SERIES_CHUNK, Mark, Producer, Series
 from modeltrail.producers.settings import Settings, read_settings
 from modeltrail.producers.values import (
     KEY_CHARS_MAX,
@@ -66,33 +66,19 @@ def start_run(
     """
     if run_id is not None and not _is_run_id(run_id):
         raise ValueError(f"not a run id: {run_id!r}")
-    run = Run(run_id or _new_run_id(), read_settings(url, token), user=user, owner=True)
-    texts = {"params": run._texts(params, "param"), "tags": run._texts(tags, "tag")}
-    fields: dict[str, Any]
-    heartbeat = {"heartbeat_interval_ms": round(run.settings.heartbeat_s * 1000)}
-    clean_name = None if name is None else as_text(name)[:KEY_CHARS_MAX]
+    run = Run(run_id or new_run_id(), read_settings(url, token), user=user, owner=True)
     if run_id is not None:
-        fields = {"name": clean_name, "status": "RUNNING", **heartbeat}
-        run._enqueue("RunUpdated", fields)
+        run.resume(name)
+        run.log_params(params or {})
+        run.set_tags(tags or {})
     else:
-        from modeltrail.producers.environment import code_folder
-
-        fields = {
-            "experiment_name": as_text(experiment),
-            "name": clean_name,
-            "parent_run_id": parent.run_id if isinstance(parent, Run) else parent,
-            "started_at_ms": _now_ms(),
-            "_code_folder": code_folder(),
-            **heartbeat,
-        }
-        if sum(len(v) for t in texts.values() for v in t.values()) <= _START_TEXTS_CHARS_MAX:
-            fields |= texts
-            texts = {}
-        run._enqueue("RunStarted", fields)
-    for kind, type in (("params", "ParamsLogged"), ("tags", "TagsChanged")):
-        if texts.get(kind):
-            run._enqueue(type, {kind: texts[kind]}, sum(map(len, texts[kind].values())))
-    process.install_sigterm()
+        run.begin(
+            experiment_name=as_text(experiment),
+            name=name,
+            parent_run_id=parent.run_id if isinstance(parent, Run) else parent,
+            params=params,
+            tags=tags,
+        )
     _active.set((*_active.get(), run))
     return run
 
@@ -111,21 +97,77 @@ class Run:
     the process that started the run ends it. A pickled run, too, adds to the same run.
     """
 
+    _subject = "run_id"
+    """The field of its events that holds its id."""
+
     def __init__(self, run_id: str, settings: Settings, *, user: str | None, owner: bool) -> None:
         """Use ``start_run``."""
         self.run_id = run_id
         self.settings = settings
         self.finished = False
         """True after ``finish``."""
+        self.managed = False
+        """Whether another library's rules say when it ends. The interpreter's exit does not end
+        it then, and logging after its end is nothing to warn about."""
         self._user = user
-        self._owner = owner
+        self.owner = owner
+        """Whether this process ends the run, and shows until then that it is alive."""
         self._steps = count()
         self._attach()
         process.know(self)
 
+    def begin(
+        self,
+        *,
+        experiment_name: str | None = None,
+        experiment_id: str | None = None,
+        name: str | None = None,
+        parent_run_id: str | None = None,
+        started_at_ms: int | None = None,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Record the start of a new run; see ``start_run``. One of the experiment's is needed."""
+        from modeltrail.producers.environment import code_folder
+
+        fields: dict[str, Any] = {
+            "experiment_name": experiment_name,
+            "experiment_id": experiment_id,
+            "name": None if name is None else as_text(name)[:KEY_CHARS_MAX],
+            "parent_run_id": parent_run_id,
+            "started_at_ms": _now_ms() if started_at_ms is None else started_at_ms,
+            "_code_folder": code_folder(),
+            "heartbeat_interval_ms": self._heartbeat_ms,
+        }
+        texts = {"params": self._texts(params, "param"), "tags": self._texts(tags, "tag")}
+        if sum(len(v) for t in texts.values() for v in t.values()) <= _START_TEXTS_CHARS_MAX:
+            fields |= texts
+            texts = {}
+        self.record("RunStarted", fields)
+        self.log_params(texts.get("params", {}))
+        self.set_tags(texts.get("tags", {}))
+        process.install_sigterm()
+
+    def resume(self, name: str | None = None) -> None:
+        """Record that the run is RUNNING again, and that this process shows that it is alive."""
+        self.finished = False
+        self.owner = self._producer.owner = True
+        fields = {
+            "name": None if name is None else as_text(name)[:KEY_CHARS_MAX],
+            "status": "RUNNING",
+            "heartbeat_interval_ms": self._heartbeat_ms,
+        }
+        self.record("RunUpdated", fields)
+        process.install_sigterm()
+
+    @property
+    def _heartbeat_ms(self) -> int:
+        return round(self.settings.heartbeat_s * 1000)
+
     def _attach(self) -> None:
         self._process = here = process.current()
-        self._producer = Producer(self.run_id, here.channel(self.settings), self._user, self._owner)
+        channel = here.channel(self.settings)
+        self._producer = Producer(self.run_id, channel, self._user, self.owner, self._subject)
         self._points = here.buffer.points
         self._append: Callable[[Any], None] = self._append_first
 
@@ -133,14 +175,14 @@ class Run:
         """Wake what a process needs at its first log call; later ones go straight to the list."""
         self._process.open_runs[id(self)] = self
         self._process.start()
-        if self.finished:
+        if self.finished and not self.managed:
             self._warn("late", "logged after finish(); it is delivered all the same")
         self._append = self._points.append
         self._append(point)
 
     def after_fork(self) -> None:
         """In the child of a fork: become a writer of its own, once something is logged."""
-        self._owner = False
+        self.owner = False
         self._attach()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -201,6 +243,20 @@ class Run:
         except Exception as error:  # not a mapping, or one that changes while it is read
             self._drop("value", f"log() was given what it cannot read: {error!r:.200}")
 
+    def log_point(self, series: str | Series, value: float, step: int, timestamp_ms: int) -> None:
+        """Log one point whose values were checked before, at the cost of ``log``.
+
+        Args:
+            series: Metric key (1 to 250 characters), alone or with what it belongs to.
+            value: The value.
+            step: The step, of 64 bits.
+            timestamp_ms: When, in ms since 1970 UTC.
+        """
+        if len(self._points) >= POINTS_MAX and not self._process.make_room():
+            self._drop("full", "metric points come faster than they can be written")
+        else:
+            self._append((self._producer, series, step, timestamp_ms, value))
+
     def _step(self, step: Any, points: int) -> int | None:
         try:
             return as_step(step)
@@ -260,18 +316,18 @@ class Run:
         """Log params; values are kept as text of 64 KiB at most. A param's first value stands."""
         texts = self._texts(params, "param")
         if texts:
-            self._enqueue("ParamsLogged", {"params": texts}, sum(map(len, texts.values())))
+            self.record("ParamsLogged", {"params": texts}, sum(map(len, texts.values())))
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Set tags; values are kept as text of 64 KiB at most."""
         texts = self._texts(tags, "tag")
         if texts:
-            self._enqueue("TagsChanged", {"tags": texts}, sum(map(len, texts.values())))
+            self.record("TagsChanged", {"tags": texts}, sum(map(len, texts.values())))
 
     def delete_tag(self, key: str) -> None:
         """Delete a tag."""
         if is_key(key):
-            self._enqueue("TagsChanged", {"tags": {str(key): None}})
+            self.record("TagsChanged", {"tags": {str(key): None}})
         else:
             self._drop("text", f"not a tag key of 1 to 250 characters: {key!r:.100}")
 
@@ -317,7 +373,7 @@ class Run:
         except Exception as error:
             self._drop("text", f"dataset {name!r:.100} cannot be logged: {error!r:.200}")
             return
-        self._enqueue("DatasetsLogged", {"datasets": [dataset]}, len(schema or profile or ""))
+        self.record("DatasetsLogged", {"datasets": [dataset]}, len(schema or profile or ""))
 
     def log_artifact(self, path: str | os.PathLike[str], artifact_path: str | None = None) -> None:
         """Store a file with the run. Copies it to the outbox now; the upload comes later.
@@ -356,7 +412,7 @@ class Run:
         to = artifact_name(to)
         self._process.start()
         spooled = self._producer.channel.spool(os.fspath(path))
-        self._enqueue("artifact", {"path": to, "spooled": spooled})
+        self.record("artifact", {"path": to, "spooled": spooled})
 
     def register_model(
         self,
@@ -387,7 +443,7 @@ class Run:
         except Exception as error:
             self._drop("text", f"register_model() was given what it cannot read: {error!r:.200}")
             return
-        self._enqueue("ModelRegistrationRequested", fields, len(description or ""))
+        self.record("ModelRegistrationRequested", fields, len(description or ""))
 
     def finish(
         self, status: str = "FINISHED", message: str | None = None, timeout_s: float | None = None
@@ -409,25 +465,27 @@ class Run:
         self.end(status, message)
         return self.flush(timeout_s)
 
-    def end(self, status: str, message: str | None = None) -> None:
+    def end(
+        self, status: str, message: str | None = None, *, ended_at_ms: int | None = None
+    ) -> None:
         """End the run like ``finish``, without waiting."""
         if self.finished:
             return
         self.finished = True
         _active.set(tuple(run for run in _active.get() if run is not self))
-        if self._owner:
+        if self.owner:
             known = as_text(status).upper()
             if known not in _STATUSES:
                 self._drop("text", f"no such status: {status!r:.100}; FINISHED is meant")
                 known = "FINISHED"
             fields = {
                 "status": known,
-                "ended_at_ms": _now_ms(),
+                "ended_at_ms": _now_ms() if ended_at_ms is None else ended_at_ms,
                 "message": None if message is None else as_text(message)[:_MESSAGE_CHARS_MAX],
             }
-            self._enqueue("RunEnded", fields, force=True)
+            self.record("RunEnded", fields, force=True)
         elif id(self) in self._process.open_runs:
-            self._enqueue("Heartbeat", {})  # with the counts of this process
+            self.record("Heartbeat", {})  # with the counts of this process
         self._append = self._append_first
 
     def flush(self, timeout_s: float | None = None) -> bool:
@@ -436,11 +494,10 @@ class Run:
         Args:
             timeout_s: Longest wait; default as for ``finish``.
         """
-        if id(self) not in self._process.open_runs:
-            return True  # nothing was logged here since the last time
-        mark, channel = Mark(), self._producer.channel
-        self._put("Mark", mark, force=True)
-        self._process.wake()
+        mark = self.mark()
+        if mark is None:
+            return True
+        channel = self._producer.channel
 
         def over() -> bool:
             at = mark.appended
@@ -448,11 +505,32 @@ class Run:
 
         limit_s = self.settings.finish_timeout_s if timeout_s is None else timeout_s
         process.wait_until(over, limit_s)
-        if mark.appended is None or not channel.handled(mark.appended):
+        return self.delivered(mark) and channel.refused(self.run_id)[0] == 0
+
+    def mark(self) -> Mark | None:
+        """Ask the writer to say when all that was logged up to now is in the outbox.
+
+        None where nothing was logged since all of it was delivered.
+        """
+        if id(self) not in self._process.open_runs:
+            return None
+        mark = Mark()
+        self._put("Mark", mark, force=True)
+        self._process.wake()
+        return mark
+
+    def delivered(self, mark: Mark) -> bool:
+        """Whether all up to the mark was delivered, or was refused and set aside."""
+        if mark.appended is None or not self._producer.channel.handled(mark.appended):
             return False
         if self.finished:
             self._process.open_runs.pop(id(self), None)
-        return channel.refused(self.run_id)[0] == 0
+        return True
+
+    @property
+    def stuck(self) -> bool:
+        """Whether delivery does not go on at present, because the log or a setting is missing."""
+        return self._producer.channel.stuck
 
     def __enter__(self) -> Run:
         """The run itself."""
@@ -498,7 +576,15 @@ class Run:
         self._process.start()
         return True
 
-    def _enqueue(self, type: str, fields: Any, size: int = 0, *, force: bool = False) -> None:
+    def record(self, type: str, fields: Any, size: int = 0, *, force: bool = False) -> None:
+        """Append an event that the caller made. Never raises.
+
+        Args:
+            type: Type of the event.
+            fields: Its fields, but for envelope and id.
+            size: About how many characters are in it, where it may be large.
+            force: Whether it gets in where the buffer is full.
+        """
         try:
             if not self._put(type, fields, size, force=force):
                 self._drop("text", f"{type} is lost: events come faster than they can be written")
@@ -521,7 +607,8 @@ def _unpickle(run_id: str, settings: Settings, user: str | None) -> Run:
     return Run(run_id, settings._replace(token=token), user=user, owner=False)
 
 
-def _new_run_id() -> str:
+def new_run_id() -> str:
+    """A new run's id: 32 random hexadecimal digits."""
     return os.urandom(16).hex()
 
 

@@ -25,6 +25,10 @@ class Settings(NamedTuple):
     """``MODELTRAIL_FINISH_TIMEOUT_S``: longest wait of ``finish()`` and of interpreter exit."""
     heartbeat_s: float = 30.0
     """``MODELTRAIL_HEARTBEAT_S``: how often a run shows that it is alive."""
+    server: str | None = None
+    """``MODELTRAIL_SERVER``: the server that the MLflow plugin asks; takes artifacts as well."""
+    read_timeout_s: float = 5.0
+    """``MODELTRAIL_READ_TIMEOUT_S``: how long a read of the plugin waits for own events first."""
 
 
 def read_settings(url: str | None = None, token: str | None = None) -> Settings:
@@ -41,9 +45,11 @@ def read_settings(url: str | None = None, token: str | None = None) -> Settings:
         outbox_bytes_max=int(
             _number("MODELTRAIL_OUTBOX_BYTES_MAX", plain.outbox_bytes_max, minimum=1)
         ),
-        artifacts=env.get("MODELTRAIL_ARTIFACTS") or None,
+        artifacts=env.get("MODELTRAIL_ARTIFACTS") or env.get("MODELTRAIL_SERVER") or None,
         finish_timeout_s=_number("MODELTRAIL_FINISH_TIMEOUT_S", plain.finish_timeout_s, minimum=0),
         heartbeat_s=_number("MODELTRAIL_HEARTBEAT_S", plain.heartbeat_s, minimum=0.05),
+        server=env.get("MODELTRAIL_SERVER") or None,
+        read_timeout_s=_number("MODELTRAIL_READ_TIMEOUT_S", plain.read_timeout_s, minimum=0),
     )
 
 

@@ -62,8 +62,11 @@ class Target(Protocol):
         """Append events, in order; returns when they are durable. Raises ``LogError``."""
         ...
 
-    def upload(self, run_id: str, path: str, file: str) -> Stored:
-        """Store the file as the run's artifact at ``path``. Raises ``LogError``, ``OSError``."""
+    def upload(self, owner: str, path: str, file: str) -> Stored:
+        """Store the file as an artifact at ``path``. Raises ``LogError``, ``OSError``.
+
+        The owner is the id of a run, or ``models/`` and the id of a logged model.
+        """
         ...
 
     def close(self) -> None:
@@ -102,11 +105,11 @@ class LogTarget:
         with self._gate:
             self._log.append(events)
 
-    def upload(self, run_id: str, path: str, file: str) -> Stored:
+    def upload(self, owner: str, path: str, file: str) -> Stored:
         """See ``Target.upload``."""
         if self._store is None:
             self._store = self._open_store()
-        return self._store.upload(run_id, path, file)
+        return self._store.upload(owner, path, file)
 
     def _open_store(self) -> FolderStore | HttpTarget:
         if self._url.startswith("/"):
@@ -129,15 +132,15 @@ class LogTarget:
 
 
 class FolderStore:
-    """Artifacts in a folder: ``<folder>/<run_id>/<path>``."""
+    """Artifacts in a folder: ``<folder>/<owner>/<path>``."""
 
     def __init__(self, folder: str) -> None:
         """Use a folder, which is made at the first upload."""
         self._folder = folder
 
-    def upload(self, run_id: str, path: str, file: str) -> Stored:
+    def upload(self, owner: str, path: str, file: str) -> Stored:
         """See ``Target.upload``: written beside, fsynced, then renamed."""
-        final = os.path.join(self._folder, run_id, *path.split("/"))
+        final = os.path.join(self._folder, *owner.split("/"), *path.split("/"))
         parent = os.path.dirname(final)
         os.makedirs(parent, exist_ok=True)
         part = os.path.join(parent, f".{os.urandom(8).hex()}.part")
@@ -218,8 +221,10 @@ class HttpTarget:
             return
         raise LogRefused(f"{self._name} does not know the events' schema: {answer}")
 
-    def upload(self, run_id: str, path: str, file: str) -> Stored:
+    def upload(self, owner: str, path: str, file: str) -> Stored:
         """See ``Target.upload``."""
+        kind, slash, name = owner.partition("/")
+        kind, name = ("logged-models", name) if slash else ("runs", kind)
         digest = hashlib.sha256()
         size = os.path.getsize(file)
         with open(file, "rb") as source:
@@ -228,7 +233,7 @@ class HttpTarget:
             source.seek(0)
             status, answer = self._request(
                 "PUT",
-                f"/api/v1/runs/{quote(run_id, safe='')}/artifacts/{quote(path)}",
+                f"/api/v1/{kind}/{quote(name, safe='')}/artifacts/{quote(path)}",
                 source,
                 {"Content-Type": "application/octet-stream", "Content-Length": str(size)},
             )

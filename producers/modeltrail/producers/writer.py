@@ -126,7 +126,8 @@ class Writer(threading.Thread):
         producers, keys, steps, times, values = zip(*group, strict=True)
         series = {key: index for index, key in enumerate(dict.fromkeys(keys))}
         columns = pack(map(series.__getitem__, keys), steps, times, values)
-        fields = {"series": [{"key": key} for key in series], **columns}
+        listed = [{"key": key} if isinstance(key, str) else key._asdict() for key in series]
+        fields = {"series": listed, **columns}
         producers[0].points_logged += len(group)
         self._stage(producers[0], "MetricsLogged", fields, times[-1], len(group))
 
@@ -298,13 +299,13 @@ class Writer(threading.Thread):
             if type == "Heartbeat":
                 fields["outbox_bytes"] = producer.channel.waiting_bytes
         head = self._envelope(producer, producer.id, producer.sequence + ahead, at_ms)
-        return encode(type, {"envelope": head, "run_id": producer.run_id, **fields})
+        return encode(type, {"envelope": head, producer.subject: producer.run_id, **fields})
 
     def _write_artifact(self, producer: Producer, order: dict[str, str], at_ms: int) -> None:
         head = self._envelope(producer, producer.artifacts_id, producer.artifacts_sequence, at_ms)
         for name in ("event_id", "producer_id"):
             head[name] = head[name].hex()
-        text = json.dumps({**order, "envelope": json.dumps(head)})
+        text = json.dumps({**order, "subject": producer.subject, "envelope": json.dumps(head)})
         producer.channel.put_artifact(producer.run_id, text.encode())
         producer.artifacts_sequence += 1
 

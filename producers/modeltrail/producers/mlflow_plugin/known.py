@@ -1,0 +1,171 @@
+"""What one process knows of its own experiments, runs and logged models, without asking anybody.
+
+It answers what MLflow reads while training. Everything here is bounded: of each metric the latest
+points are kept, of runs and models those that were used last.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, TypeVar
+
+from modeltrail.producers.run import Run
+from modeltrail.schemas import experiment_id
+
+POINTS_KEPT_MAX = 1_000
+"""Points of each metric that are kept, the last ones logged."""
+_ITEMS_MAX = 1_000
+
+T = TypeVar("T")
+
+
+class Point(NamedTuple):
+    """A metric point."""
+
+    step: int
+    timestamp_ms: int
+    value: float
+    model_id: str | None = None
+    dataset_name: str | None = None
+    dataset_digest: str | None = None
+
+
+@dataclass(slots=True)
+class Metric:
+    """A metric of a run, as far as this process logged it."""
+
+    latest: Point
+    points: deque[Point] = field(default_factory=lambda: deque(maxlen=POINTS_KEPT_MAX))
+    logged: int = 0
+
+    def add(self, point: Point) -> None:
+        """Add a point. The latest one is that of the greatest step, then time, then value."""
+        self.points.append(point)
+        self.logged += 1
+        if point[:3] >= self.latest[:3]:
+            self.latest = point
+
+
+@dataclass(slots=True)
+class KnownRun:
+    """A run that this process writes to.
+
+    Attributes:
+        writer: What writes its events.
+        readable: Whether this process started or resumed it, and answers for what is in it.
+        experiment_id: Its experiment.
+        experiment_location: URI of the artifacts of that experiment.
+    """
+
+    writer: Run
+    readable: bool
+    experiment_id: str
+    experiment_location: str
+    user: str = ""
+    name: str = ""
+    status: str = "RUNNING"
+    started_at_ms: int = 0
+    ended_at_ms: int | None = None
+    deleted: bool = False
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    datasets: list[dict[str, object]] = field(default_factory=list)
+    inputs: list[str] = field(default_factory=list)
+    outputs: list[tuple[str, int]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class KnownModel:
+    """A logged model that this process made or writes to."""
+
+    writer: Run
+    model_id: str
+    experiment_id: str
+    location: str
+    name: str = ""
+    source_run_id: str | None = None
+    model_type: str | None = None
+    status: str = "PENDING"
+    created_at_ms: int = 0
+    updated_at_ms: int = 0
+    tags: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    metrics: list[tuple[str, str, Point]] = field(default_factory=list)
+    """Run id, key and point; the last thousand."""
+
+
+class Latest(Generic[T]):
+    """Keeps the things that were used last."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._items: OrderedDict[str, T] = OrderedDict()
+
+    def get(self, key: str) -> T | None:
+        """The thing, if it is still known."""
+        item = self._items.get(key)
+        if item is not None:
+            self._items.move_to_end(key)
+        return item
+
+    def put(self, key: str, item: T) -> None:
+        """Keep a thing, and forget the one that was not used for longest if there are too many."""
+        self._items[key] = item
+        self._items.move_to_end(key)
+        if len(self._items) > _ITEMS_MAX:
+            self._items.popitem(last=False)
+
+
+class KnownExperiment(NamedTuple):
+    """An experiment. Its id is derived from its name, unless a server gave it another one."""
+
+    experiment_id: str
+    name: str
+    location: str
+    from_server: bool
+    """Whether a server told; else runs name their experiment."""
+
+
+class Known:
+    """All that one process knows. Hold ``lock`` while using it."""
+
+    def __init__(self) -> None:
+        """Know the default experiment."""
+        self.lock = threading.RLock()
+        self.runs: Latest[KnownRun] = Latest()
+        self.models: Latest[KnownModel] = Latest()
+        self._experiments: dict[str, KnownExperiment] = {}
+        self._names: dict[str, str] = {}
+        self.created: set[str] = set()
+        """Names of experiments that the script created, as far as this process saw."""
+        self.last_experiment_id = "0"
+        """The experiment that was looked at last: the one to which unknown runs are ascribed."""
+        self.note(experiment("Default"))
+
+    def renew_lock(self) -> None:
+        """In the child of a fork: another thread of the parent may have held it."""
+        self.lock = threading.RLock()
+
+    def note(self, found: KnownExperiment) -> KnownExperiment:
+        """Keep an experiment."""
+        self._experiments[found.experiment_id] = found
+        self._names[found.name] = found.experiment_id
+        self.last_experiment_id = found.experiment_id
+        return found
+
+    def named(self, name: str) -> KnownExperiment | None:
+        """The experiment of a name."""
+        return self._experiments.get(self._names.get(name, ""))
+
+    def experiment(self, experiment_id: str) -> KnownExperiment | None:
+        """The experiment of an id."""
+        return self._experiments.get(experiment_id)
+
+
+def experiment(name: str) -> KnownExperiment:
+    """An experiment that nobody told us of."""
+    found = experiment_id(name)
+    return KnownExperiment(found, name, f"mlflow-artifacts:/{found}", from_server=False)
