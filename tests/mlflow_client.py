@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,14 +48,34 @@ def python_with_mlflow(major: str) -> str:
 
 
 class MlflowClient:
-    """Runs scripts with an unmodified MLflow against a server."""
+    """Runs an unmodified MLflow against a server."""
 
     def __init__(self, python: str, url: str, folder: Path) -> None:
-        self._python = python
-        self._url = url
-        self._folder = folder
+        self.python = python
+        self.folder = folder
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "MODELTRAIL"))}
+        self.environment = {
+            **clean,
+            "PATH": f"{Path(python).parent}{os.pathsep}{clean.get('PATH', '')}",
+            "MLFLOW_TRACKING_URI": url,
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "GIT_PYTHON_REFRESH": "quiet",
+        }
 
-    def run(self, script: str, *args: str, **environment: str) -> str:
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """Start this Python with these arguments."""
+        return subprocess.Popen(
+            [self.python, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.folder,
+            env={**self.environment, **environment},
+        )
+
+    def run(self, script: str, *arguments: str, **environment: str) -> str:
         """Run a script with ``mlflow`` and a ``MlflowClient`` named ``client``; its output."""
         head = (
             "import json, math, sys, warnings\n"
@@ -62,22 +85,57 @@ class MlflowClient:
             "from mlflow.exceptions import MlflowException\n"
             "client = MlflowClient()\n"
         )
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "MODELTRAIL"))}
-        done = subprocess.run(
-            [self._python, "-c", head + script, *args],
-            capture_output=True,
-            text=True,
-            timeout=150,
-            cwd=self._folder,
-            check=False,
-            env={
-                **clean,
-                "MLFLOW_TRACKING_URI": self._url,
-                "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-                "MLFLOW_DISABLE_TELEMETRY": "true",
-                "GIT_PYTHON_REFRESH": "quiet",
-                **environment,
-            },
-        )
-        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-        return done.stdout
+        return finished(self.start("-c", head + script, *arguments, **environment))
+
+    def command(self, *words: str, **environment: str) -> str:
+        """Run MLflow's own command; its output."""
+        return finished(self.start("-m", "mlflow", *words, **environment))
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    """The output of a process, which must end well."""
+    try:
+        out, err = process.communicate(timeout=150)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+    assert process.returncode == 0, f"{out}\n{err}"
+    return out
+
+
+class FlowsOfClient:
+    """A process of a client, started at once, that runs flows of ``mlflow/flows/``."""
+
+    def __init__(self, version: str, url: str, folder: Path, flows: Sequence[str]) -> None:
+        folder.mkdir()
+        self._report, self._output = folder / "report.json", folder / "output.txt"
+        client = MlflowClient(python_with_mlflow(version), url, folder)
+        with self._output.open("wb") as output:
+            self._process = subprocess.Popen(
+                [
+                    *(client.python, str(_PINS / "flows" / "run_flows.py")),
+                    *(str(self._report), *flows),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=folder,
+                env=client.environment,
+            )
+
+    def outcomes(self) -> dict[str, dict[str, Any]]:
+        """What became of each, when all are done; those it never came to are missing."""
+        try:
+            code = self._process.wait(150)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            self.end()
+        assert code == 0, f"{code}: {self._output.read_text(errors='replace')[-3000:]}"
+        outcomes: dict[str, dict[str, Any]] = json.loads(self._report.read_text(encoding="utf-8"))
+        return outcomes
+
+    def end(self) -> None:
+        """End it, if it runs."""
+        self._process.kill()
+        self._process.wait()
