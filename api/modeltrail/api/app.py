@@ -77,6 +77,7 @@ def create_app(
     app.add_exception_handler(HTTPException, _http_error)
     for part in (operation, ingest, runs, artifacts, registry, audit, sql):
         app.include_router(part.router)
+    app.include_router(artifacts.models)
     app.router.routes.extend(mlflow_routes())
     return app
 

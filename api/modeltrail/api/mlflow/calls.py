@@ -154,6 +154,9 @@ def _call(endpoint: Endpoint, state: dict[type, Any], request: Request, body: by
         len(body),
         state,
     )
+    if request.headers.get("x-modeltrail-consistency") == "log":
+        # Who appends to the log beside this server, as the MLflow plugin does, asks for it.
+        call.node.wait(log_end=True)
     answer = endpoint.handler(call)
     return answer if isinstance(answer, bytes) else wire.to_json(answer)
 

@@ -1,4 +1,4 @@
-"""Artifacts of runs."""
+"""Artifacts of runs and logged models."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from modeltrail.api.artifacts import Stored, Upload
+from modeltrail.api.artifacts import Stored, Upload, of_model
 from modeltrail.api.artifacts_storage import PIECE_BYTES
 from modeltrail.api.context import CallerHere, NodeHere, answer, json_example
 from modeltrail.api.node import Node
 
 router = APIRouter(prefix="/api/v1/runs/{run_id}/artifacts", tags=["artifacts"])
+models = APIRouter(prefix="/api/v1/logged-models/{model_id}/artifacts", tags=["artifacts"])
 
+_BYTES = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
 _STORED = {
     "path": "model/model.pkl",
     "size_bytes": 1024,
@@ -41,14 +48,7 @@ def list_artifacts(run_id: str, node: NodeHere, caller: CallerHere) -> Response:
     "/{path:path}",
     summary="Store an artifact",
     responses=json_example(_STORED, "It is durable."),
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
-            },
-        }
-    },
+    openapi_extra=_BYTES,
 )
 async def put_artifact(
     run_id: str,
@@ -89,6 +89,20 @@ def get_artifact(
     A `Range` of bytes is answered as such.
     """
     return sent(node, run_id, path, request, "application/octet-stream")
+
+
+@models.put(
+    "/{path:path}",
+    summary="Store a file of a logged model",
+    responses=json_example(_STORED, "It is durable."),
+    openapi_extra=_BYTES,
+)
+async def put_model_artifact(
+    model_id: str, path: str, request: Request, node: NodeHere, caller: CallerHere
+) -> Response:
+    """Store the body as a run's artifact is stored; the client appends the event itself."""
+    stored = await receive(node, of_model(model_id), path, request)
+    return answer({"path": path, **stored._asdict()})
 
 
 async def receive(node: Node, owner: str, path: str, request: Request) -> Stored:
