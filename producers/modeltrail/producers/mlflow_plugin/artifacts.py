@@ -11,6 +11,7 @@ from mlflow.entities import FileInfo
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
 from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 
 from modeltrail.producers.mlflow_plugin.server import credentials
@@ -125,12 +126,12 @@ def _artifact_folder(settings: Settings) -> str | None:
     return os.path.abspath(elsewhere)
 
 
-class _Remote(MlflowArtifactsRepository):  # type: ignore[misc]  # MLflow ships no types
+class _Remote(HttpArtifactRepository):  # type: ignore[misc]  # MLflow ships no types
     """MLflow's own repository, on the server that the plugin reads from."""
 
     def __init__(self, artifact_uri: str, server: str) -> None:
+        super().__init__(MlflowArtifactsRepository.resolve_uri(artifact_uri, server))
         self._server = server
-        super().__init__(artifact_uri, server)
 
     @property
     def _host_creds(self) -> Any:
