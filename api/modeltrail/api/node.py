@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import queue
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -68,7 +66,17 @@ class _Asked:
     client: str
     cause: bytes | None
     """Id of the event, which is then a producer of its own, so that a repeat has no effect."""
-    done: Future[tuple[Position, bytes]] = field(default_factory=Future)
+    done: bool = False
+    position: Position | None = None
+    event_id: bytes = b""
+    error: Exception | None = None
+
+    def result(self) -> tuple[Position, bytes]:
+        """Where it is in the log, and its id; raises what went wrong."""
+        if self.position is None:
+            assert self.error is not None, "it was not appended yet"
+            raise self.error
+        return self.position, self.event_id
 
 
 @dataclass(slots=True)
@@ -78,102 +86,89 @@ class _Producer:
 
 
 class Appender:
-    """Appends this process's own events: one thread, so that the log's order is the sequence's.
+    """Appends this process's own events: one thread at a time, so that the log's order is theirs.
 
-    What is asked for while one append is under way goes into the next one together, so that many
-    threads share one fsync.
+    Whoever has its turn appends what all others have asked for by then: many threads share one
+    fsync, and a thread that is alone waits for no other.
     """
 
     def __init__(self, log: EventLog, timeout_s: float) -> None:
         """Make an appender; ``start`` it."""
         self._log = log
         self._timeout_s = timeout_s
-        self._queue: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
+        self._queue: deque[_Asked] = deque()
         # Producers by stream and key. One that is forgotten is followed by a new one.
         self._producers: OrderedDict[tuple[str, str], _Producer] = OrderedDict()
         self._gate = threading.Lock()
+        self._turn = threading.Lock()
         self._open = False
-        self._thread = threading.Thread(target=self._work, name="modeltrail-append", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
+        """Take events from now on."""
         self._open = True
-        self._thread.start()
 
     def stop(self) -> None:
-        """Append what was asked for, then end."""
+        """Take no more, and wait until those that were taken are appended."""
         with self._gate:
-            was_open, self._open = self._open, False
-            self._queue.put(None)
-        if was_open:
-            self._thread.join()
+            self._open = False
+        with self._turn:
+            self._append_queued()
 
-    def submit(self, asked: _Asked) -> Future[tuple[Position, bytes]]:
-        """Ask for an append; the future gives the position and the event's id."""
+    def append(self, asked: Sequence[_Asked]) -> None:
+        """Append events, in their order; afterwards each has its result."""
         with self._gate:
             if not self._open:
                 raise Unavailable("the server is shutting down; retry in a moment")
-            self._queue.put(asked)
-        return asked.done
+            self._queue.extend(asked)
+        with self._turn:
+            # Another thread may have done it; and this one's events are the last of the queue.
+            if not asked[-1].done:
+                self._append_queued()
 
-    def _work(self) -> None:
-        going_on = True
-        while going_on:
-            batch: list[_Asked] = []
-            asked = self._queue.get()
-            while asked is not None:
-                batch.append(asked)
-                if len(batch) >= _BATCH_EVENTS_MAX:
-                    break
-                try:
-                    asked = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-            going_on = asked is not None
-            if batch:
-                self._append(batch)
+    def _append_queued(self) -> None:
+        with self._gate:
+            queued, self._queue = list(self._queue), deque()
+        for at in range(0, len(queued), _BATCH_EVENTS_MAX):
+            self._append(queued[at : at + _BATCH_EVENTS_MAX])
 
     def _append(self, batch: list[_Asked]) -> None:
-        encoded: list[tuple[_Asked, NewEvent, bytes]] = []
+        encoded: list[tuple[_Asked, NewEvent]] = []
         for asked in batch:
             try:
-                event, event_id = self._encode(asked)
-                encoded.append((asked, event, event_id))
+                encoded.append((asked, self._encode(asked)))
             except Exception as error:
-                asked.done.set_exception(error)
+                asked.error, asked.done = error, True
         if not encoded:
             return
         try:
-            positions = self._log.append([e for _, e, _ in encoded], self._timeout_s)
+            positions = self._log.append([event for _, event in encoded], self._timeout_s)
         except LogRefused as error:
             if len(encoded) > 1:  # one of them is at fault: the others must not pay for it
-                for one in encoded:
-                    self._append_one(one)
+                for asked, event in encoded:
+                    self._append_one(asked, event)
                 return
-            self._fail(encoded, error)
+            self._fail(encoded[0][0], error)
         except Exception as error:
-            self._fail(encoded, error)
+            for asked, _ in encoded:
+                self._fail(asked, error)
         else:
-            for (asked, _, event_id), position in zip(encoded, positions, strict=True):
-                asked.done.set_result((position, event_id))
+            for (asked, _), position in zip(encoded, positions, strict=True):
+                asked.position, asked.done = position, True
 
-    def _append_one(self, one: tuple[_Asked, NewEvent, bytes]) -> None:
-        asked, event, event_id = one
+    def _append_one(self, asked: _Asked, event: NewEvent) -> None:
         try:
-            (position,) = self._log.append([event], self._timeout_s)
+            (asked.position,) = self._log.append([event], self._timeout_s)
+            asked.done = True
         except Exception as error:
-            self._fail([one], error)
-        else:
-            asked.done.set_result((position, event_id))
+            self._fail(asked, error)
 
-    def _fail(self, failed: list[tuple[_Asked, NewEvent, bytes]], error: Exception) -> None:
-        for asked, _, _ in failed:
-            # Whether it is in the log is not known, and it is not sent again: a new producer
-            # begins, so that no hole is counted as a loss.
-            self._producers.pop((asked.stream, asked.key), None)
-            asked.done.set_exception(error)
+    def _fail(self, asked: _Asked, error: Exception) -> None:
+        # Whether it is in the log is not known, and it is not sent again: a new producer begins,
+        # so that no hole is counted as a loss.
+        self._producers.pop((asked.stream, asked.key), None)
+        asked.error, asked.done = error, True
 
-    def _encode(self, asked: _Asked) -> tuple[NewEvent, bytes]:
+    def _encode(self, asked: _Asked) -> NewEvent:
         if asked.cause is not None:
             event_id = asked.cause
             producer = _Producer(asked.cause)
@@ -200,7 +195,8 @@ class Appender:
             },
         )
         producer.next_sequence += 1
-        return NewEvent(asked.stream, asked.key, payload), event_id
+        asked.event_id = event_id
+        return NewEvent(asked.stream, asked.key, payload)
 
 
 class Node:
@@ -329,26 +325,25 @@ class Node:
 
         All are durable when this returns. Where it raises, the first ones may be.
         """
-        waiting = [
-            self._appender.submit(
-                _Asked(
-                    RUNS, run_id, type, {"run_id": run_id, **fields},
-                    actor, reason, self.client, None,
-                )
+        asked = [
+            _Asked(
+                RUNS, run_id, type, {"run_id": run_id, **fields}, actor, reason, self.client, None
             )
             for type, fields in events
-        ]  # fmt: skip
-        for done in waiting:
-            self._acknowledge([self._result(done)[0]])
+        ]
+        self._appender.append(asked)
+        for one in asked:
+            self._acknowledge([self._result(one)[0]])
 
     def _appended(self, asked: _Asked) -> tuple[Position, bytes]:
-        position, event_id = self._result(self._appender.submit(asked))
+        self._appender.append([asked])
+        position, event_id = self._result(asked)
         self._acknowledge([position])
         return position, event_id
 
-    def _result(self, done: Future[tuple[Position, bytes]]) -> tuple[Position, bytes]:
+    def _result(self, asked: _Asked) -> tuple[Position, bytes]:
         try:
-            return done.result()
+            return asked.result()
         except Malformed as error:
             raise InvalidRequest(str(error)) from None
         except LogError as error:

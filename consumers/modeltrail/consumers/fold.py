@@ -28,6 +28,7 @@ _RETRY_PAUSE_S = 1.0
 _SILENCE_MAX_S = 60.0
 _BATCH_BYTES_MAX = 32 * 1024 * 1024
 _REST_MAX_S = 0.03
+_RESTS_PER_BATCH = 4
 
 
 class FoldBehind(Exception):
@@ -208,13 +209,13 @@ class Fold:
                 self._stopping.wait(_RETRY_PAUSE_S)
 
     def _rest(self) -> None:
-        """After a small batch, rest as long as it took, unless somebody waits for the fold.
+        """After a small batch, rest some times as long as it took, unless somebody waits for it.
 
         A batch of a few events costs hardly less than one of a thousand; without a rest, a trickle
-        of events would keep a core busy that queries could use.
+        of events would keep a core busy that requests could use.
         """
         if self._batch_s < _REST_MAX_S and not self._waiting:
-            self._hurry.wait(self._batch_s)
+            self._hurry.wait(min(_RESTS_PER_BATCH * self._batch_s, _REST_MAX_S))
         self._hurry.clear()
 
     # Folding

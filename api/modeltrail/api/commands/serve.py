@@ -128,6 +128,8 @@ def _run(
         timeout_graceful_shutdown=_GRACE_S,
         timeout_keep_alive=30,
         lifespan="on",
+        loop="uvloop",
+        http="httptools",
         ws="none",
     )
     gc.freeze()

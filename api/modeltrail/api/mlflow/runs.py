@@ -13,6 +13,7 @@ from modeltrail.api.mlflow.calls import Call, Endpoints
 from modeltrail.api.mlflow.experiments import tags_of
 from modeltrail.api.mlflow.live import DELETED, EXPERIMENT_ID, FROM_RUNS, LiveRun, LiveRuns
 from modeltrail.api.mlflow.names import made_up_name
+from modeltrail.api.mlflow.points import Points, points_or
 from modeltrail.api.mlflow.run_answers import (
     COLUMNS,
     RUN,
@@ -75,7 +76,9 @@ def _check_metric(metric: dict[str, Any], path: str = "") -> None:
     wire.check_length("Metric name", metric["key"], wire.KEY_CHARACTERS_MAX)
 
 
-def _metrics_event(metrics: list[dict[str, Any]]) -> Event:
+def _metrics_event(metrics: Points | list[dict[str, Any]]) -> Event:
+    if isinstance(metrics, Points):
+        return "MetricsLogged", metrics.event
     series: dict[tuple[str, str | None, str | None, str | None], int] = {}
     index = [
         series.setdefault(
@@ -359,7 +362,7 @@ def _tag(call: Call, run: LiveRun, key: str) -> str | None:
 
 _BATCH_FIELDS = {
     **_RUN_ID,
-    "metrics": wire.many(wire.message(**_METRIC)),
+    "metrics": points_or(wire.many(wire.message(**_METRIC))),
     "params": wire.many(wire.TAG),
     "tags": wire.many(wire.TAG),
 }
@@ -375,7 +378,7 @@ def log_batch(call: Call) -> dict[str, Any]:
         )
     wire.check_run_id(call["run_id"])
     metrics, params, tags = (call.get(name, []) for name in ("metrics", "params", "tags"))
-    for n, metric in enumerate(metrics):
+    for n, metric in enumerate(() if isinstance(metrics, Points) else metrics):
         for name in ("key", "value", "timestamp"):
             if metric.get(name) in (None, ""):
                 raise wire.missing(f"metrics[{n}].{name}")

@@ -1,0 +1,68 @@
+"""Metrics of a request as columns, read all at once where nothing is unusual about them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from modeltrail.api.errors import InvalidRequest
+from modeltrail.api.mlflow import wire
+from modeltrail.schemas import Malformed, pack
+
+_FIELDS = 4  # key, value, timestamp, step
+
+
+class Points(NamedTuple):
+    """Metrics that are checked, as a ``MetricsLogged`` has them."""
+
+    size: int
+    event: dict[str, Any]
+
+    def __len__(self) -> int:
+        """The number of points."""
+        return self.size
+
+
+def points_or(read: wire.Reader) -> wire.Reader:
+    """Makes ``Points`` of a list of metrics; what is unusual or wrong is left to another reader.
+
+    A batch of a thousand costs a tenth of what it costs to read each metric field by field.
+    """
+
+    def read_points(path: str, value: Any) -> Any:
+        found = _points(value)
+        return read(path, value) if found is None else found
+
+    return read_points
+
+
+def _points(metrics: Any) -> Points | None:
+    """The points, if all have just the everyday fields, of the right types."""
+    if type(metrics) is not list or not metrics:
+        return None
+    try:
+        if max(map(len, metrics)) > _FIELDS:
+            return None
+        keys = [metric["key"] for metric in metrics]
+        values = [metric["value"] for metric in metrics]
+        times = [metric["timestamp"] for metric in metrics]
+        steps = [metric.get("step", 0) for metric in metrics]
+    except (KeyError, TypeError, AttributeError):
+        return None
+    if (
+        set(map(type, keys)) != {str}
+        or not set(map(type, values)) <= {float, int}
+        or set(map(type, times)) != {int}
+        or set(map(type, steps)) != {int}
+        or min(times) < 0
+    ):
+        return None
+    numbers = {key: n for n, key in enumerate(dict.fromkeys(keys))}
+    try:
+        for key in numbers:
+            if not key or len(key) > wire.KEY_CHARACTERS_MAX:
+                return None
+            wire.check_key("", key)
+        columns = pack([numbers[key] for key in keys], steps, times, values)
+    except (InvalidRequest, Malformed, OverflowError):
+        return None
+    return Points(len(keys), {"series": [{"key": key} for key in numbers], **columns})
