@@ -176,15 +176,88 @@ def test_what_is_too_large_is_refused_and_leaves_nothing(
     assert files(client, root) == {}
 
 
-def test_what_is_not_built_says_so(client: TestClient) -> None:
-    for method, path in (
-        ("POST", "mpu/create/a"),
-        ("POST", "mpu/complete/a"),
-        ("POST", "mpu/abort/a"),
-        ("GET", "presigned/a"),
+def test_an_upload_in_parts(client: TestClient, run_id: str) -> None:
+    base = "/api/2.0/mlflow-artifacts"
+    folder = f"0/{run_id}/artifacts/d"
+    asked = {"path": "C:\\data\\weights 1%.bin", "num_parts": 2}
+    made = client.post(f"{base}/mpu/create/{folder}", json=asked).json()
+    parts = []
+    for credential, data in zip(made["credentials"], (b"one", b"two"), strict=True):
+        assert credential["url"].startswith(f"http://localhost{base}/mpu/parts/")
+        answer = client.put(credential["url"], content=data, headers=credential["headers"])
+        number = credential["part_number"]
+        parts.append({"part_number": number, "etag": answer.headers["ETag"], "url": "u"})
+    done = {"path": asked["path"], "upload_id": made["upload_id"], "parts": parts}
+    for bad in (
+        {**done, "path": "another"},
+        {**done, "upload_id": "0" * 64},
+        {**done, "upload_id": "../x"},
+        {**done, "parts": parts[:1]},
+        {**done, "parts": [*parts, parts[0]]},
+        {**done, "parts": [{}]},
+        {**done, "parts": "x"},
+        {"path": ""},
+        {**done, "path": "a/.."},
     ):
-        answer = client.request(method, f"/api/2.0/mlflow-artifacts/{path}", json={})
-        assert (answer.status_code, answer.json()["error_code"]) == (501, "NOT_IMPLEMENTED")
+        answer = client.post(f"{base}/mpu/complete/{folder}", json=bad)
+        assert answer.status_code in (400, 404), bad
+    for _ in range(2):
+        answer = client.post(f"{base}/mpu/complete/{folder}", json=done)
+        assert (answer.status_code, answer.json()) == (200, {}), answer.text
+    assert client.get(f"{PROXY}/{folder}/weights%201%25.bin").content == b"onetwo"
+    recorded = sql(client, "SELECT path, size_bytes, sha256 FROM artifacts")
+    assert recorded == [["d/weights 1%.bin", 6, hashlib.sha256(b"onetwo").hexdigest()]]
+    assert files(client, folder) == {"weights 1%.bin": 6}
+    for path in (f"{made['upload_id']}/3", f"{made['upload_id']}/0", f"{'0' * 64}/1"):
+        assert client.put(f"{base}/mpu/parts/{path}", content=b"x").status_code == 404
+    made = client.post(f"{base}/mpu/create/{folder}", json={"path": "f"}).json()
+    gone = {"path": "f", "upload_id": made["upload_id"]}
+    assert client.post(f"{base}/mpu/abort/{folder}", json=gone).json() == {}
+    assert client.post(f"{base}/mpu/abort/{folder}", json=gone).status_code == 404
+    for path in ("..%2f..", "a%5cb", "%252e%252e/x", "C:x"):
+        answer = client.post(f"{base}/mpu/create/{path}", json={"path": "f", "num_parts": 1})
+        assert answer.status_code in (400, 404), path
+
+
+def test_a_folder_has_no_signed_urls(client: TestClient, run_id: str) -> None:
+    answer = client.get(f"/api/2.0/mlflow-artifacts/presigned/0/{run_id}/artifacts/a")
+    assert (answer.status_code, answer.json()["error_code"]) == (501, "NOT_IMPLEMENTED")
+    told = client.get("/api/3.0/mlflow/server-info").json()
+    assert not told["multipart_uploads_enabled"]
+    assert not told["multipart_downloads_enabled"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "expected", "told"),
+    [
+        ("bytes=0-3", 206, b"0123", "bytes 0-3/10"),
+        ("bytes=4-", 206, b"456789", "bytes 4-9/10"),
+        ("bytes=-3", 206, b"789", "bytes 7-9/10"),
+        ("bytes=-30", 206, b"0123456789", "bytes 0-9/10"),
+        ("bytes=8-100", 206, b"89", "bytes 8-9/10"),
+        ("bytes=10-", 416, b"", "bytes */10"),
+        ("bytes=-0", 416, b"", "bytes */10"),
+        ("bytes=3-1", 200, b"0123456789", None),
+        ("bytes=0-1,3-4", 200, b"0123456789", None),
+        ("lines=0-1", 200, b"0123456789", None),
+        ("bytes=-", 200, b"0123456789", None),
+    ],
+)
+def test_ranges(
+    client: TestClient, run_id: str, asked: str, status: int, expected: bytes, told: str | None
+) -> None:
+    client.put(f"{PROXY}/0/{run_id}/artifacts/f", content=b"0123456789")
+    for url in (f"{PROXY}/0/{run_id}/artifacts/f", f"/api/v1/runs/{run_id}/artifacts/f"):
+        got = client.get(url, headers={"Range": asked})
+        assert (got.status_code, got.content) == (status, expected)
+        assert got.headers.get("content-range") == told
+        etag = got.headers["etag"]
+        changed = client.get(url, headers={"Range": asked, "If-Range": '"older"'})
+        assert (changed.status_code, changed.content) == (200, b"0123456789")
+        same = client.get(url, headers={"Range": asked, "If-Range": etag})
+        assert same.status_code == status
+    head = client.head(f"{PROXY}/0/{run_id}/artifacts/f")
+    assert (head.status_code, head.headers["content-length"], head.content) == (200, "10", b"")
 
 
 def test_artifacts_elsewhere_are_not_listed(ask: Ask) -> None:

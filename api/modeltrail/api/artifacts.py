@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from modeltrail.api.artifacts_folder import Folder
-from modeltrail.api.artifacts_storage import BadArtifacts, Entry, Sink, Stat, Storage
+from modeltrail.api.artifacts_storage import BadArtifacts, Entry, Pieces, Sink, Stat, Storage
 from modeltrail.api.errors import InvalidRequest, NotFound, TooLarge
 
 _NAME_BYTES_MAX = 255
@@ -77,15 +76,19 @@ class ArtifactStore:
     An owner is the id of a run, ``of_model(id)``, or ``OTHER``.
     """
 
-    def __init__(self, storage: Storage | Path, *, bytes_max: int = 64 * 1024**3) -> None:
+    def __init__(
+        self, storage: Storage | Path, *, bytes_max: int = 64 * 1024**3, signs: bool = False
+    ) -> None:
         """Use a storage, or a folder.
 
         Args:
             storage: Where the artifacts are.
             bytes_max: The largest artifact, in bytes.
+            signs: Let clients come to the storage with signed URLs, where it has them.
         """
         self.storage = Folder(storage, UPLOADS) if isinstance(storage, Path) else storage
         self.bytes_max = bytes_max
+        self.signs = signs and self.storage.folder is None
 
     def write(self, owner: str, path: str) -> Upload:
         """Begin an upload."""
@@ -99,14 +102,14 @@ class ArtifactStore:
             raise _missing(owner, path)
         return found
 
-    def open(self, owner: str, path: str) -> tuple[Stat, Iterator[bytes]]:
+    def open(self, owner: str, path: str) -> tuple[Stat, Pieces]:
         """An artifact and its bytes, piece by piece; raises ``NotFound``."""
         found = self.storage.open(key_of(owner, path))
         if found is None:
             raise _missing(owner, path)
         return found
 
-    def read(self, owner: str, path: str, start: int, end: int) -> Iterator[bytes]:
+    def read(self, owner: str, path: str, start: int, end: int) -> Pieces:
         """A part of the bytes of an artifact that is there."""
         return self.storage.read(key_of(owner, path), start, end)
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
-from modeltrail.api.artifacts_storage import PIECE_BYTES, BadArtifacts, Entry, Stat
+from modeltrail.api.artifacts_storage import PIECE_BYTES, BadArtifacts, Entry, Pieces, Stat
 from modeltrail.api.errors import InvalidRequest, Unavailable
 
 
@@ -27,6 +27,7 @@ class Folder:
         """
         self.folder: Path | None = folder.absolute()
         self.url = self.folder.as_uri()
+        self.signed_headers: dict[str, str] = {}
         self._folder = self.folder
         self._uploads = self._folder / uploads
 
@@ -54,7 +55,7 @@ class Folder:
         path = self._path(key)
         return None if path.is_symlink() or not path.is_file() else _stat(path.stat())
 
-    def open(self, key: str) -> tuple[Stat, Iterator[bytes]] | None:
+    def open(self, key: str) -> tuple[Stat, Pieces] | None:
         """See ``Storage.open``."""
         path = self._path(key)
         if path.is_symlink() or not path.is_file():
@@ -69,7 +70,7 @@ class Folder:
         stat = _stat(os.fstat(source.fileno()))
         return stat, _pieces(source, 0, stat.size_bytes)
 
-    def read(self, key: str, start: int, end: int) -> Iterator[bytes]:
+    def read(self, key: str, start: int, end: int) -> Pieces:
         """See ``Storage.read``."""
         try:
             source = self._path(key).open("rb")
@@ -115,7 +116,7 @@ class Folder:
             except OSError:
                 break  # not empty
 
-    def signed(self, method: str, key: str, valid_s: int) -> str | None:
+    def signed(self, method: Literal["GET", "PUT"], key: str, valid_s: int) -> str | None:
         """See ``Storage.signed``; a folder signs nothing."""
         return None
 
@@ -137,8 +138,16 @@ def _stat(found: os.stat_result) -> Stat:
     )
 
 
-def _pieces(source: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+def _pieces(source: BinaryIO, start: int, end: int) -> Pieces:
+    """The bytes of a part of a file, which is closed at the end or when nobody wants them."""
+    pieces = _read(source, start, end)
+    next(pieces)  # enters the block that closes the file, also if no byte is ever asked for
+    return pieces
+
+
+def _read(source: BinaryIO, start: int, end: int) -> Pieces:
     with source:
+        yield b""
         source.seek(start)
         while start < end:
             piece = source.read(min(PIECE_BYTES, end - start))

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from modeltrail.api.artifacts_storage import PIECE_BYTES, BadArtifacts, Entry, Stat
+from modeltrail.api.artifacts_storage import PIECE_BYTES, BadArtifacts, Entry, Pieces, Stat
 from modeltrail.api.errors import InvalidRequest, Unavailable
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _PARTS_AT_A_TIME = 2
 _RETRY_S = 20
 _STALLED_S = 60
 _LIST_AT_A_TIME = 1_000
+_SIGNED_WELL = re.compile(r"[\w/.-]+", re.ASCII)  # Azure refuses what obstore signs for others
 
 
 def open_objects(url: str) -> Objects:
@@ -82,7 +83,10 @@ class Objects:
         """Use a store of ``obstore``, whose keys are below ``url``."""
         self.url = url
         self._store: S3Store | GCSStore | AzureStore = store
-        self.is_azure = urlsplit(url).scheme in ("az", "abfss")
+        self._signs = True
+        # Azure has several kinds of blobs, and wants to be told.
+        self._azure = urlsplit(url).scheme in ("az", "abfss")
+        self.signed_headers = {"x-ms-blob-type": "BlockBlob"} if self._azure else {}
 
     def check(self) -> None:
         """Ask the store once; raises ``BadArtifacts`` if it says no.
@@ -121,7 +125,7 @@ class Objects:
         except FileNotFoundError:
             return None
 
-    def open(self, key: str) -> tuple[Stat, Iterator[bytes]] | None:
+    def open(self, key: str) -> tuple[Stat, Pieces] | None:
         """See ``Storage.open``."""
         import obstore
 
@@ -132,7 +136,7 @@ class Objects:
             return None
         return _stat(found.meta), _pieces(iter(found.stream(min_chunk_size=PIECE_BYTES)))
 
-    def read(self, key: str, start: int, end: int) -> Iterator[bytes]:
+    def read(self, key: str, start: int, end: int) -> Pieces:
         """See ``Storage.read``."""
         import obstore
 
@@ -173,17 +177,16 @@ class Objects:
         except FileNotFoundError:
             pass
 
-    def signed(self, method: str, key: str, valid_s: int) -> str | None:
+    def signed(self, method: Literal["GET", "PUT"], key: str, valid_s: int) -> str | None:
         """See ``Storage.signed``; with some kinds of credentials nothing can be signed."""
         import obstore
 
-        if method not in ("GET", "PUT"):
-            raise ValueError(method)
+        if not self._signs or (self._azure and not _SIGNED_WELL.fullmatch(key)):
+            return None
         try:
-            return obstore.sign(
-                self._store, "GET" if method == "GET" else "PUT", key, timedelta(seconds=valid_s)
-            )
+            return obstore.sign(self._store, method, key, timedelta(seconds=valid_s))
         except Exception as error:
+            self._signs = False  # finding that out may take seconds
             logger.warning("no URL can be signed for %s: %s", self.url, _plain(error))
             return None
 
@@ -195,7 +198,7 @@ def _stat(meta: ObjectMeta) -> Stat:
     return Stat(meta["size"], etag, meta["last_modified"])
 
 
-def _pieces(stream: Iterator[Any]) -> Iterator[bytes]:
+def _pieces(stream: Iterator[Any]) -> Pieces:
     with _told():
         for piece in stream:
             yield bytes(piece)

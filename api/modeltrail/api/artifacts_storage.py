@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from modeltrail.api.errors import ApiError
 
 PIECE_BYTES = 1024 * 1024
 """How much is read at a time."""
+
+
+Pieces = Generator[bytes, None, None]
+"""Bytes, piece by piece; whoever does not want them all calls ``close``."""
 
 
 class BadArtifacts(ApiError):
@@ -62,6 +66,8 @@ class Storage(Protocol):
     """Of the whole; ``url_of`` of a key begins with it."""
     folder: Path | None
     """Where it is on this machine; None if it is elsewhere."""
+    signed_headers: dict[str, str]
+    """What has to be sent with a PUT to a signed URL."""
 
     def check(self) -> None:
         """Raise ``BadArtifacts`` if nothing can be kept here; asked once, at start."""
@@ -79,11 +85,11 @@ class Storage(Protocol):
         """What is known of a file; None if there is none."""
         ...
 
-    def open(self, key: str) -> tuple[Stat, Iterator[bytes]] | None:
+    def open(self, key: str) -> tuple[Stat, Pieces] | None:
         """A file and its bytes, piece by piece; None if there is none."""
         ...
 
-    def read(self, key: str, start: int, end: int) -> Iterator[bytes]:
+    def read(self, key: str, start: int, end: int) -> Pieces:
         """The bytes from ``start`` to before ``end``, which must be within the file."""
         ...
 
@@ -99,6 +105,6 @@ class Storage(Protocol):
         """Remove a file if it is there, and folders that are empty then."""
         ...
 
-    def signed(self, method: str, key: str, valid_s: int) -> str | None:
+    def signed(self, method: Literal["GET", "PUT"], key: str, valid_s: int) -> str | None:
         """A URL with which anybody may GET or PUT that file for a while; None if it has none."""
         ...

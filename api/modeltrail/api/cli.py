@@ -71,6 +71,12 @@ def _serve(add: Callable[..., Parser]) -> None:
         "(default: MODELTRAIL_ARTIFACTS, or the data folder)",
     )
     p.add_argument(
+        "--presigned",
+        action="store_true",
+        help="let MLflow clients send and fetch large artifacts straight from an object store, by "
+        "URLs that hold for hours",
+    )
+    p.add_argument(
         "--artifact-limit",
         type=int,
         metavar="BYTES",

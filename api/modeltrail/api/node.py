@@ -14,6 +14,7 @@ from uuid import UUID
 import duckdb
 
 from modeltrail.api.artifacts import ArtifactStore
+from modeltrail.api.artifacts_multipart import Multipart
 from modeltrail.api.errors import ApiError, Conflict, InvalidRequest, Refused, Unavailable
 from modeltrail.api.tokens import Actor
 from modeltrail.consumers.database import program_version
@@ -228,6 +229,8 @@ class Node:
         self.fold = fold
         self.artifacts = artifacts
         self.append_timeout_s = append_timeout_s
+        self.multipart = Multipart(artifacts)
+        self.webhooks: Webhooks | None = None
         self.read_timeout_s = read_timeout_s
         self.client = f"modeltrail-api/{program_version()}"
         self.codec = Codec(lambda: log.schemas().values())

@@ -12,6 +12,7 @@ from modeltrail.api.mlflow import (
     logged_models,
     registry,
     runs,
+    multipart,
     service,
 )
 from modeltrail.api.mlflow.calls import routes
@@ -35,3 +36,4 @@ def mlflow_routes() -> list[BaseRoute]:
         *downloads.routes(),
         *routes(parts, {LiveRuns: LiveRuns()}),
     ]
+        *multipart.routes(),

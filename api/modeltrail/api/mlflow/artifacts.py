@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import mimetypes
 import re
-from collections.abc import Callable
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote
@@ -187,19 +186,22 @@ def _list_artifacts(call: Call) -> dict[str, Any]:
 
 @endpoints.add("POST", "artifacts/presigned-upload-url")
 def _presigned_upload(call: Call) -> dict[str, Any]:
-    raise _Unsupported("Presigned upload")
+    raise Unsupported("Presigned upload")
 
 
 @endpoints.add("POST", "artifacts/presigned-download-url")
 def _presigned_download(call: Call) -> dict[str, Any]:
-    raise _Unsupported("Presigned download")
+    raise Unsupported("Presigned download")
 
 
-class _Unsupported(ApiError):
+class Unsupported(ApiError):
+    """Something that this server's storage cannot do; clients look at the status and the words."""
+
     status = 501
     code = "NOT_IMPLEMENTED"
 
     def __init__(self, what: str) -> None:
+        """Say what."""
         super().__init__(f"{what} is not supported for the current artifact repository")
 
 
@@ -216,15 +218,6 @@ def routes() -> list[BaseRoute]:
             Route(one, _download, methods=["GET"]),
             Route(one, _upload, methods=["PUT"]),
             Route(one, _delete, methods=["DELETE"]),
-            Route(prefix + "/presigned/{path:path}", _refuse("Multipart download")),
-            *(
-                Route(
-                    f"{prefix}/mpu/{act}/{{path:path}}",
-                    _refuse("Multipart upload"),
-                    methods=["POST"],
-                )
-                for act in ("create", "complete", "abort")
-            ),
         ]
     return found
 
@@ -234,7 +227,7 @@ def _list(request: Request) -> Response:
     node: Node = request.app.state.node
     place = place_of(request.query_params.get("path", ""))
     files = listed(node.artifacts.entries(place.owner, place.path))
-    return _json({"files": files} if files else {})
+    return json_answer({"files": files} if files else {})
 
 
 def _download(request: Request) -> Response:
@@ -272,7 +265,7 @@ async def _upload(request: Request) -> Response:
         raise InvalidRequest("the path of an artifact is needed")
     stored = await receive(node, place.owner, place.path, request)
     await run_in_threadpool(record_upload, node, place, stored, who.actor, who.reason)
-    return _json({})
+    return json_answer({})
 
 
 def record_upload(
@@ -301,7 +294,7 @@ def _delete(request: Request) -> Response:
         try:
             store.stat(place.owner, place.path)
         except NotFound:
-            return _json({})
+            return json_answer({})
         files = [place.path]
     for path in files:
         # The event goes first: bytes that are gone without a word would be the worse half.
@@ -314,7 +307,7 @@ def _delete(request: Request) -> Response:
                     "LoggedModelArtifactDeleted", place.id, fields, actor, who.reason
                 )
         store.delete(place.owner, path)
-    return _json({})
+    return json_answer({})
 
 
 _USERS = {
@@ -342,13 +335,6 @@ def _acting(actor: Actor, user: str) -> Actor:
     return Actor(user[:250], False)
 
 
-def _refuse(what: str) -> Callable[[Request], Response]:
-    def refuse(request: Request) -> Response:
-        caller(request)
-        raise _Unsupported(what)
-
-    return refuse
-
-
-def _json(body: dict[str, Any]) -> Response:
+def json_answer(body: dict[str, Any]) -> Response:
+    """An answer."""
     return Response(wire.to_json(body), media_type="application/json")

@@ -29,6 +29,8 @@ def server_info(call: Call) -> dict[str, Any]:
     return {
         "store_type": "Modeltrail",
         "workspaces_enabled": False,
-        "multipart_uploads_enabled": False,
-        "multipart_downloads_enabled": False,
+        # Clients that look here then use it for every large file, so only where it spares this
+        # server the bytes. Those that are told to by their own settings can do so anywhere.
+        "multipart_uploads_enabled": call.node.artifacts.signs,
+        "multipart_downloads_enabled": call.node.artifacts.signs,
     }
