@@ -10,9 +10,9 @@ from modeltrail.api.mlflow import (
     experiments,
     history,
     logged_models,
+    multipart,
     registry,
     runs,
-    multipart,
     service,
 )
 from modeltrail.api.mlflow.calls import routes
@@ -33,7 +33,7 @@ def mlflow_routes() -> list[BaseRoute]:
     return [
         *service.routes,
         *artifacts.routes(),
+        *multipart.routes(),
         *downloads.routes(),
         *routes(parts, {LiveRuns: LiveRuns()}),
     ]
-        *multipart.routes(),

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import Any
 
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.node import Node
@@ -27,6 +28,11 @@ FROM_RUNS = """
 EXPERIMENT_ID = "coalesce(r.experiment_id, n.experiment_id, r.experiment_derived_id)"
 DELETED = "(r.deleted OR coalesce(e.deleted, FALSE))"
 """A run is deleted on its own, or with its experiment."""
+
+
+def has_peers(node: Node) -> bool:
+    """Whether other servers may append to the same log; an embedded one has one server."""
+    return node.log.url.startswith("kafka:")
 
 
 @dataclass(slots=True)
@@ -63,7 +69,8 @@ class LiveRuns:
     """Runs that were written to of late.
 
     What this server knows about a run is at most a second old, so what another server did is seen
-    after that time. What this one did is seen at once.
+    after that time; what is not known here at all may be new, and is looked for up to the log's
+    end. What this one did is seen at once.
     """
 
     def __init__(self) -> None:
@@ -101,11 +108,8 @@ class LiveRuns:
         if known is not None and time.monotonic() - known.read_at_s < _FRESH_S:
             return known
         now = time.monotonic()
-        with node.read() as cursor:
-            row = cursor.execute(
-                f'SELECT {EXPERIMENT_ID}, r."user", {DELETED} FROM {FROM_RUNS} WHERE r.run_id = ?',
-                [run_id],
-            ).fetchone()
+        query = f'SELECT {EXPERIMENT_ID}, r."user", {DELETED} FROM {FROM_RUNS} WHERE r.run_id = ?'
+        row = _first_row(node, query, run_id, None)
         if row is None or row[0] is None:
             raise NotFound(f"Run with id={run_id} not found")
         found = LiveRun(run_id, row[0], row[1] or "", row[2], read_at_s=now)
@@ -118,11 +122,8 @@ class LiveRuns:
         known = self._experiments.get(experiment_id)
         if known is not None and now - known.read_at_s < _FRESH_S:
             return known
-        with node.read(stream=REGISTRY) as cursor:
-            row = cursor.execute(
-                "SELECT deleted, artifact_location FROM fold.experiments WHERE experiment_id = ?",
-                [experiment_id],
-            ).fetchone()
+        query = "SELECT deleted, artifact_location FROM fold.experiments WHERE experiment_id = ?"
+        row = _first_row(node, query, experiment_id, REGISTRY)
         if row is None:
             raise NotFound(f"No Experiment with id={experiment_id} exists")
         found = LiveExperiment(row[0], row[1], now)
@@ -153,3 +154,14 @@ class LiveRuns:
                     ).fetchall()
                 )
         return run.params
+
+
+def _first_row(node: Node, query: str, id: str, stream: str | None) -> tuple[Any, ...] | None:
+    """The row of this id; another server may have made it, which this one did not fold yet."""
+    row = None
+    for log_end in (False, True) if has_peers(node) else (False,):
+        with node.read(log_end=log_end, stream=stream) as cursor:
+            row = cursor.execute(query, [id]).fetchone()
+        if row is not None:
+            break
+    return row

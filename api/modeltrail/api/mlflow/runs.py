@@ -11,7 +11,14 @@ from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, Endpoints
 from modeltrail.api.mlflow.experiments import tags_of
-from modeltrail.api.mlflow.live import DELETED, EXPERIMENT_ID, FROM_RUNS, LiveRun, LiveRuns
+from modeltrail.api.mlflow.live import (
+    DELETED,
+    EXPERIMENT_ID,
+    FROM_RUNS,
+    LiveRun,
+    LiveRuns,
+    has_peers,
+)
 from modeltrail.api.mlflow.names import made_up_name
 from modeltrail.api.mlflow.points import Points, points_or
 from modeltrail.api.mlflow.run_answers import (
@@ -320,7 +327,10 @@ def _log_params(call: Call, run: LiveRun, params: dict[str, str], *others: Event
     """Append the new ones of the params, and other events behind them; hold the run's lock."""
     new = _new_params(call, run, params)
     _append(call, run, *([("ParamsLogged", {"params": new})] if new else []), *others)
-    if run.params is not None:
+    if new and has_peers(call.node):
+        run.params = None
+        _new_params(call, run, params)  # another server may have been first, unseen until now
+    elif run.params is not None:
         run.params.update(new)
 
 
