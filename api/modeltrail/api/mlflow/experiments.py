@@ -27,7 +27,7 @@ EXPERIMENT = Entity(
     id="e.experiment_id",
     attributes={
         "name": Attribute("e.name"),
-        "experiment_id": Attribute("e.experiment_id"),
+        "experiment_id": Attribute("e.experiment_id", "id"),
         "creation_time": Attribute("e.created_at_ms", "number"),
         "last_update_time": Attribute("e.updated_at_ms", "number"),
     },

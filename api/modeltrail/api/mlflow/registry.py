@@ -232,7 +232,15 @@ def _no_model(name: str) -> NotFound:
     return NotFound(f"Registered Model with name={name} not found")
 
 
+def _check_name(name: str) -> None:
+    try:
+        rules.model_name(name)
+    except rules.Rejected as refusal:
+        raise InvalidRequest(refusal.message) from None
+
+
 def _one_version(cursor: duckdb.DuckDBPyConnection, name: str, number: int) -> dict[str, Any]:
+    _check_name(name)
     found = _versions(
         cursor,
         "WHERE m.model = ? AND NOT m.deleted AND v.version = ? AND NOT v.deleted",
@@ -244,6 +252,7 @@ def _one_version(cursor: duckdb.DuckDBPyConnection, name: str, number: int) -> d
 
 
 def _model_key(cursor: duckdb.DuckDBPyConnection, name: str) -> str:
+    _check_name(name)
     row = cursor.execute(
         "SELECT model_key FROM fold.models WHERE model = ? AND NOT deleted", [name]
     ).fetchone()
@@ -353,6 +362,7 @@ def create_model(call: Call) -> dict[str, Any]:
 @endpoints.add("GET", "registered-models/get", _NAME, required=["name"])
 def get_model(call: Call) -> dict[str, Any]:
     """One registered model."""
+    _check_name(call["name"])
     with call.node.read() as cursor:
         found = _models(cursor, "WHERE m.model = ? AND NOT m.deleted", [call["name"]])
     if not found:

@@ -191,13 +191,19 @@ def _latest(series: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
 
 
 def _inputs(datasets: Sequence[Sequence[Any]], models: Sequence[Sequence[Any]]) -> dict[str, Any]:
-    names = ("name", "digest", "source_type", "source", "schema", "profile")
     dataset_inputs = [
         {
             "tags": wire.pairs(tags or {}),
-            "dataset": wire.set_fields(**dict(zip(names, values, strict=True))),
+            "dataset": wire.set_fields(
+                name=name,
+                digest=digest,
+                source_type=source_type,
+                source=source,
+                schema=schema or None,
+                profile=profile or None,
+            ),
         }
-        for *values, tags in datasets
+        for name, digest, source_type, source, schema, profile, tags in datasets
     ]
     model_inputs = [{"model_id": model_id} for (model_id,) in models]
     return wire.set_fields(dataset_inputs=dataset_inputs or None, model_inputs=model_inputs or None)

@@ -81,6 +81,10 @@ def _check_metric(metric: dict[str, Any], path: str = "") -> None:
             "Timestamp must be a nonnegative long (64-bit integer) ",
         )
     wire.check_length("Metric name", metric["key"], wire.KEY_CHARACTERS_MAX)
+    if bool(metric.get("dataset_name")) != bool(metric.get("dataset_digest")):
+        raise InvalidRequest(
+            "Both dataset_name and dataset_digest must be provided if one is provided"
+        )
 
 
 def _metrics_event(metrics: Points | list[dict[str, Any]]) -> Event:
@@ -260,8 +264,11 @@ def update_run(call: Call) -> dict[str, Any]:
         events.append(("RunUpdated", {"name": name}))
     if status in _ENDED and ended_at_ms is not None:
         events.append(("RunEnded", {"status": status, "ended_at_ms": ended_at_ms}))
-    elif status is not None or ended_at_ms is not None:
-        events.append(("RunUpdated", {"status": status, "ended_at_ms": ended_at_ms}))
+    else:
+        if status is not None:
+            events.append(("RunUpdated", {"status": status}))
+        if ended_at_ms is not None:  # after the status: a run that goes on loses its old end
+            events.append(("RunUpdated", {"ended_at_ms": ended_at_ms}))
     _append(call, run, *events)
     with call.node.read() as cursor:
         row = cursor.execute(
@@ -280,7 +287,14 @@ def delete_run(call: Call) -> dict[str, Any]:
 
 @endpoints.add("POST", "runs/restore", _RUN_ID, required=["run_id"])
 def restore_run(call: Call) -> dict[str, Any]:
-    """Bring a run back."""
+    """Bring a run back; one of a deleted experiment comes back with that."""
+    live: LiveRuns = call.state[LiveRuns]
+    experiment_id = live.run(call.node, call["run_id"]).experiment_id
+    if live.experiment(call.node, experiment_id).deleted:
+        raise InvalidRequest(
+            f"The experiment {experiment_id} must be in the 'active' state. "
+            "Current state is deleted. To bring the run back, restore the experiment."
+        )
     return _move(call, "RunRestored")
 
 

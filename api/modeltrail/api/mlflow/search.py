@@ -27,12 +27,13 @@ _FILTER_CHARACTERS_MAX = 100_000
 _DEPTH_MAX = 100
 _NUMBER_OPS = ("=", "!=", "<", "<=", ">", ">=")
 _TEXT_OPS = ("=", "!=", "LIKE", "ILIKE", "NOT LIKE", "NOT ILIKE", "IN", "NOT IN")
+_ID_OPS = ("=", "!=", "IN", "NOT IN")
 _NULL_OPS = ("IS NULL", "IS NOT NULL")
 
 _KEYWORDS = frozenset({"AND", "OR", "NOT", "IN", "IS", "LIKE", "ILIKE", "NULL"})
 
-Kind = Literal["text", "number", "param"]
-"""How values compare: as text, as numbers, or as what they are compared with."""
+Kind = Literal["text", "number", "param", "id"]
+"""How values compare: as text, as numbers, as what they are compared with, as decimal ids."""
 
 
 # What can be searched
@@ -348,6 +349,10 @@ class _Parser:
         if op not in allowed:
             self._fail(token.at, f"Invalid comparator '{op}' not one of {list(allowed)}")
         value = self._list() if op.endswith("IN") else self._value(name, op)
+        if self._kind(name) == "id":
+            for one in value if isinstance(value, tuple) else (value,):
+                if not str(one).isdecimal():
+                    self._fail(token.at, f"Invalid {name.key} '{one}': it must be an integer")
         return Comparison(name, op, value)
 
     def _nullable(self) -> str:
@@ -364,7 +369,7 @@ class _Parser:
             attribute = self._entity.attributes[name.key]
             if not attribute.filtered:
                 self._fail(name.at, f"'{name.key}' is for order_by only")
-            return _NUMBER_OPS if attribute.kind == "number" else _TEXT_OPS
+            return {"number": _NUMBER_OPS, "id": _ID_OPS}.get(attribute.kind, _TEXT_OPS)
         keyed = self._entity.keyed[name.kind]
         ops: tuple[str, ...] = _NUMBER_OPS if keyed.kind == "number" else _TEXT_OPS
         if keyed.kind == "param":
