@@ -35,7 +35,8 @@ _RUN_UUID = "run_uuid" in inspect.signature(RunInfo.__init__).parameters
 
 def experiment_of(found: KnownExperiment) -> Any:
     """An experiment, which is active as far as this process knows."""
-    return Experiment(found.experiment_id, found.name, found.location, "active")
+    name = found.name or f"(experiment {found.experiment_id})"
+    return Experiment(found.experiment_id, name, found.location, "active")
 
 
 def artifact_uri(run: KnownRun) -> str:

@@ -6,6 +6,7 @@ points are kept, of runs and models those that were used last.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from modeltrail.schemas import experiment_id
 POINTS_KEPT_MAX = 1_000
 """Points of each metric that are kept, the last ones logged."""
 _ITEMS_MAX = 1_000
+_NAME_VARIABLE = "MODELTRAIL_EXPERIMENT_NAME"
 
 T = TypeVar("T")
 
@@ -120,13 +122,16 @@ class Latest(Generic[T]):
 
 
 class KnownExperiment(NamedTuple):
-    """An experiment. Its id is derived from its name, unless a server gave it another one."""
+    """An experiment. Its id is derived from its name, unless a server gave it another one.
+
+    The name is empty where only the id was handed on by a parent process.
+    """
 
     experiment_id: str
     name: str
     location: str
     from_server: bool
-    """Whether a server told; else runs name their experiment."""
+    """Whether it is on a server, as far as is known; else runs name their experiment."""
 
 
 class Known:
@@ -143,7 +148,8 @@ class Known:
         """Names of experiments that the script created, as far as this process saw."""
         self.last_experiment_id = "0"
         """The experiment that was looked at last: the one to which unknown runs are ascribed."""
-        self.note(experiment("Default"))
+        self._experiments["0"] = experiment("Default")
+        self._names["Default"] = "0"
 
     def renew_lock(self) -> None:
         """In the child of a fork: another thread of the parent may have held it."""
@@ -154,6 +160,8 @@ class Known:
         self._experiments[found.experiment_id] = found
         self._names[found.name] = found.experiment_id
         self.last_experiment_id = found.experiment_id
+        if found.name:  # MLflow hands the id on to child processes, and they need the name too
+            os.environ[_NAME_VARIABLE] = found.name
         return found
 
     def named(self, name: str) -> KnownExperiment | None:
@@ -161,8 +169,15 @@ class Known:
         return self._experiments.get(self._names.get(name, ""))
 
     def experiment(self, experiment_id: str) -> KnownExperiment | None:
-        """The experiment of an id."""
-        return self._experiments.get(experiment_id)
+        """The experiment of an id, if this process or the one that started it chose it."""
+        found = self._experiments.get(experiment_id)
+        if found is not None or experiment_id != os.environ.get("MLFLOW_EXPERIMENT_ID"):
+            return found
+        inherited = experiment(os.environ.get(_NAME_VARIABLE, ""))
+        if inherited.experiment_id == experiment_id:
+            return inherited
+        location = f"mlflow-artifacts:/{experiment_id}"
+        return KnownExperiment(experiment_id, "", location, from_server=True)
 
 
 def experiment(name: str) -> KnownExperiment:

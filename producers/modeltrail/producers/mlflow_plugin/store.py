@@ -97,7 +97,6 @@ class TrackingStore(AbstractStore):  # type: ignore[misc]  # MLflow ships no typ
         self.server = Server(address, self.flush)
         self._rest = RestStore(self.server.creds)
         self._ending: deque[tuple[Run, Mark]] = deque()
-        self._process_id = os.getpid()
         self._exiting = False
         self._warned = False
         _stores.append(self)
@@ -299,8 +298,8 @@ class TrackingStore(AbstractStore):  # type: ignore[misc]  # MLflow ships no typ
         """Change a run's status, end or name. Ending one waits for the local disk, not the log."""
         with self.known.lock:
             run = self._writable(run_id)
-            if self._exiting and os.getpid() != self._process_id:
-                # A forked child inherits the active runs, and MLflow ends them as it exits.
+            if self._exiting and not run.writer.owner:
+                # A forked child may inherit active runs, and MLflow would end them as it exits.
                 return entities.info_of(run)
             if run_name:
                 run.name = run_name
@@ -689,7 +688,7 @@ for _name in dir(AbstractStore):
 
 
 _stores: list[TrackingStore] = []
-_exit_process = 0
+_ends_runs = False
 
 
 def _end_runs_at_exit() -> None:
@@ -697,9 +696,9 @@ def _end_runs_at_exit() -> None:
 
     ``atexit`` calls what was registered last first, and MLflow registers when it is imported.
     """
-    global _exit_process
-    if _exit_process == 0:
-        _exit_process = os.getpid()
+    global _ends_runs
+    if not _ends_runs:
+        _ends_runs = True
         atexit.register(_at_exit)
 
 
