@@ -314,7 +314,7 @@ def test_without_kafka_python_the_error_names_the_extra() -> None:
 
 def compose() -> dict[str, Any]:
     """The file, with the defaults of its variables put in."""
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     text = (ROOT / "compose.yml").read_text()
     found = yaml.safe_load(re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text))

@@ -300,9 +300,10 @@ def download_uri(cursor: duckdb.DuckDBPyConnection, source: str, created_at_ms: 
                FROM fold.history h
                JOIN fold.model_versions v ON v.model_key = h.entity_id
                WHERE h.entity = 'model' AND h.attribute = 'name' AND h.value = $name
-                   AND v.version = $version AND h.from_time_ms <= $at
+                   AND v.version = $version
                    AND (h.to_time_ms IS NULL OR h.to_time_ms >= $at)
-               ORDER BY h.from_offset DESC LIMIT 1""",
+               -- A version that was imported is older than its name in this registry.
+               ORDER BY h.from_time_ms <= $at DESC, abs(h.from_time_ms - $at) LIMIT 1""",
             {"name": uri.name, "version": uri.version, "at": created_at_ms},
         ).fetchone()
         if row is None:

@@ -1,0 +1,94 @@
+"""Copying artifacts, piece by piece, and comparing those that are here already."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from modeltrail.api.errors import InvalidRequest
+from modeltrail.api.importing.entities import File, Folder
+from modeltrail.api.importing.files import StoredFolder
+from modeltrail.api.importing.targets import Target, rows
+from modeltrail.api.importing.writing import Writer
+
+if TYPE_CHECKING:
+    from modeltrail.api.importing.importer import ExperimentReport, Report
+
+_QUERIES = {
+    "run": "SELECT t.path, t.size_bytes, t.sha256 FROM fold.artifacts t "
+    "JOIN fold.runs r ON r.run = t.run WHERE r.run_id = ?",
+    "model": "SELECT path, size_bytes, sha256 FROM fold.logged_model_artifacts WHERE model_id = ?",
+}
+_EVENTS = {"run": "ArtifactLogged", "model": "LoggedModelArtifactLogged"}
+
+
+class ArtifactCopier:
+    """Copies the files of runs and logged models into the target's artifact store."""
+
+    def __init__(self, target: Target, report: Report) -> None:
+        """Copy into a target, and tell a report."""
+        self._target = target
+        self._report = report
+
+    def copy(
+        self, kind: str, id: str, folder: Folder, writer: Writer, report: ExperimentReport
+    ) -> None:
+        """Copy what is missing or has changed, and compare what is stored then.
+
+        Args:
+            kind: ``run`` or ``model``.
+            id: Of the run or logged model.
+            folder: Its files at the source.
+            writer: Sends the events that tell of stored files.
+            report: Counts.
+
+        Raises:
+            SourceError: the files cannot be read.
+        """
+        files = list(folder.files())
+        if not files:
+            return
+        here = {path: (size, sha) for path, size, sha in rows(self._target, _QUERIES[kind], [id])}
+        for file in files:
+            report.artifacts += 1
+            report.artifact_bytes += file.size_bytes or 0
+            if self._is_here(folder, file, here.get(file.path)):
+                continue
+            self._report.artifacts_copied += 1
+            self._report.artifact_bytes_copied += file.size_bytes or 0
+            if not self._report.dry_run:
+                self._copy(kind, id, folder, file, writer)
+
+    def _is_here(self, folder: Folder, file: File, here: tuple[int, str] | None) -> bool:
+        if here is None or (file.size_bytes is not None and file.size_bytes != here[0]):
+            return False
+        if not isinstance(folder, StoredFolder):
+            return True  # to compare more than the size would mean to fetch it again
+        digest = hashlib.sha256()
+        for piece in folder.read(file.path):
+            digest.update(piece)
+        return digest.hexdigest() == here[1]
+
+    def _copy(self, kind: str, id: str, folder: Folder, file: File, writer: Writer) -> None:
+        digest, size = hashlib.sha256(), 0
+
+        def counted() -> Iterator[bytes]:
+            nonlocal size
+            for piece in folder.read(file.path):
+                digest.update(piece)
+                size += len(piece)
+                yield piece
+
+        try:
+            stored = self._target.store(kind, id, file.path, counted())
+        except InvalidRequest as error:
+            self._report.differ(f"{kind} {id}: {error.message}")
+            return
+        if (stored.size_bytes, stored.sha256) != (size, digest.hexdigest()):
+            self._report.differ(f"{kind} {id}: artifact {file.path!r} was not stored as it is")
+            return
+        if file.size_bytes is not None and size != file.size_bytes:
+            self._report.notes.append(f"{kind} {id}: artifact {file.path!r} grew while it was read")
+        fields = {"path": file.path, **stored._asdict()}
+        writer.put(_EVENTS[kind], file.modified_at_ms, fields)

@@ -1,0 +1,254 @@
+"""Runs: what the fold has of them, and the events that are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from modeltrail.api.importing.entities import Points, Run
+from modeltrail.api.importing.tally import point_hashes
+from modeltrail.api.importing.targets import Target, rows
+from modeltrail.consumers.projections import KEY_LENGTH_MAX, VALUE_LENGTH_MAX
+
+_ENDED = ("FINISHED", "FAILED", "KILLED")
+
+Event = tuple[str, int | None, dict[str, Any]]
+"""Type, when it happened, and fields."""
+
+
+@dataclass(slots=True)
+class Here:
+    """What the fold has of a run."""
+
+    offset: int = -1
+    """Of its last event."""
+    started: bool = False
+    experiment_id: str | None = None
+    name: str = ""
+    status: str = "RUNNING"
+    ended_at_ms: int | None = None
+    deleted: bool = False
+    points: int = 0
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    datasets: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
+    model_inputs: set[str] = field(default_factory=set)
+    model_outputs: set[tuple[str, int]] = field(default_factory=set)
+    artifacts: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Path to size in bytes and SHA-256."""
+
+
+_AMONG = "r.run_id IN (SELECT unnest(?::VARCHAR[]))"
+
+
+def runs_here(target: Target, run_ids: Sequence[str]) -> dict[str, Here]:
+    """What the fold has of runs; those that it has nothing of are left out."""
+    ids = [list(run_ids)]
+    found = {
+        run_id: Here(offset, started, experiment_id, name or "", status, ended, deleted, points)
+        for run_id, offset, started, experiment_id, name, status, ended, deleted, points in rows(
+            target,
+            "SELECT r.run_id, a.last_seen_offset, r.started, r.experiment_id, r.name, r.status, "
+            "r.ended_at_ms, r.deleted, a.points_stored FROM fold.runs r "
+            f"JOIN fold.activity a ON a.run = r.run WHERE {_AMONG}",
+            ids,
+        )
+    }
+    if not found:
+        return found
+
+    def of(columns: str, table: str) -> Iterator[tuple[Any, ...]]:
+        return rows(
+            target,
+            f"SELECT r.run_id, {columns} FROM fold.{table} t "
+            f"JOIN fold.runs r ON r.run = t.run WHERE {_AMONG}",
+            ids,
+        )
+
+    for run_id, key, value in of("t.key, t.value", "params"):
+        found[run_id].params[key] = value
+    for run_id, key, value in of("t.key, t.value", "tags"):
+        found[run_id].tags[key] = value
+    for run_id, name, digest, tags in of("t.name, t.digest, t.tags", "datasets"):
+        found[run_id].datasets[name, digest] = dict(tags or ())
+    for run_id, model_id in of("t.model_id", "model_inputs"):
+        found[run_id].model_inputs.add(model_id)
+    for run_id, model_id, step in of("t.model_id, t.step", "model_outputs"):
+        found[run_id].model_outputs.add((model_id, step))
+    for run_id, path, size, sha256 in of("t.path, t.size_bytes, t.sha256", "artifacts"):
+        found[run_id].artifacts[path] = (size, sha256)
+    return found
+
+
+def fitting(entries: Mapping[str, str]) -> dict[str, str]:
+    """The entries that a run can have here; the others would be refused with the whole event."""
+    return {
+        key: value
+        for key, value in entries.items()
+        if 0 < len(key) <= KEY_LENGTH_MAX and len(value) <= VALUE_LENGTH_MAX
+    }
+
+
+def beginning(run: Run, here: Here, experiment_id: str) -> list[Event]:
+    """The events that are missing of a run, but for points, artifacts and its end."""
+    events: list[Event] = []
+    at = run.started_at_ms
+    params, tags = fitting(run.params), fitting(run.tags)
+    if not here.started:
+        source = {
+            "entry_point": tags.get("mlflow.source.name"),
+            "git_commit": tags.get("mlflow.source.git.commit"),
+            "git_branch": tags.get("mlflow.source.git.branch"),
+            "git_remote": tags.get("mlflow.source.git.repoURL"),
+        }
+        start = {
+            "experiment_id": experiment_id,
+            "name": run.name,
+            "parent_run_id": tags.get("mlflow.parentRunId") or None,
+            "user": run.user,
+            "started_at_ms": at,
+            "params": params,
+            "tags": tags,
+            "source": source if any(source.values()) else None,
+        }
+        events.append(("RunStarted", at, start))
+    else:
+        new_params = {k: v for k, v in params.items() if k not in here.params}
+        new_tags = {k: v for k, v in tags.items() if here.tags.get(k) != v}
+        if new_params:
+            events.append(("ParamsLogged", at, {"params": new_params}))
+        if new_tags:
+            events.append(("TagsChanged", None, {"tags": new_tags}))
+        if run.name and run.name != here.name:
+            events.append(("RunUpdated", None, {"name": run.name}))
+    datasets = [d for d in run.datasets if here.datasets.get((d["name"], d["digest"])) != d["tags"]]
+    if datasets:
+        events.append(("DatasetsLogged", at, {"datasets": datasets}))
+    inputs = sorted(run.model_inputs - here.model_inputs)
+    outputs = [
+        {"model_id": model_id, "step": step}
+        for model_id, step in sorted(run.model_outputs - here.model_outputs)
+    ]
+    if inputs or outputs:
+        events.append(("RunModelsLogged", at, {"inputs": inputs, "outputs": outputs}))
+    return events
+
+
+def ending(run: Run, here: Here, points: int) -> list[Event]:
+    """The events that are missing at the end of a run.
+
+    Args:
+        run: As the source has it.
+        here: As the fold had it.
+        points: Metric points that were sent just now.
+    """
+    events: list[Event] = []
+    ended = run.ended_at_ms
+    if (run.status, ended) != (here.status, here.ended_at_ms):
+        if run.status in _ENDED and ended is not None:
+            end = {"status": run.status, "ended_at_ms": ended, "points_logged": points}
+            events.append(("RunEnded", ended, end))
+        else:
+            if run.status != here.status:
+                events.append(("RunUpdated", None, {"status": run.status}))
+            if ended is not None:
+                events.append(("RunUpdated", ended, {"ended_at_ms": ended}))
+    if run.deleted != here.deleted:
+        events.append(("RunDeleted" if run.deleted else "RunRestored", None, {}))
+    return events
+
+
+def lacking(run: Run, here: Here) -> list[str]:
+    """What the fold lacks of a run, or has otherwise, but for points and artifacts."""
+    found = []
+    if not here.started:
+        return ["it is not here"]
+    for kind, theirs, ours in (
+        ("param", run.params, here.params),
+        ("tag", run.tags, here.tags),
+    ):
+        for key, value in theirs.items():
+            if key not in ours:
+                found.append(f"{kind} {key!r} is not here")
+            elif ours[key] != value:
+                found.append(f"{kind} {key!r} has another value here")
+    for what, same in (
+        ("name", not run.name or run.name == here.name),
+        ("status", run.status == here.status),
+        ("end", run.ended_at_ms == here.ended_at_ms),
+        ("lifecycle", run.deleted == here.deleted),
+        ("logged models used", run.model_inputs <= here.model_inputs),
+        ("logged models made", run.model_outputs <= here.model_outputs),
+        ("datasets", all(here.datasets.get((d["name"], d["digest"])) == d["tags"]
+                         for d in run.datasets)),
+    ):  # fmt: skip
+        if not same:
+            found.append(f"its {what} differ")
+    return found
+
+
+# Points
+
+
+def hashes_of(points: Points) -> npt.NDArray[np.uint64]:
+    """The hashes of points of the source."""
+    return point_hashes(
+        points.series,
+        np.frombuffer(points.index, np.uint16),
+        np.frombuffer(points.steps, np.int64),
+        np.frombuffer(points.timestamps_ms, np.int64),
+        np.frombuffer(points.values, np.float64),
+    )
+
+
+def hashes_here(
+    target: Target, run_ids: Sequence[str]
+) -> Iterator[tuple[list[str], npt.NDArray[np.intp], npt.NDArray[np.uint64]]]:
+    """The hashes of all points that the fold has of runs, in pieces.
+
+    Each piece has the run ids, for each point an index into them, and the hashes.
+    """
+    found = list(
+        rows(
+            target,
+            "SELECT s.series, r.run_id, s.key, s.model_id, s.dataset_name, s.dataset_digest "
+            f"FROM fold.series s JOIN fold.runs r ON r.run = s.run WHERE {_AMONG} "
+            "ORDER BY s.series",
+            [list(run_ids)],
+        )
+    )
+    if not found:
+        return
+    ids = np.array([row[0] for row in found])
+    runs = list(dict.fromkeys(row[1] for row in found))
+    places = {run_id: place for place, run_id in enumerate(runs)}
+    run_of = np.array([places[row[1]] for row in found])
+    keys = [row[2:] for row in found]
+    for batch in target.batches(
+        "SELECT p.series, p.step, p.timestamp_ms, p.value FROM fold.points p "
+        "WHERE p.series BETWEEN ? AND ? AND p.series IN (SELECT unnest(?::INTEGER[]))",
+        [int(ids[0]), int(ids[-1]), ids.tolist()],
+    ):
+        series, steps, times, values = (
+            column.to_numpy(zero_copy_only=False) for column in batch.columns
+        )
+        which = np.searchsorted(ids, series)
+        yield runs, run_of[which], point_hashes(keys, which, steps, times, values)
+
+
+def sums_here(target: Target, run_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """For each run that has points here: their number, and the sum of their hashes."""
+    counts: dict[str, int] = {}
+    sums: dict[str, int] = {}
+    for runs, which, hashes in hashes_here(target, run_ids):
+        count = np.bincount(which, minlength=len(runs))
+        total = np.zeros(len(runs), np.uint64)
+        np.add.at(total, which, hashes)
+        for run_id, n, t in zip(runs, count.tolist(), total.tolist(), strict=True):
+            counts[run_id] = counts.get(run_id, 0) + n
+            sums[run_id] = (sums.get(run_id, 0) + t) & 0xFFFF_FFFF_FFFF_FFFF
+    return {run_id: (n, sums[run_id]) for run_id, n in counts.items() if n}

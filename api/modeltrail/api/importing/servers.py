@@ -1,0 +1,452 @@
+"""A running MLflow server, by REST."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import IO, Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from modeltrail.api.importing.entities import (
+    RUN_NAME,
+    Experiment,
+    File,
+    Folder,
+    LoggedModel,
+    Model,
+    Points,
+    PointsBuilder,
+    Run,
+    SourceError,
+    Version,
+)
+from modeltrail.api.importing.files import folder_at, local_path
+
+_TIMEOUT_S = 300.0
+_PIECE_BYTES = 1024 * 1024
+_RUNS = 100
+_POINTS = 25_000
+_V2 = "/api/2.0/mlflow/"
+_PROMPTS = "mlflow.prompt.is_prompt"
+_GONE = (404, 405, 501)
+
+Json = dict[str, Any]
+Link = tuple[str | None, str | None, str | None]
+"""Logged model, dataset name, dataset digest."""
+
+_NO_LINK: list[Link] = [(None, None, None)]
+
+
+def is_server(source: str) -> bool:
+    """Whether a source is the URL of a server."""
+    return urlsplit(source).scheme in ("http", "https")
+
+
+class NotThere(SourceError):
+    """The server has no such route, or no such thing."""
+
+
+class ServerSource:
+    """A server that answers as MLflow's does."""
+
+    def __init__(self, url: str) -> None:
+        """Use the server at a URL.
+
+        Credentials come from ``MLFLOW_TRACKING_TOKEN``, or ``MLFLOW_TRACKING_USERNAME`` and
+        ``MLFLOW_TRACKING_PASSWORD``, or the URL.
+
+        Raises:
+            SourceError: it does not answer as MLflow's.
+        """
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+        self._url = f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
+        self.identity = self._url
+        self.notes: list[str] = []
+        self._authorization = _authorization(parts.username, parts.password)
+        # Of the experiment whose runs are read: which logged models a point is of.
+        self._links: dict[str, dict[tuple[str, int, int], list[Link]]] = {}
+        self._keys: dict[str, list[str]] = {}
+        try:
+            self._get("experiments/search", max_results="1")
+        except NotThere:
+            raise SourceError(f"{self._url} does not answer as MLflow's server does") from None
+
+    def close(self) -> None:
+        """See ``Source.close``."""
+
+    def _open(self, path: str, body: Json | None = None) -> IO[bytes]:
+        request = urllib.request.Request(self._url + path)
+        if body is not None:
+            request.data = json.dumps(body).encode()
+            request.add_header("Content-Type", "application/json")
+        if self._authorization is not None:
+            request.add_header("Authorization", self._authorization)
+        try:
+            answer: IO[bytes] = urllib.request.urlopen(request, timeout=_TIMEOUT_S)
+            return answer
+        except urllib.error.HTTPError as error:
+            with error:
+                text = error.read().decode("utf-8", "replace")
+            message = f"{error.code} {error.reason}"
+            with suppress(ValueError, KeyError, TypeError):
+                message = str(json.loads(text)["message"])
+            kind = NotThere if error.code in _GONE else SourceError
+            hint = ""
+            if error.code in (401, 403):
+                hint = "; set MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and _PASSWORD"
+            raise kind(f"{self._url}: {message[:500]}{hint}") from None
+        except OSError as error:
+            reason = getattr(error, "reason", error)
+            raise SourceError(f"no answer from {self._url}: {reason}") from None
+
+    def _json(self, path: str, body: Json | None = None) -> Json:
+        with self._open(path, body) as answer:
+            try:
+                found = json.load(answer)
+            except ValueError:
+                found = None
+        if not isinstance(found, dict):
+            raise NotThere(f"{self._url}{path.partition('?')[0]} answers no JSON")
+        return found
+
+    def _get(self, path: str, **query: str) -> Json:
+        return self._json(f"{_V2}{path}?{urlencode(query)}")
+
+    def _pages(self, path: str, name: str, **query: str) -> Iterator[list[Json]]:
+        token = ""
+        while True:
+            page = self._get(path, **query, **({"page_token": token} if token else {}))
+            yield page.get(name) or []
+            token = page.get("next_page_token") or ""
+            if not token:
+                return
+
+    def _posted_pages(self, path: str, name: str, body: Json) -> Iterator[list[Json]]:
+        token = ""
+        while True:
+            page = self._json(path, {**body, **({"page_token": token} if token else {})})
+            yield page.get(name) or []
+            token = page.get("next_page_token") or ""
+            if not token:
+                return
+
+    def size(self) -> int:
+        """See ``Source.size``."""
+        return 0
+
+    # Experiments and runs
+
+    def experiments(self) -> list[Experiment]:
+        """See ``Source.experiments``."""
+        return [
+            Experiment(
+                str(e["experiment_id"]),
+                e["name"],
+                e.get("artifact_location") or None,
+                e.get("lifecycle_stage") == "deleted",
+                _number(e.get("creation_time")),
+                _number(e.get("last_update_time")),
+                _tags(e),
+            )
+            for page in self._pages(
+                "experiments/search", "experiments", view_type="ALL", max_results="1000"
+            )
+            for e in page
+        ]
+
+    def runs(self, experiment: Experiment) -> Iterator[list[Run]]:
+        """See ``Source.runs``."""
+        body = {
+            "experiment_ids": [experiment.id],
+            "run_view_type": "ALL",
+            "max_results": _RUNS,
+            "order_by": ["attributes.start_time ASC"],
+        }
+        for page in self._posted_pages(f"{_V2}runs/search", "runs", body):
+            self._keys.clear()
+            runs = [self._run(found, experiment) for found in page]
+            if runs:
+                yield runs
+
+    def _run(self, found: Json, experiment: Experiment) -> Run:
+        info, data, inputs = found["info"], found.get("data") or {}, found.get("inputs") or {}
+        run_id = str(info.get("run_id") or info["run_uuid"])
+        self._keys[run_id] = [metric["key"] for metric in data.get("metrics") or ()]
+        tags = _tags(data)
+        name_tag = tags.pop(RUN_NAME, "")
+        run = Run(
+            run_id,
+            experiment.id,
+            info.get("run_name") or name_tag,
+            info.get("user_id") or "",
+            info.get("status") or "RUNNING",
+            _number(info.get("start_time")) or 0,
+            _number(info.get("end_time")),
+            info.get("lifecycle_stage") == "deleted",
+            info.get("artifact_uri") or "",
+            {param["key"]: param.get("value", "") for param in data.get("params") or ()},
+            tags,
+        )
+        for one in inputs.get("dataset_inputs") or ():
+            dataset = one["dataset"]
+            run.datasets.append(
+                {
+                    "name": dataset["name"],
+                    "digest": dataset["digest"],
+                    "source_type": dataset.get("source_type") or "",
+                    "source": dataset.get("source") or "",
+                    "schema": dataset.get("schema"),
+                    "profile": dataset.get("profile"),
+                    "tags": _tags(one),
+                }
+            )
+        run.model_inputs = {one["model_id"] for one in inputs.get("model_inputs") or ()}
+        run.model_outputs = {
+            (one["model_id"], _number(one.get("step")) or 0)
+            for one in (found.get("outputs") or {}).get("model_outputs") or ()
+        }
+        return run
+
+    def points(self, runs: Sequence[Run]) -> Iterator[Points]:
+        """See ``Source.points``."""
+        for run in runs:
+            links = self._links.get(run.run_id, {})
+            builder = PointsBuilder(run.run_id)
+            for key in self._keys.get(run.run_id, ()):
+                for step, timestamp_ms, value in self._history(run.run_id, key):
+                    linked = links.get((key, step, timestamp_ms)) or _NO_LINK
+                    for model_id, name, digest in linked:
+                        if builder.add((key, model_id, name, digest), step, timestamp_ms, value):
+                            yield builder.take()
+            if len(builder):
+                yield builder.take()
+
+    def _history(self, run_id: str, key: str) -> Iterator[tuple[int, int, float]]:
+        """The points of a metric, each once; a page may repeat what the one before had."""
+        seen: set[tuple[int, int, str]] = set()
+        for page in self._pages(
+            "metrics/get-history",
+            "metrics",
+            run_id=run_id,
+            metric_key=key,
+            max_results=str(_POINTS),
+        ):
+            for point in page:
+                at = (_number(point.get("step")) or 0, _number(point["timestamp"]) or 0)
+                value = float(point["value"])
+                if (one := (*at, repr(value))) not in seen:
+                    seen.add(one)
+                    yield *at, value
+
+    # Logged models and the registry
+
+    def logged_models(self, experiment: Experiment) -> list[LoggedModel]:
+        """See ``Source.logged_models``."""
+        self._links = {}
+        try:
+            pages = list(
+                self._posted_pages(
+                    f"{_V2}logged-models/search",
+                    "models",
+                    {"experiment_ids": [experiment.id], "max_results": 50},
+                )
+            )
+        except NotThere:
+            return []  # a server before MLflow 3
+        return [self._logged_model(found) for page in pages for found in page]
+
+    def _logged_model(self, found: Json) -> LoggedModel:
+        info, data = found["info"], found.get("data") or {}
+        model_id = info["model_id"]
+        for metric in data.get("metrics") or ():
+            links = self._links.setdefault(metric.get("run_id") or "", {})
+            at = (
+                metric["key"],
+                _number(metric.get("step")) or 0,
+                _number(metric["timestamp"]) or 0,
+            )
+            link = (model_id, metric.get("dataset_name"), metric.get("dataset_digest"))
+            links.setdefault(at, [])
+            if link not in links[at]:
+                links[at].append(link)
+        return LoggedModel(
+            model_id,
+            info["experiment_id"],
+            info["name"],
+            info.get("model_type") or None,
+            info.get("source_run_id") or None,
+            info.get("artifact_uri") or "",
+            (info.get("status") or "PENDING").removeprefix("LOGGED_MODEL_"),
+            info.get("status_message") or None,
+            False,
+            _number(info.get("creation_timestamp_ms")),
+            _number(info.get("last_updated_timestamp_ms")),
+            {param["key"]: param.get("value", "") for param in data.get("params") or ()},
+            _tags(info),
+        )
+
+    def models(self) -> Iterator[Model]:
+        """See ``Source.models``."""
+        names: set[str] = set()
+        # Prompts are shown only to who asks for them; servers before 3 do not know the question.
+        for filter in ("", f"tags.`{_PROMPTS}` = 'true'"):
+            query = {"filter": filter} if filter else {}
+            try:
+                pages = self._pages(
+                    "registered-models/search", "registered_models", max_results="100", **query
+                )
+                for page in pages:
+                    for found in page:
+                        if found["name"] not in names:
+                            names.add(found["name"])
+                            yield self._model(found, filter != "")
+            except SourceError:
+                if not filter:
+                    raise
+
+    def _model(self, found: Json, is_prompt: bool) -> Model:
+        name = found["name"]
+        escaped = name.replace("'", "''") if "'" in name else name
+        filter = f"name='{escaped}'"
+        if is_prompt:
+            filter += f" AND tags.`{_PROMPTS}` = 'true'"
+        versions = [
+            self._version(one)
+            for page in self._pages(
+                "model-versions/search", "model_versions", filter=filter, max_results="1000"
+            )
+            for one in page
+        ]
+        return Model(
+            name,
+            found.get("description") or None,
+            _number(found.get("creation_timestamp")),
+            _number(found.get("last_updated_timestamp")),
+            _tags(found),
+            {one["alias"]: int(one["version"]) for one in found.get("aliases") or ()},
+            sorted(versions, key=lambda version: version.number),
+        )
+
+    def _version(self, found: Json) -> Version:
+        return Version(
+            int(found["version"]),
+            found.get("source") or "",
+            found.get("run_id") or None,
+            found.get("model_id") or None,
+            found.get("run_link") or None,
+            found.get("description") or None,
+            found.get("current_stage") or "None",
+            _number(found.get("creation_timestamp")),
+            _number(found.get("last_updated_timestamp")),
+            False,
+            _tags(found),
+        )
+
+    # Artifacts
+
+    def folder(self, uri: str, *, run_id: str | None = None, model_id: str | None = None) -> Folder:
+        """See ``Source.folder``."""
+        if urlsplit(uri).scheme in ("mlflow-artifacts", "http", "https"):
+            return _ProxiedFolder(self, uri)
+        path = local_path(uri)
+        if path is not None and not path.is_dir():
+            return _ServedFolder(self, run_id) if run_id is not None else folder_at(uri, None)
+        return folder_at(uri, None)
+
+    def bytes_at(self, path: str) -> Iterator[bytes]:
+        """The body of an answer, piece by piece."""
+        with self._open(path) as answer:
+            try:
+                while piece := answer.read(_PIECE_BYTES):
+                    yield piece
+            except OSError as error:
+                raise SourceError(f"{self._url} broke off: {error}") from None
+
+    def listed(self, route: str, query: dict[str, str]) -> list[Json]:
+        """The entries of a folder."""
+        try:
+            return self._json(f"{route}?{urlencode(query)}").get("files") or []
+        except NotThere:
+            return []
+
+
+class _ProxiedFolder:
+    """Artifacts behind the server's proxy."""
+
+    _ROUTE = "/api/2.0/mlflow-artifacts/artifacts"
+
+    def __init__(self, server: ServerSource, uri: str) -> None:
+        self._server = server
+        parts = urlsplit(uri)
+        self._root = parts.path.strip("/")
+        if parts.scheme in ("http", "https"):
+            self._root = self._root.partition(self._ROUTE.strip("/"))[2].strip("/")
+
+    def files(self) -> Iterator[File]:
+        """See ``Folder.files``."""
+        return self._below("")
+
+    def _below(self, folder: str) -> Iterator[File]:
+        path = f"{self._root}/{folder}" if folder else self._root
+        for entry in self._server.listed(self._ROUTE, {"path": path}):
+            # Names here, or whole paths: servers of different age differ.
+            name = entry["path"].rpartition("/")[2]
+            below = f"{folder}/{name}" if folder else name
+            if entry.get("is_dir"):
+                yield from self._below(below)
+            else:
+                yield File(below, _number(entry.get("file_size")), None)
+
+    def read(self, path: str) -> Iterator[bytes]:
+        """See ``Folder.read``."""
+        return self._server.bytes_at(f"{self._ROUTE}/{quote(f'{self._root}/{path}')}")
+
+
+class _ServedFolder:
+    """Artifacts of a run that the server reads for its pages."""
+
+    def __init__(self, server: ServerSource, run_id: str) -> None:
+        self._server = server
+        self._run_id = run_id
+
+    def files(self) -> Iterator[File]:
+        """See ``Folder.files``."""
+        return self._below("")
+
+    def _below(self, folder: str) -> Iterator[File]:
+        query = {"run_id": self._run_id, **({"path": folder} if folder else {})}
+        for entry in self._server.listed(f"{_V2}artifacts/list", query):
+            if entry.get("is_dir"):
+                yield from self._below(entry["path"])
+            else:
+                yield File(entry["path"], _number(entry.get("file_size")), None)
+
+    def read(self, path: str) -> Iterator[bytes]:
+        """See ``Folder.read``."""
+        query = urlencode({"run_uuid": self._run_id, "path": path})
+        return self._server.bytes_at(f"/get-artifact?{query}")
+
+
+def _authorization(user: str | None, password: str | None) -> str | None:
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    user = os.environ.get("MLFLOW_TRACKING_USERNAME") or user
+    if user:
+        password = os.environ.get("MLFLOW_TRACKING_PASSWORD") or password or ""
+        return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+    return f"Bearer {token}" if token else None
+
+
+def _number(value: Any) -> int | None:
+    """A 64-bit number, which JSON of some servers has as text."""
+    return None if value is None or (isinstance(value, float) and math.isnan(value)) else int(value)
+
+
+def _tags(entity: Json) -> dict[str, str]:
+    return {tag["key"]: tag.get("value", "") for tag in entity.get("tags") or ()}

@@ -1,0 +1,75 @@
+"""Requests to the registry that an import brings."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from starlette.responses import Response
+
+from modeltrail.api.context import CallerHere, NodeHere, answer, json_example
+from modeltrail.api.errors import InvalidRequest
+from modeltrail.api.importing.targets import outcomes
+from modeltrail.api.routes.ingest import MEDIA_TYPE, body_of, unframe
+from modeltrail.eventlog import REGISTRY, NewEvent
+from modeltrail.schemas import SchemaError, encode
+
+router = APIRouter(prefix="/api/v1", tags=["import"])
+
+# What an import may ask for: governance of who may do what comes from nowhere else.
+_TYPES = frozenset(
+    [
+        "ChangeExperimentTags",
+        "ChangeModelVersionTags",
+        "ChangeRegisteredModelTags",
+        "DeleteExperiment",
+        "DeleteModelVersion",
+        "ImportExperiment",
+        "ImportModelVersion",
+        "ImportRegisteredModel",
+        "RenameExperiment",
+        "RestoreExperiment",
+        "SetRegisteredModelAlias",
+        "TransitionModelVersionStage",
+        "UpdateModelVersion",
+        "UpdateRegisteredModel",
+    ]
+)
+
+
+@router.post(
+    "/import",
+    summary="Append registry requests of an import",
+    responses=json_example(
+        {"outcomes": [[True, None, "17"], [False, "Experiment(name=a) already exists.", None]]}
+    ),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+)
+def import_requests(
+    node: NodeHere, caller: CallerHere, body: Annotated[bytes, Depends(body_of)]
+) -> Response:
+    """Append requests, all or none, in order, and answer what the fold decided about each.
+
+    The body is as for `/api/v1/ingest`. An outcome is: accepted, the message of a refusal, and the
+    id of the experiment that it is about.
+    """
+    verified = caller.actor if caller.actor.verified else None
+    events = []
+    for index, payload in enumerate(unframe(body)):
+        try:
+            type, event = node.codec.decode(payload)
+        except SchemaError as error:
+            raise InvalidRequest(f"event {index}: {error}; nothing was appended") from None
+        if type not in _TYPES:
+            raise InvalidRequest(f"event {index}: an import has no {type}; nothing was appended")
+        if verified is not None:
+            event["envelope"]["actor"] = verified.name
+        event["envelope"]["actor_verified"] = verified is not None
+        events.append(NewEvent(REGISTRY, "", encode(type, event)))
+    decided = outcomes(node, node.append(events)) if events else []
+    return answer({"outcomes": [list(outcome) for outcome in decided]})
