@@ -15,7 +15,7 @@ from modeltrail.api.errors import ApiError
 from modeltrail.api.guard import Counters, Guard, Hosts
 from modeltrail.api.mlflow.app import mlflow_routes
 from modeltrail.api.node import Node
-from modeltrail.api.routes import artifacts, audit, ingest, operation, registry, runs, sql
+from modeltrail.api.routes import artifacts, audit, importing, ingest, operation, registry, runs, sql
 from modeltrail.api.sql import Queries
 from modeltrail.api.tokens import Tokens
 from modeltrail.consumers.database import program_version
@@ -75,7 +75,7 @@ def create_app(
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
-    for part in (operation, ingest, runs, artifacts, registry, audit, sql):
+    for part in (operation, ingest, importing, runs, artifacts, registry, audit, sql):
         app.include_router(part.router)
     app.include_router(artifacts.models)
     app.router.routes.extend(mlflow_routes())

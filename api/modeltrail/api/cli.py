@@ -246,6 +246,62 @@ def _port(text: str) -> int:
     return port
 
 
+def _import(add: Callable[..., Parser]) -> None:
+    p = add(
+        "import",
+        "bring in what another tracker has",
+        "  modeltrail import mlflow sqlite:///mlflow.db --dry-run\n"
+        "  modeltrail import mlflow ./mlruns --into ./modeltrail-data",
+        None,
+    )
+    trackers = p.add_subparsers(dest="what", metavar="TRACKER", required=True)
+    mlflow = trackers.add_parser(
+        "mlflow",
+        help="experiments, runs, histories, models and files of an MLflow store",
+        description="Append what an MLflow store has and this trail has not; then compare. "
+        "It can be stopped and started again at any time. Exit code 1 if anything differs.",
+        epilog="environment:\n"
+        "  MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN\n"
+        "                     credentials for a SOURCE that is a server",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    mlflow.set_defaults(command="import_:import_mlflow")
+    mlflow.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="tracking database (sqlite:///mlflow.db, a file, postgresql://…, mysql://…), "
+        "mlruns folder, or running server (http://…)",
+    )
+    mlflow.add_argument(
+        "--into", dest="data", metavar="FOLDER", help="data folder (default: MODELTRAIL_URL)"
+    )
+    mlflow.add_argument("--log", metavar="URL", help="the log, if it is not in the data folder")
+    mlflow.add_argument("--server", metavar="URL", help="import into this running server")
+    mlflow.add_argument(
+        "--experiment",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="only this experiment, without registered models (repeat it)",
+    )
+    mlflow.add_argument(
+        "--artifacts", metavar="URL", help="where this trail keeps artifacts; see serve"
+    )
+    mlflow.add_argument(
+        "--artifacts-from",
+        metavar="URL",
+        help="folder or object store behind the source's mlflow-artifacts: (./mlartifacts beside "
+        "the database)",
+    )
+    mlflow.add_argument(
+        "--copy-artifacts",
+        action="store_true",
+        help="copy artifacts of object stores too, instead of pointing at them",
+    )
+    mlflow.add_argument("--dry-run", action="store_true", help="count, and write nothing")
+    _add_json(mlflow)
+
+
 def build_parser() -> Parser:
     """The parser, with every command in it."""
     parser = Parser(
@@ -268,7 +324,7 @@ def build_parser() -> Parser:
         added.set_defaults(command=command)
         return added
 
-    for part in (_serve, _sql, _replay, _audit, _operate):
+    for part in (_serve, _sql, _replay, _audit, _operate, _import):
         part(add)
     return parser
 
