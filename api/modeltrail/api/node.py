@@ -20,6 +20,7 @@ from modeltrail.api.tokens import Actor
 from modeltrail.consumers.database import program_version
 from modeltrail.consumers.fold import Fold, FoldBehind
 from modeltrail.consumers.store import StoreError
+from modeltrail.consumers.webhooks import Webhooks
 from modeltrail.eventlog import (
     REGISTRY,
     RUNS,
@@ -228,9 +229,9 @@ class Node:
         self.log = log
         self.fold = fold
         self.artifacts = artifacts
-        self.append_timeout_s = append_timeout_s
         self.multipart = Multipart(artifacts)
         self.webhooks: Webhooks | None = None
+        self.append_timeout_s = append_timeout_s
         self.read_timeout_s = read_timeout_s
         self.client = f"modeltrail-api/{program_version()}"
         self.codec = Codec(lambda: log.schemas().values())

@@ -89,6 +89,7 @@ class Fold:
         self._error: str | None = None
         self._batch_s = 0.0
         self._waiting = 0
+        self._listeners: list[Callable[[], None]] = []
         self._hurry = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -262,6 +263,8 @@ class Fold:
         self._folded_at_ms = records[-1].appended_at_ms
         if asks and self._on_registry_work is not None:
             self._on_registry_work()
+        for listener in self._listeners:
+            listener()
 
     def _opened(self) -> Database:
         if self._database is None:
@@ -327,6 +330,10 @@ class Fold:
     def positions(self) -> dict[Partition, int]:
         """For each partition the next offset to fold; everything before it can be queried."""
         return dict(self._positions)
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Have something called, in the fold's thread, after each batch; it must be quick."""
+        self._listeners.append(listener)
 
     def wait_for(self, positions: Mapping[Partition, int], timeout_s: float) -> None:
         """Wait until everything before these offsets is folded; raises ``FoldBehind``."""

@@ -26,6 +26,7 @@ from modeltrail.api.context import (
 from modeltrail.api.errors import InvalidRequest, Unavailable
 from modeltrail.api.guard import Counters
 from modeltrail.api.node import Node
+from modeltrail.api.routes.webhooks import delivery_status
 from modeltrail.consumers.database import program_version
 from modeltrail.consumers.store import PROJECTION_VERSION
 from modeltrail.eventlog import LogError
@@ -101,7 +102,11 @@ def _lag(node: Node) -> tuple[dict[str, int], dict[str, int]]:
 def health(node: NodeHere) -> Response:
     """200 once the fold runs and has passed where the log ended when the server started."""
     status = node.fold.status()
-    body: dict[str, Any] = {"status": "ok", "dead_letters": status.dead_letters}
+    body: dict[str, Any] = {
+        "status": "ok",
+        "dead_letters": status.dead_letters,
+        "webhooks": delivery_status(node),
+    }
     try:
         _, body["lag"] = _lag(node)
     except LogError as error:
@@ -166,6 +171,13 @@ class _Metrics:
             yield _by_partition(
                 "fold_lag_events", "Events in the log that are not folded yet.", lag
             )
+        webhooks = delivery_status(self._node)
+        if webhooks is not None:
+            ok = webhooks["error"] is None
+            yield _gauge("webhooks_ok", "1 if webhooks are delivered, 0 if that stands still.", ok)
+            yield _gauge("webhooks_lag_events", "Registry events not looked at.", webhooks["lag"])
+            yield _gauge("webhooks_pending", "Deliveries to be made.", webhooks["pending"])
+            yield _gauge("webhooks_dead", "Deliveries that were given up.", webhooks["dead"])
         disk = _disk(self._node)
         if disk is not None:
             yield _gauge("disk_free_bytes", "Free where the artifacts are.", disk["free_bytes"])
@@ -229,6 +241,7 @@ def status(node: NodeHere, caller: CallerHere) -> Response:
         "fold_error": found.error,
         "folded_at_ms": found.folded_at_ms,
         "disk": _disk(node),
+        "webhooks": delivery_status(node),
     }
     try:
         body["positions"], body["lag"] = _lag(node)

@@ -1,0 +1,88 @@
+"""`modeltrail webhooks`: how the deliveries of a running server are doing, and once more."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime
+from typing import Any
+
+from modeltrail.api.commands.common import CommandError, ask_json, say, say_json, server_of, table
+
+_PATH = "/api/v1/webhooks"
+
+
+def _server(args: argparse.Namespace) -> str:
+    server = server_of(args)
+    if server is None:
+        raise CommandError(
+            "webhooks are delivered by a running server: start it (modeltrail serve), or name it "
+            "with --server"
+        )
+    return server
+
+
+def list_(args: argparse.Namespace) -> int:
+    """Print the webhooks with their counts; exit code 1 if the delivery stands still."""
+    found = ask_json(_server(args), _PATH)
+    delivery = found["delivery"]
+    if args.json:
+        say_json(found)
+    else:
+        columns = ["webhook_id", "name", "url", "events", "status", "pending", "dead"]
+        table(columns, [[webhook.get(name) for name in columns] for webhook in found["webhooks"]])
+        if delivery is None:
+            say("this server does not deliver (--no-webhooks)")
+        else:
+            say(
+                f"delivered up to {delivery['position']}, {delivery['lag']} events behind, "
+                f"{delivery['pending']} pending, {delivery['dead']} dead, "
+                f"{delivery['replays']} replays under way"
+            )
+            if delivery["error"]:
+                say(f"it stands still: {delivery['error']}")
+    return 1 if delivery is not None and delivery["error"] else 0
+
+
+def deliveries(args: argparse.Namespace) -> int:
+    """Print deliveries, newest first."""
+    return _print(args, args.state)
+
+
+def dead(args: argparse.Namespace) -> int:
+    """Print dead letters, newest first."""
+    return _print(args, "dead")
+
+
+def _print(args: argparse.Namespace, state: str | None) -> int:
+    found: list[dict[str, Any]] = ask_json(
+        _server(args), f"{_PATH}/deliveries", webhook=args.webhook, state=state, limit=args.limit
+    )["deliveries"]
+    if args.json:
+        say_json(found)
+        return 0
+    columns = ["position", "event", "webhook_id", "state", "tries", "status", "error"]
+    table(
+        ["last attempt", *columns, "delivery_id"],
+        [[_time(d["updated_ms"]), *(d[name] for name in columns), d["delivery_id"]] for d in found],
+    )
+    return 0
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds")
+
+
+def retry(args: argparse.Namespace) -> int:
+    """Have dead letters tried again."""
+    body = {"webhook": args.webhook, "delivery": args.delivery}
+    retried = ask_json(_server(args), f"{_PATH}/retry", body)["retried"]
+    say(f"{retried} dead letters will be tried again")
+    return 0
+
+
+def replay(args: argparse.Namespace) -> int:
+    """Have everything delivered again from a position or time on."""
+    body = {"from": args.start, "webhook": args.webhook}
+    found = ask_json(_server(args), f"{_PATH}/replay", body)
+    say(f"what happened from {found['from']} until before {found['to']} is delivered again")
+    return 0

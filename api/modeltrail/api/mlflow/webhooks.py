@@ -1,0 +1,216 @@
+"""Webhooks: MLflow's calls. Beyond them a webhook can ask for stage transitions as well.
+
+MLflow has no event for those, and its clients refuse to read one that they do not know; so it is a
+field of its own, ``stage_transitions``, which they neither send nor see.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import duckdb
+
+from modeltrail.api.errors import InvalidRequest, NotFound, Refused
+from modeltrail.api.mlflow import wire
+from modeltrail.api.mlflow.calls import Call, Endpoints
+from modeltrail.api.node import Verdict
+from modeltrail.consumers.projections import registry_rules as rules
+from modeltrail.consumers.projections import webhooks as definitions
+from modeltrail.consumers.webhooks import Webhooks, definition
+from modeltrail.consumers.webhooks_http import UrlRefused
+
+endpoints = Endpoints()
+
+SECRET_CHARACTERS_MAX = 1_000
+
+_ENTITIES = (
+    "REGISTERED_MODEL",
+    "MODEL_VERSION",
+    "MODEL_VERSION_TAG",
+    "MODEL_VERSION_ALIAS",
+    "PROMPT",
+    "PROMPT_VERSION",
+    "PROMPT_TAG",
+    "PROMPT_VERSION_TAG",
+    "PROMPT_ALIAS",
+    "BUDGET_POLICY",
+)
+_EVENT = wire.message(
+    entity=wire.enum(*_ENTITIES),
+    action=wire.enum("CREATED", "UPDATED", "DELETED", "SET", "EXCEEDED"),
+)
+_FIELDS = {
+    "name": wire.text,
+    "url": wire.text,
+    "events": wire.many(_EVENT),
+    "description": wire.text,
+    "secret": wire.text,
+    "status": wire.enum(*definitions.STATUSES),
+    "stage_transitions": wire.boolean,
+}
+_ID = {"webhook_id": wire.text}
+
+_SELECT = (
+    "SELECT webhook_id, name, url, description, events, status, created_at_ms, updated_at_ms "
+    "FROM fold.webhooks WHERE NOT deleted"
+)
+
+
+def _tools(call: Call) -> Webhooks:
+    if call.node.webhooks is None:
+        raise NotFound("this server has no webhooks", code="FEATURE_DISABLED")
+    return call.node.webhooks
+
+
+def _event_name(event: dict[str, str]) -> str:
+    """An event as in ``model_version.created``; raises ``InvalidRequest`` for what there is not."""
+    entity, action = (event.get(part, "").lower() for part in ("entity", "action"))
+    name = f"{entity}.{action}"
+    if name not in definitions.EVENTS:
+        valid = sorted(
+            e.partition(".")[2] for e in definitions.EVENTS if e.startswith(f"{entity}.")
+        )
+        raise InvalidRequest(
+            f"Invalid action '{action}' for entity '{entity}'. Valid actions are: {valid}"
+        )
+    return name
+
+
+def _message(row: tuple[Any, ...]) -> dict[str, Any]:
+    webhook_id, name, url, description, events, status, created_at_ms, updated_at_ms = row
+    chosen = [e for e in json.loads(events) if e != definitions.STAGE_TRANSITIONS]
+    parts = [event.upper().partition(".") for event in chosen]
+    return wire.set_fields(
+        webhook_id=webhook_id,
+        name=name,
+        description=description or None,
+        url=url,
+        events=[{"entity": entity, "action": action} for entity, _, action in parts],
+        status=status,
+        creation_timestamp=created_at_ms,
+        last_updated_timestamp=updated_at_ms,
+        stage_transitions=True if definitions.STAGE_TRANSITIONS in events else None,
+    )
+
+
+def _one(cursor: duckdb.DuckDBPyConnection, webhook_id: str) -> dict[str, Any]:
+    row = cursor.execute(f"{_SELECT} AND webhook_id = ?", [webhook_id]).fetchone()
+    if row is None:
+        raise NotFound(f"Webhook with ID {webhook_id} not found.")
+    return _message(row)
+
+
+def _checked(call: Call) -> dict[str, Any]:
+    """Fields of an event from what the call gives; those that it does not give are None."""
+    tools = _tools(call)
+    url, secret = call.get("url") or None, call.get("secret")
+    if name := call.get("name"):
+        try:
+            definitions.check_name(name)
+        except rules.Rejected as refusal:
+            raise Refused(refusal.code, refusal.message) from None
+    if url is not None:
+        try:
+            tools.sender.check(url)
+        except UrlRefused as error:
+            raise InvalidRequest(str(error)) from None
+    if secret:
+        wire.check_length("secret", secret, SECRET_CHARACTERS_MAX)
+        secret = tools.secrets.encrypt(secret)
+    return {
+        "name": call.get("name") or None,
+        "url": url,
+        "description": call.get("description"),
+        "events": [_event_name(event) for event in call.get("events", [])] or None,
+        "stage_transitions": call.get("stage_transitions"),
+        "secret": secret,
+        "status": call.get("status"),
+    }
+
+
+def _decide(call: Call, type: str, fields: dict[str, Any]) -> Verdict:
+    return call.node.decide(
+        type,
+        fields,
+        call.actor(),
+        reason=call.caller.reason,
+        idempotency_key=call.caller.idempotency_key,
+        client=call.caller.client,
+    )
+
+
+@endpoints.add("POST", "webhooks", _FIELDS, required=["name", "url", "events"])
+def create_webhook(call: Call) -> dict[str, Any]:
+    """Create a webhook; its secret is never told again."""
+    fields = _checked(call)
+    fields["description"] = fields["description"] or None
+    fields["secret"] = fields["secret"] or None
+    fields["stage_transitions"] = bool(fields["stage_transitions"])
+    fields["status"] = fields["status"] or "ACTIVE"
+    fields["events"] = fields["events"] or []
+    verdict = _decide(call, "CreateWebhook", fields)
+    with call.node.read() as cursor:
+        return {"webhook": _one(cursor, verdict.event_id)}
+
+
+@endpoints.add("GET", "webhooks", {"max_results": wire.integer, "page_token": wire.text})
+def list_webhooks(call: Call) -> dict[str, Any]:
+    """Webhooks, the newest first."""
+    limit = call.get("max_results") or 100
+    if not 1 <= limit <= 1000:
+        raise InvalidRequest("max_results must be between 1 and 1000.")
+    offset = wire.page_offset(call.get("page_token"))
+    with call.node.read() as cursor:
+        found = cursor.execute(
+            f"{_SELECT} ORDER BY created_at_ms DESC, webhook_id DESC "
+            f"LIMIT {limit + 1} OFFSET {offset}"
+        ).fetchall()
+    return wire.set_fields(
+        webhooks=[_message(row) for row in found[:limit]] or None,
+        next_page_token=wire.page_token(offset + limit) if len(found) > limit else None,
+    )
+
+
+@endpoints.add("GET", "webhooks/{webhook_id}", _ID)
+def get_webhook(call: Call) -> dict[str, Any]:
+    """A webhook, without its secret."""
+    with call.node.read() as cursor:
+        return {"webhook": _one(cursor, call["webhook_id"])}
+
+
+@endpoints.add("PATCH", "webhooks/{webhook_id}", {**_FIELDS, **_ID})
+def update_webhook(call: Call) -> dict[str, Any]:
+    """Change what is given; the rest stays, the status as well."""
+    with call.node.read() as cursor:
+        _one(cursor, call["webhook_id"])
+    _decide(call, "UpdateWebhook", {"webhook_id": call["webhook_id"], **_checked(call)})
+    with call.node.read() as cursor:
+        return {"webhook": _one(cursor, call["webhook_id"])}
+
+
+@endpoints.add("DELETE", "webhooks/{webhook_id}", _ID)
+def delete_webhook(call: Call) -> dict[str, Any]:
+    """Delete a webhook, and what it has not delivered."""
+    _decide(call, "DeleteWebhook", {"webhook_id": call["webhook_id"]})
+    return {}
+
+
+@endpoints.add("POST", "webhooks/{webhook_id}/test", {**_ID, "event": _EVENT})
+def test_webhook(call: Call) -> dict[str, Any]:
+    """Send an example of an event, by default of the first that the webhook asks for."""
+    tools = _tools(call)
+    with call.node.read() as cursor:
+        shown = _one(cursor, call["webhook_id"])
+        webhook = definition(cursor, call["webhook_id"])
+    assert webhook is not None
+    event = _event_name(call.get("event") or shown["events"][0])
+    result = tools.test(webhook, event)
+    return {
+        "result": wire.set_fields(
+            success=result.success,
+            response_status=result.status,
+            response_body=result.body,
+            error_message=result.error,
+        )
+    }

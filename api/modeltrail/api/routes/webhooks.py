@@ -1,0 +1,216 @@
+"""Deliveries of webhooks: what is pending, what is dead, once more, and all of it again.
+
+Webhooks themselves are made, changed and deleted by MLflow's calls, under
+`/api/2.0/mlflow/webhooks`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Query
+from starlette.responses import Response
+
+from modeltrail.api.context import (
+    CallerHere,
+    Limit,
+    LogEnd,
+    NodeHere,
+    PageToken,
+    after,
+    answer,
+    json_example,
+    page,
+    parse_time,
+    reading,
+    rows,
+)
+from modeltrail.api.errors import InvalidRequest, NotFound
+from modeltrail.api.node import Node
+from modeltrail.consumers.webhooks import Deliverer
+from modeltrail.eventlog import REGISTRY, Position
+
+router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
+
+_WebhookId = Annotated[str | None, Query(max_length=100, description="Only of this webhook.")]
+_DELIVERY = {
+    "delivery_id": "6f1c9a52-5f0e-5d7c-9a9b-0c1d2e3f4a5b",
+    "webhook_id": "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b",
+    "position": "registry:0:17",
+    "event": "model_version_alias.created",
+    "state": "dead",
+    "tries": 1,
+    "status": 404,
+    "error": "the endpoint answered 404, an error",
+    "next_try_ms": None,
+    "updated_ms": 1772366400000,
+}
+
+
+def _deliverer(node: Node) -> Deliverer:
+    if node.webhooks is None or node.webhooks.deliverer is None:
+        raise NotFound(
+            "this server does not deliver webhooks; ask the one that was started without "
+            "--no-webhooks",
+            code="FEATURE_DISABLED",
+        )
+    return node.webhooks.deliverer
+
+
+@router.get(
+    "",
+    summary="Webhooks, and how many deliveries each has pending and dead",
+    responses=json_example(
+        {
+            "webhooks": [
+                {
+                    "webhook_id": _DELIVERY["webhook_id"],
+                    "name": "chat",
+                    "url": "https://hooks.example.org/models",
+                    "description": None,
+                    "events": ["model_version_alias.created"],
+                    "status": "ACTIVE",
+                    "created_at": "2026-03-01T12:00:00.000000Z",
+                    "updated_at": "2026-03-01T12:00:00.000000Z",
+                    "created_by": "ada",
+                    "pending": 0,
+                    "dead": 1,
+                }
+            ],
+            "delivery": {
+                "position": "registry:0:18",
+                "lag": 0,
+                "pending": 0,
+                "dead": 1,
+                "replays": 0,
+                "error": None,
+            },
+        }
+    ),
+)
+def webhooks(node: NodeHere, caller: CallerHere, log_end: LogEnd) -> Response:
+    """Never their secrets. `delivery` is null on a server that does not deliver."""
+    with reading(node, log_end) as cursor:
+        found = rows(cursor, "FROM webhooks ORDER BY created_at, webhook_id")
+    delivery = delivery_status(node)
+    if delivery is not None:
+        counts = _deliverer(node).counts()
+        for webhook in found:
+            of_this = counts.get(webhook["webhook_id"], {})
+            webhook |= {state: of_this.get(state, 0) for state in ("pending", "dead")}
+    return answer({"webhooks": found, "delivery": delivery})
+
+
+def delivery_status(node: Node) -> dict[str, Any] | None:
+    """How the delivery is doing; None where this server does not deliver."""
+    if node.webhooks is None or node.webhooks.deliverer is None:
+        return None
+    status = node.webhooks.deliverer.status()
+    return {**status._asdict(), "position": str(Position(REGISTRY, 0, status.position))}
+
+
+@router.get(
+    "/deliveries",
+    summary="Deliveries, newest first",
+    responses=json_example({"deliveries": [_DELIVERY], "next_page_token": None}),
+)
+def deliveries(
+    node: NodeHere,
+    caller: CallerHere,
+    webhook: _WebhookId = None,
+    state: Annotated[
+        str | None, Query(pattern="^(pending|delivered|dead)$", description="Only in this state.")
+    ] = None,
+    limit: Limit = 100,
+    page_token: PageToken = None,
+) -> Response:
+    """All that are pending or dead, and the last 10,000 that were made."""
+    before = None
+    if (last := after(page_token, 1)) is not None:
+        if not isinstance(last[0], int) or not 0 <= last[0] < 2**63:
+            raise InvalidRequest("not a page token of this list")
+        before = last[0]
+    found = _deliverer(node).deliveries(webhook, state, before, limit + 1)
+    shown = page(found, limit, "deliveries", ["seq"])
+    shown["deliveries"] = [_shown(delivery) for delivery in shown["deliveries"]]
+    return answer(shown)
+
+
+def _shown(delivery: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "delivery_id": delivery["delivery_id"],
+        "webhook_id": delivery["webhook_id"],
+        "position": str(Position(REGISTRY, 0, delivery["log_offset"])),
+        "event": delivery["event"],
+        "state": delivery["state"],
+        "tries": delivery["tries"],
+        "status": delivery["status"],
+        "error": delivery["error"],
+        "next_try_ms": delivery["next_try_ms"] if delivery["state"] == "pending" else None,
+        "updated_ms": delivery["updated_ms"],
+    }
+
+
+@router.post(
+    "/retry",
+    summary="Try dead letters again",
+    responses=json_example({"retried": 3}),
+)
+def retry(
+    node: NodeHere,
+    caller: CallerHere,
+    webhook: Annotated[str | None, Body(max_length=100, description="Only of this one.")] = None,
+    delivery: Annotated[str | None, Body(max_length=100, description="Only this one.")] = None,
+) -> Response:
+    """In the order in which they were meant to be delivered."""
+    return answer({"retried": _deliverer(node).retry(webhook, delivery)})
+
+
+@router.post(
+    "/replay",
+    summary="Deliver again from a position or time on",
+    responses=json_example({"replay": 1, "from": "registry:0:17", "to": "registry:0:42"}),
+)
+def replay(
+    node: NodeHere,
+    caller: CallerHere,
+    start: Annotated[
+        str,
+        Body(
+            alias="from",
+            max_length=100,
+            description="A position as in `registry:0:17`, or a time as in "
+            "`2026-03-01T12:00:00Z`: the first event that the log took then or later.",
+        ),
+    ],
+    webhook: Annotated[str | None, Body(max_length=100, description="Only to this one.")] = None,
+) -> Response:
+    """Each webhook gets what it asked for when it was active, under the same delivery ids."""
+    deliverer = _deliverer(node)
+    with node.read() as cursor:
+        if (
+            webhook is not None
+            and not cursor.execute(
+                "SELECT 1 FROM webhooks WHERE webhook_id = ?", [webhook]
+            ).fetchone()
+        ):
+            raise NotFound(f"Webhook with ID {webhook} not found.")
+        if start.startswith(f"{REGISTRY}:"):
+            try:
+                first = Position.parse(start).offset
+            except ValueError as error:
+                raise InvalidRequest(f"from: {error}") from None
+        else:
+            row = cursor.execute(
+                "SELECT min(log_offset) FROM audit WHERE appended_at >= ?",
+                [parse_time(start, "from")],
+            ).fetchone()
+            first = row[0] if row is not None and row[0] is not None else 2**62
+    id, until = deliverer.replay(min(first, deliverer.status().position), webhook)
+    return answer(
+        {
+            "replay": id,
+            "from": str(Position(REGISTRY, 0, min(first, until))),
+            "to": str(Position(REGISTRY, 0, until)),
+        }
+    )

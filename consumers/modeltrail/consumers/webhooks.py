@@ -1,0 +1,469 @@
+"""Delivers what the registry decided to those who asked to be told, from the log, at least once.
+
+The position in the log and what is pending are kept in a file, so that what was decided while
+nobody delivered, and what an endpoint did not take, is delivered later. Deliveries of one webhook
+are made one after the other, in log order; webhooks do not wait for each other. A delivery has an
+id that follows from webhook and event, so that a receiver can tell a repeat.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import sqlite3
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import duckdb
+
+from modeltrail.consumers import webhooks_events as events
+from modeltrail.consumers.fold import Fold
+from modeltrail.consumers.store import StoreError
+from modeltrail.consumers.webhooks_http import (
+    Answer,
+    NoAnswer,
+    Sender,
+    UrlRefused,
+    headers_of,
+)
+from modeltrail.consumers.webhooks_secrets import Secrets, SecretUnreadable, WebhookKeyError
+from modeltrail.consumers.webhooks_state import PENDING_MAX, Delivery, New, State
+from modeltrail.eventlog import REGISTRY, EventLog, LogError, Partition
+
+logger = logging.getLogger("modeltrail.webhooks")
+
+TRIES = 15
+"""Attempts before a delivery is a dead letter: about an hour, with the pauses below."""
+BACKOFF_S = 1.0
+"""Pause after the first attempt that failed; it doubles with each."""
+BACKOFF_MAX_S = 600.0
+
+_ANSWER_BYTES_MAX = 64 * 1024
+_ERROR_CHARACTERS_MAX = 500
+_REQUESTS_A_PAGE = 500
+_PAUSE_S = 5.0
+_STOP_S = 5.0
+_PARTITION = Partition(REGISTRY, 0)
+
+
+class Definition(NamedTuple):
+    """A webhook as it is now."""
+
+    webhook_id: str
+    name: str
+    url: str
+    status: str
+    secret: str | None
+    """Encrypted."""
+
+
+class Outcome(NamedTuple):
+    """What came of a test."""
+
+    success: bool
+    status: int | None
+    body: str | None
+    error: str | None
+
+
+class DelivererStatus(NamedTuple):
+    """How the delivery is doing."""
+
+    position: int
+    """The next offset of the registry to look at."""
+    lag: int
+    """Events of the registry that were not looked at yet."""
+    pending: int
+    dead: int
+    replays: int
+    """Replays that are not done yet."""
+    error: str | None
+    """Why it stands still; None if it does not."""
+
+
+def definition(cursor: duckdb.DuckDBPyConnection, webhook_id: str) -> Definition | None:
+    """A webhook that is there."""
+    row = cursor.execute(
+        "SELECT w.webhook_id, w.name, w.url, w.status, s.secret FROM fold.webhooks w "
+        "LEFT JOIN fold.webhook_secrets s ON s.webhook_id = w.webhook_id "
+        "WHERE w.webhook_id = ? AND NOT w.deleted",
+        [webhook_id],
+    ).fetchone()
+    return None if row is None else Definition(*row)
+
+
+class Webhooks:
+    """What a server needs to have webhooks: the key, the way out, and who delivers if it does."""
+
+    def __init__(self, secrets: Secrets, sender: Sender) -> None:
+        """Begin without delivering; set ``deliverer`` for that."""
+        self.secrets = secrets
+        self.sender = sender
+        self.deliverer: Deliverer | None = None
+
+    def test(self, webhook: Definition, event: str) -> Outcome:
+        """Post an example of an event now, once."""
+        body = events.body_of(event, datetime.now(UTC), events.EXAMPLES[event])
+        try:
+            answer = send(self, webhook, str(uuid4()), body)
+        except (NoAnswer, UrlRefused, SecretUnreadable, WebhookKeyError) as error:
+            return Outcome(False, None, None, f"Failed to test webhook: {error}")
+        return Outcome(answer.status < 400, answer.status, answer.body, None)
+
+
+def send(tools: Webhooks, webhook: Definition, delivery_id: str, body: bytes) -> Answer:
+    """Sign and post once.
+
+    Raises:
+        SecretUnreadable: this server cannot sign for it.
+        WebhookKeyError: this server's key cannot be used.
+        UrlRefused: this server does not send there.
+        NoAnswer: the endpoint gave none.
+    """
+    secret = tools.secrets.decrypt(webhook.secret) if webhook.secret else None
+    headers = headers_of(delivery_id, body, secret)
+    return tools.sender.post(webhook.url, body, headers, _ANSWER_BYTES_MAX)
+
+
+class Deliverer:
+    """A thread that reads the registry and sends, each webhook in a thread of its own.
+
+    On a log that was never delivered from it begins at the end: nobody wants to be told of what
+    happened before there was a server that tells.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        fold: Fold,
+        folder: Path,
+        tools: Webhooks,
+        *,
+        tries: int = TRIES,
+        backoff_s: float = BACKOFF_S,
+        workers: int = 16,
+    ) -> None:
+        """Prepare; ``start`` it.
+
+        Args:
+            log: The log that is folded.
+            fold: The fold that decides; started and stopped by its owner.
+            folder: Where the position and the deliveries are kept.
+            tools: The key, and the way out.
+            tries: Attempts before a delivery is a dead letter.
+            backoff_s: Pause after the first attempt that failed, in seconds.
+            workers: Most requests at a time.
+        """
+        self._log = log
+        self._fold = fold
+        self._state = State(folder)
+        self._tools = tools
+        self._tries = tries
+        self._backoff_s = backoff_s
+        self._workers = workers
+        self._due = threading.Event()
+        self._stopping = False
+        self._lock = threading.Lock()
+        self._busy: dict[str, threading.Thread] = {}  # by webhook
+        self._position = 0
+        self._error: str | None = None
+        self._thread = threading.Thread(target=self._run, name="modeltrail-webhooks", daemon=True)
+
+    def start(self) -> None:
+        """Begin; the fold must be started.
+
+        Raises:
+            LogError: the log's end, where the first start begins, is not to be had.
+        """
+        found = self._state.position()
+        end = self._log.end().get(_PARTITION, 0)
+        if found is not None and found[0] > end:
+            logger.error(
+                "webhooks: the registry ends at offset %d, but was delivered up to %d: it was cut, "
+                "or this is another log. Delivery begins at its end.",
+                end,
+                found[0],
+            )
+        if found is None or found[0] > end:
+            self._begin_at(end)
+        else:
+            self._position = found[0]
+        self._fold.listen(self._folded)
+        self._thread.start()
+
+    def _begin_at(self, offset: int) -> None:
+        self._position = offset
+        self._state.move(offset, "", [], _now_ms())
+
+    def stop(self) -> None:
+        """Break off what is under way, which will be sent again, and end."""
+        self._stopping = True
+        self._due.set()
+        self._tools.sender.abort()
+        if self._thread.is_alive():
+            self._thread.join()
+        deadline = time.monotonic() + _STOP_S
+        with self._lock:
+            busy = list(self._busy.values())
+        for thread in busy:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._state.close()
+
+    def _folded(self) -> None:
+        if self._folded_to() > self._position:
+            self._due.set()
+
+    def _folded_to(self) -> int:
+        return self._fold.positions().get(_PARTITION, 0)
+
+    # The thread
+
+    def _run(self) -> None:
+        checked = False
+        while not self._stopping:
+            self._due.clear()
+            pause_s = _PAUSE_S
+            try:
+                # What is pending is read from the fold, which may be one that is built anew.
+                if self._folded_to() >= self._position:
+                    checked = checked or self._check_log()
+                    while self._collect() and not self._stopping:
+                        self._dispatch()
+                    pause_s = self._dispatch()
+                self._error = None
+            except (LogError, StoreError, duckdb.Error, sqlite3.Error) as error:
+                text = f"{type(error).__name__}: {error}"
+                if text != self._error and not self._stopping:
+                    logger.error("webhooks stand still, and will go on: %s", text)
+                self._error = text
+            self._due.wait(pause_s)
+
+    def _check_log(self) -> bool:
+        """Whether this is the log that was delivered from; if not, begin at its end."""
+        found = self._state.position()
+        hash = self._hash(self._position)
+        if found is not None and found[1] and found[1] != hash:
+            logger.error(
+                "webhooks: offset %d of the registry is not what it was: this is another log. "
+                "Delivery begins at its end.",
+                self._position - 1,
+            )
+            self._begin_at(self._log.end().get(_PARTITION, 0))
+        return True
+
+    def _hash(self, next_offset: int) -> str:
+        """The hash of the chain before an offset, in hexadecimal."""
+        cursor = self._fold.cursor()
+        try:
+            row = cursor.execute(
+                'SELECT hex(hash) FROM fold.requests WHERE "offset" = ?', [next_offset - 1]
+            ).fetchone()
+        finally:
+            cursor.close()
+        return row[0].lower() if row else ""
+
+    def _collect(self) -> bool:
+        """Take up one page of what was decided, or of what is to be replayed; whether there was."""
+        until = self._folded_to()
+        if self._position < until:
+            new, next_offset = self._wanted(self._position, until, None)
+            self._state.move(next_offset, self._hash(next_offset), new, _now_ms())
+            self._position = next_offset
+            return True
+        for replay in self._state.replays():
+            # Replays wait for room; what is new does not, and would be a dead letter.
+            if self._state.pending_max() > PENDING_MAX // 2:
+                return False
+            new, next_offset = self._wanted(replay.next_offset, replay.to_offset, replay.webhook_id)
+            self._state.move_replay(replay, next_offset, new, _now_ms())
+            return True
+        return False
+
+    def _wanted(self, first: int, until: int, webhook_id: str | None) -> tuple[list[New], int]:
+        cursor = self._fold.cursor()
+        try:
+            page = events.fired(cursor, first, until, _REQUESTS_A_PAGE)
+            new = [
+                New(event.delivery_id(one), one, event.offset, event.n, event.event)
+                for event, wanting in events.subscribers(cursor, page.fired)
+                for one in wanting
+                if webhook_id is None or one == webhook_id
+            ]
+        finally:
+            cursor.close()
+        return new, page.next_offset
+
+    def _dispatch(self) -> float:
+        """Begin what is due; returns the seconds until something is."""
+        heads = self._state.heads()
+        if not heads:
+            return _PAUSE_S
+        statuses = self._statuses()
+        gone = {head.webhook_id for head in heads} - statuses.keys()
+        if gone:
+            self._state.cancel(gone)
+        now_ms = _now_ms()
+        pause_s = _PAUSE_S
+        for head in sorted(heads, key=lambda head: head.next_try_ms):
+            if statuses.get(head.webhook_id) != "ACTIVE":
+                continue  # what is pending for a disabled one waits until it is active again
+            if head.next_try_ms > now_ms:
+                pause_s = min(pause_s, (head.next_try_ms - now_ms) / 1000)
+                continue
+            with self._lock:
+                if head.webhook_id in self._busy or len(self._busy) >= self._workers:
+                    continue
+                self._busy[head.webhook_id] = thread = threading.Thread(
+                    target=self._work, args=[head], name="modeltrail-webhook", daemon=True
+                )
+            thread.start()
+        return pause_s
+
+    def _statuses(self) -> dict[str, str]:
+        cursor = self._fold.cursor()
+        try:
+            return dict(
+                cursor.execute(
+                    "SELECT webhook_id, status FROM fold.webhooks WHERE NOT deleted"
+                ).fetchall()
+            )
+        finally:
+            cursor.close()
+
+    # One delivery, in a thread of its own
+
+    def _work(self, delivery: Delivery) -> None:
+        try:
+            self._deliver(delivery)
+        except (StoreError, duckdb.Error, sqlite3.Error) as error:
+            if not self._stopping:
+                logger.error("delivery %s will be tried again: %s", delivery.delivery_id, error)
+                time.sleep(1.0)
+        finally:
+            with self._lock:
+                del self._busy[delivery.webhook_id]
+            self._due.set()
+
+    def _deliver(self, delivery: Delivery) -> None:
+        cursor = self._fold.cursor()
+        try:
+            webhook = definition(cursor, delivery.webhook_id)
+            page = events.fired(cursor, delivery.log_offset, delivery.log_offset + 1, 1)
+        finally:
+            cursor.close()
+        if webhook is None:
+            return  # deleted a moment ago; the next turn sees to it
+        event = next((event for event in page.fired if event.n == delivery.n), None)
+        if event is None:
+            self._fail(delivery, webhook, "the log has no such event any more", None, None)
+            return
+        try:
+            answer = send(self._tools, webhook, delivery.delivery_id, event.body())
+        except (UrlRefused, SecretUnreadable) as error:
+            self._fail(delivery, webhook, str(error), None, None)
+        except (NoAnswer, WebhookKeyError) as error:
+            if not self._stopping:
+                self._fail(delivery, webhook, str(error), None, self._pause_s(delivery))
+        else:
+            if 200 <= answer.status < 300:
+                self._state.delivered(delivery, answer.status, _now_ms())
+            else:
+                self._fail(
+                    delivery, webhook, _said(answer), answer.status, self._wait(delivery, answer)
+                )
+
+    def _wait(self, delivery: Delivery, answer: Answer) -> float | None:
+        """How long to wait after an answer that is no success; None if no retry will help."""
+        if answer.status != 429 and answer.status < 500:
+            return None
+        pause_s = self._pause_s(delivery)
+        if pause_s is not None and answer.retry_after_s is not None:
+            return min(max(pause_s, answer.retry_after_s), BACKOFF_MAX_S)
+        return pause_s
+
+    def _pause_s(self, delivery: Delivery) -> float | None:
+        """The pause after one more attempt that failed; None if it was the last."""
+        if delivery.tries + 1 >= self._tries:
+            return None
+        pause_s = min(self._backoff_s * 2.0**delivery.tries, BACKOFF_MAX_S)
+        return pause_s * random.uniform(0.8, 1.2)
+
+    def _fail(
+        self, delivery: Delivery, webhook: Definition, error: str, status: int | None,
+        pause_s: float | None,
+    ) -> None:  # fmt: skip
+        now_ms = _now_ms()
+        next_try_ms = None if pause_s is None else now_ms + int(pause_s * 1000)
+        error = error[:_ERROR_CHARACTERS_MAX]
+        self._state.failed(delivery, error, status, next_try_ms, now_ms)
+        if next_try_ms is None:
+            # Not the whole URL: of some endpoints its path is the password.
+            logger.warning(
+                "dead letter: %s (%s at %s:%d) for webhook %r at %s after %d tries: %s",
+                delivery.delivery_id,
+                delivery.event,
+                _PARTITION,
+                delivery.log_offset,
+                webhook.name,
+                urlsplit(webhook.url).hostname,
+                delivery.tries + 1,
+                error,
+            )
+
+    # For people
+
+    def status(self) -> DelivererStatus:
+        """How the delivery is doing."""
+        counts = self._state.counts().values()
+        return DelivererStatus(
+            position=self._position,
+            lag=max(0, self._folded_to() - self._position),
+            pending=sum(states.get("pending", 0) for states in counts),
+            dead=sum(states.get("dead", 0) for states in counts),
+            replays=len(self._state.replays()),
+            error=self._error,
+        )
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How many deliveries each webhook has in each state."""
+        return self._state.counts()
+
+    def deliveries(
+        self, webhook_id: str | None, state: str | None, before: int | None, limit: int
+    ) -> list[dict[str, Any]]:
+        """Deliveries, newest first: pending, dead, and the last ones that were made."""
+        return [d._asdict() for d in self._state.deliveries(webhook_id, state, before, limit)]
+
+    def retry(self, webhook_id: str | None = None, delivery_id: str | None = None) -> int:
+        """Have dead letters tried again; returns how many."""
+        found = self._state.retry(webhook_id, delivery_id, _now_ms())
+        self._due.set()
+        return found
+
+    def replay(self, first: int, webhook_id: str | None = None) -> tuple[int, int]:
+        """Have everything delivered again from an offset on, up to where the delivery is now.
+
+        Each webhook gets what it got, or should have got: what it asked for when it was active.
+
+        Returns:
+            The replay's id, and the offset after the last one that it looks at.
+        """
+        until = self._position
+        id = self._state.add_replay(webhook_id, first, until)
+        self._due.set()
+        return id, until
+
+
+def _said(answer: Answer) -> str:
+    text = " ".join(answer.body.split())
+    kind = "a redirect, which is not followed" if 300 <= answer.status < 400 else "an error"
+    return f"the endpoint answered {answer.status}, {kind}" + (f": {text}" if text else "")
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,303 @@
+"""Posting to a URL that somebody else chose: only where it may go, bounded, and signed.
+
+Names are resolved once, the addresses are checked, and the connection goes to one of those: a name
+that resolves to another address a moment later ("DNS rebinding") gains nothing. Redirects are not
+followed, and proxies of the environment are not used.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import http.client
+import ipaddress
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Final, NamedTuple
+from urllib.parse import quote, urlsplit
+
+from modeltrail.consumers.database import program_version
+
+CONNECT_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 10.0
+TOTAL_TIMEOUT_S = 30.0
+"""The longest that one request takes, however slowly an answer trickles in."""
+
+SIGNATURE_HEADER: Final = "X-MLflow-Signature"
+TIMESTAMP_HEADER: Final = "X-MLflow-Timestamp"
+DELIVERY_ID_HEADER: Final = "X-MLflow-Delivery-Id"
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# Where clouds tell a machine its credentials, outside of what is link-local.
+_METADATA = frozenset(
+    ipaddress.ip_address(text) for text in ("100.100.100.200", "168.63.129.16", "fd00:ec2::254")
+)
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class UrlRefused(Exception):
+    """This server does not send to such a URL; the message says why, in MLflow's words."""
+
+
+class NoAnswer(Exception):
+    """The endpoint could not be reached, or did not answer in time; it may later."""
+
+
+class Answer(NamedTuple):
+    """What an endpoint said."""
+
+    status: int
+    body: str
+    """The beginning of it."""
+    retry_after_s: float | None
+
+
+class _Target(NamedTuple):
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+
+def signature(secret: str, delivery_id: str, timestamp: str, body: bytes) -> str:
+    """MLflow's signature: ``v1,`` and the HMAC-SHA256 of id, time and body, in base64."""
+    signed = f"{delivery_id}.{timestamp}.".encode() + body
+    digest = hmac.new(secret.encode(), signed, hashlib.sha256).digest()
+    return f"v1,{base64.b64encode(digest).decode()}"
+
+
+def headers_of(delivery_id: str, body: bytes, secret: str | None) -> dict[str, str]:
+    """The headers of a delivery that is sent now."""
+    timestamp = str(int(time.time()))
+    headers = {
+        "Content-Type": "application/json",
+        DELIVERY_ID_HEADER: delivery_id,
+        TIMESTAMP_HEADER: timestamp,
+    }
+    if secret:
+        headers[SIGNATURE_HEADER] = signature(secret, delivery_id, timestamp, body)
+    return headers
+
+
+class Sender:
+    """Posts to webhooks' URLs. Safe for use by several threads."""
+
+    def __init__(
+        self, *, allow_private: bool = False, tls: ssl.SSLContext | None = None,
+        total_timeout_s: float = TOTAL_TIMEOUT_S,
+    ) -> None:  # fmt: skip
+        """Prepare.
+
+        Args:
+            allow_private: Send to private addresses too, and to those over http. Link-local
+                addresses and those of cloud metadata stay refused.
+            tls: Whom to trust; by default those whom the system trusts.
+            total_timeout_s: The longest that one request takes, in seconds.
+        """
+        self.allow_private = allow_private
+        self._tls = tls
+        self._total_timeout_s = total_timeout_s
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        self._aborted = False
+
+    def check(self, url: str) -> None:
+        """Resolve a URL's host, and refuse it if this server would not send there.
+
+        Raises:
+            UrlRefused: with MLflow's wording.
+        """
+        target = self._target(url)
+        try:
+            self._addresses(target)
+        except NoAnswer as error:
+            raise UrlRefused(str(error)) from None
+
+    def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], answer_bytes_max: int
+    ) -> Answer:
+        """Post once.
+
+        Raises:
+            UrlRefused: this server does not send there.
+            NoAnswer: no connection, or no answer in time.
+        """
+        target = self._target(url)
+        addresses = self._addresses(target)
+        deadline = time.monotonic() + self._total_timeout_s
+        try:
+            with self._watched(_connected(addresses), deadline) as plain:
+                if target.scheme == "http":
+                    return _exchange(plain, target, body, headers, answer_bytes_max)
+                context = self._tls or ssl.create_default_context()
+                wrapped = context.wrap_socket(
+                    plain, server_hostname=target.host, do_handshake_on_connect=False
+                )
+                with self._watched(wrapped, deadline) as tls:
+                    wrapped.do_handshake()
+                    return _exchange(tls, target, body, headers, answer_bytes_max)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            if time.monotonic() >= deadline:
+                raise NoAnswer(f"no answer within {self._total_timeout_s:g} s") from None
+            raise NoAnswer(f"{type(error).__name__}: {error}") from None
+
+    def abort(self) -> None:
+        """Break off all requests under way, and those that begin later: the server stops."""
+        with self._lock:
+            self._aborted = True
+            for one in self._open:
+                _shut(one)
+
+    @contextmanager
+    def _watched(self, one: socket.socket, deadline: float) -> Iterator[socket.socket]:
+        """A socket that is shut down at the deadline and when the server stops, then closed.
+
+        Timeouts of a socket are for each read; they do not end an answer that trickles in.
+        """
+        timer = threading.Timer(max(0.0, deadline - time.monotonic()), _shut, [one])
+        timer.daemon = True
+        with self._lock:
+            if self._aborted:
+                _shut(one)
+            self._open.add(one)
+        timer.start()
+        try:
+            yield one
+        finally:
+            timer.cancel()
+            with self._lock:
+                self._open.discard(one)
+            one.close()
+
+    # Where it may go
+
+    def _target(self, url: str) -> _Target:
+        if not url.isprintable() or " " in url or "\\" in url:
+            raise UrlRefused(f"Invalid webhook URL {url!r}: it has characters that no URL has")
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+            host = (parts.hostname or "").encode("idna").decode()
+        except (ValueError, UnicodeError) as error:
+            raise UrlRefused(f"Invalid webhook URL {url!r}: {error!r}") from None
+        allowed = ["https", "http"] if self.allow_private else ["https"]
+        if parts.scheme not in allowed:
+            raise UrlRefused(
+                f"Invalid webhook URL scheme: {parts.scheme!r}. "
+                f"Allowed schemes are: {', '.join(allowed)}."
+            )
+        if not host:
+            raise UrlRefused(f"Webhook URL must include a hostname: {url!r}")
+        if "@" in parts.netloc:
+            raise UrlRefused("Webhook URL must not hold a user or a password; use the secret")
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        return _Target(
+            parts.scheme,
+            host,
+            _DEFAULT_PORTS[parts.scheme] if port is None else port,
+            quote(path, safe="/%:=&?~+!$,;'@()*[]"),
+        )
+
+    def _addresses(self, target: _Target) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
+        """The addresses of a host, every one of them allowed."""
+        try:
+            found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise NoAnswer(
+                f"Cannot resolve Webhook URL hostname {target.host!r}: {error}"
+            ) from None
+        for *_, address in found:
+            self._check_address(target, ipaddress.ip_address(address[0]))
+        return [(family, address) for family, _, _, _, address in found]  # type: ignore[misc]
+
+    def _check_address(self, target: _Target, address: _Address) -> None:
+        inner = _embedded(address)
+        public = inner.is_global and not inner.is_multicast and inner not in _METADATA
+        if self.allow_private and not public:
+            never = (
+                inner.is_link_local
+                or inner.is_multicast
+                or inner.is_unspecified
+                or (inner.is_reserved and not inner.is_loopback)
+                or inner in _METADATA
+            )
+            if not never:
+                return
+        if not public:
+            raise UrlRefused(
+                "Webhook URL must not resolve to a non-public IP address. "
+                f"{target.host!r} resolves to {address}."
+            )
+        if target.scheme == "http":
+            raise UrlRefused("Webhook URL must be https, but for private addresses.")
+
+
+def _embedded(address: _Address) -> _Address:
+    """The IPv4 address that an IPv6 address stands for: mapped, 6to4, NAT64, Teredo, compatible."""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address in _NAT64 or (int(address) >> 32 == 0 and int(address) > 1):
+            return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        teredo = address.teredo
+        return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else address)
+    return address
+
+
+def _connected(
+    addresses: list[tuple[socket.AddressFamily, tuple[str, int]]],
+) -> socket.socket:
+    """A connection to the first of the addresses that takes one."""
+    failure: OSError = OSError("no address")
+    deadline = time.monotonic() + CONNECT_TIMEOUT_S
+    for family, address in addresses:
+        one = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            one.settimeout(max(0.1, deadline - time.monotonic()))
+            one.connect(address)
+        except OSError as error:
+            one.close()
+            failure = error
+        else:
+            one.settimeout(READ_TIMEOUT_S)
+            return one
+    raise failure
+
+
+def _exchange(
+    connected: socket.socket,
+    target: _Target,
+    body: bytes,
+    headers: Mapping[str, str],
+    answer_bytes_max: int,
+) -> Answer:
+    connection = http.client.HTTPConnection(target.host, target.port)
+    connection.default_port = _DEFAULT_PORTS[target.scheme]
+    connection.sock = connected
+    # The connection closes its socket after an answer; ours is closed by who opened it.
+    agent = {"User-Agent": f"modeltrail/{program_version()}", "Connection": "close"}
+    connection.request("POST", target.path, body, {**agent, **headers})
+    with connection.getresponse() as response:
+        text = b""
+        with suppress(OSError, http.client.HTTPException, ValueError):
+            text = response.read(answer_bytes_max)
+        return Answer(
+            response.status,
+            text.decode("utf-8", "replace"),
+            _seconds(response.getheader("Retry-After")),
+        )
+
+
+def _seconds(text: str | None) -> float | None:
+    """A ``Retry-After`` in seconds; dates, which are rare, count as none."""
+    return float(text) if text is not None and text.isdecimal() and len(text) < 10 else None
+
+
+def _shut(one: socket.socket) -> None:
+    # Not the method of an SSLSocket: that one is not made for another thread to call.
+    with suppress(OSError):
+        socket.socket.shutdown(one, socket.SHUT_RDWR)
