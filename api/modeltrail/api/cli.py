@@ -144,7 +144,9 @@ def _audit(add: Callable[..., Parser]) -> None:
     p = add(
         "audit",
         "read the audit trail, or check it",
-        "  modeltrail audit log --model digits --alias champion\n  modeltrail audit verify",
+        "  modeltrail audit log --model digits --alias champion\n"
+        "  modeltrail audit verify\n"
+        "  modeltrail audit verify --artifacts --model digits",
         None,
     )
     groups = p.add_subparsers(dest="what", metavar="COMMAND", required=True)
@@ -185,6 +187,16 @@ def _audit(add: Callable[..., Parser]) -> None:
         default=[],
         help="public key whose signatures count (repeat it; default: any that the file names)",
     )
+    verify.add_argument(
+        "--artifacts",
+        metavar="URL",
+        nargs="?",
+        const="",
+        help="also read every recorded file and compare its size and SHA-256; from where the "
+        "server keeps them, or from this URL",
+    )
+    verify.add_argument("--run", metavar="ID", help="only files of this run")
+    verify.add_argument("--model", metavar="NAME", help="only files of this registered model")
     _add_json(verify)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import errno
 import fcntl
 import json
@@ -145,9 +146,13 @@ class DataFolder:
     def _info(self) -> dict[str, Any] | None:
         try:
             found = json.loads(self.info.read_text(encoding="utf-8"))
-            return {"url": str(found["url"]), "pid": int(found["pid"])}
+            return {**found, "url": str(found["url"]), "pid": int(found["pid"])}
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    def artifacts_of_server(self) -> str | None:
+        """Where the server that runs on it keeps artifacts; None if none does."""
+        return None if self.server() is None else (self._info() or {}).get("artifacts")
 
     def server(self) -> str | None:
         """URL of the server that runs on it; None if none does."""
@@ -192,14 +197,14 @@ def log_url(args: argparse.Namespace, folder: DataFolder) -> str:
 
 
 def artifacts_url(args: argparse.Namespace, folder: DataFolder) -> str:
-    """Where artifacts are: ``--artifacts``, ``MODELTRAIL_ARTIFACTS``, or the data folder."""
+    """Where artifacts are: ``--artifacts``, ``MODELTRAIL_ARTIFACTS``, or as the folder's server."""
     given = args.artifacts or os.environ.get("MODELTRAIL_ARTIFACTS")
     if given and urlsplit(given).scheme in ("http", "https"):
         raise CommandError(
             f"artifacts cannot be kept at {given}: MODELTRAIL_ARTIFACTS names a server for "
             "training jobs; say with --artifacts where this server keeps them"
         )
-    return str(given or folder.artifacts)
+    return str(given or folder.artifacts_of_server() or folder.artifacts)
 
 
 def open_existing_log(args: argparse.Namespace, folder: DataFolder) -> EventLog:
@@ -256,7 +261,21 @@ def server_of(args: argparse.Namespace) -> str | None:
     return str(url).rstrip("/")
 
 
-def ask(server: str, path: str, body: Any = None, **query: Any) -> IO[bytes]:
+def _authorization() -> str | None:
+    """Who we are, from the environment, as MLflow's clients and training jobs are told it too."""
+    token = os.environ.get("MODELTRAIL_TOKEN") or os.environ.get("MLFLOW_TRACKING_TOKEN")
+    user = os.environ.get("MLFLOW_TRACKING_USERNAME")
+    if token:
+        return f"Bearer {token}"
+    if user:
+        pair = f"{user}:{os.environ.get('MLFLOW_TRACKING_PASSWORD', '')}"
+        return f"Basic {base64.b64encode(pair.encode()).decode()}"
+    return None
+
+
+def ask(
+    server: str, path: str, body: Any = None, *, method: str | None = None, **query: Any
+) -> IO[bytes]:
     """Send a request to a server; returns its answer, to be read and closed.
 
     Raises:
@@ -264,14 +283,14 @@ def ask(server: str, path: str, body: Any = None, **query: Any) -> IO[bytes]:
     """
     given = {name: value for name, value in query.items() if value is not None}
     url = f"{server}{path}" + (f"?{urlencode(given)}" if given else "")
-    request = urllib.request.Request(url)
+    request = urllib.request.Request(url, method=method)
     if body is not None:
         request.data = json.dumps(body).encode()
         request.add_header("Content-Type", "application/json")
     request.add_header("User-Agent", "modeltrail-cli")
-    token = os.environ.get("MODELTRAIL_TOKEN")
-    if token:
-        request.add_header("Authorization", f"Bearer {token}")
+    authorization = _authorization()
+    if authorization is not None:
+        request.add_header("Authorization", authorization)
     try:
         answer: IO[bytes] = urllib.request.urlopen(request, timeout=_TIMEOUT_S)
         return answer
@@ -288,7 +307,9 @@ def ask(server: str, path: str, body: Any = None, **query: Any) -> IO[bytes]:
         raise CommandError(f"no answer from {server}: {reason}; does it run?") from None
 
 
-def ask_json(server: str, path: str, body: Any = None, **query: Any) -> Any:
+def ask_json(
+    server: str, path: str, body: Any = None, *, method: str | None = None, **query: Any
+) -> Any:
     """The JSON answer of a server; raises ``CommandError``."""
-    with ask(server, path, body, **query) as answer:
+    with ask(server, path, body, method=method, **query) as answer:
         return json.load(answer)

@@ -139,7 +139,8 @@ def _run(
     # The fold makes many objects a batch, none of them in cycles.
     gc.set_threshold(50_000, 20, 100)
     gc.enable()
-    _write_info(folder.info, {"url": url, "pid": os.getpid()})
+    info = {"url": url, "pid": os.getpid(), "artifacts": storage.url}
+    _write_info(folder.info, info)
     stack.callback(folder.info.unlink, missing_ok=True)
     say(f"Modeltrail is at {url}  (data: {folder.path}, log: {log.url})")
     sys.stdout.flush()

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from modeltrail.api.commands.artifacts import check_artifacts, tell_artifacts
 from modeltrail.api.commands.common import (
     CommandError,
     ask_json,
@@ -101,10 +102,12 @@ def _about(event: dict[str, Any]) -> str:
 
 
 def verify(args: argparse.Namespace) -> int:
-    """Check the chain against the raw log; exit code 1 if anything differs."""
+    """Check the chain against the raw log, and files if asked; exit code 1 if anything differs."""
     from modeltrail.consumers.audit import CHECKPOINTS_FILE
     from modeltrail.consumers.audit import verify as check
 
+    if args.artifacts is None and (args.run or args.model):
+        raise CommandError("--run and --model choose files: give --artifacts as well")
     folder = data_folder(args)
     try:
         keys = [bytes.fromhex(text) for text in args.trust] or None
@@ -132,10 +135,14 @@ def verify(args: argparse.Namespace) -> int:
                 verdict = check(log, checkpoints=checkpoints, trusted_keys=keys, progress=bar)
             finally:
                 log.close()
+    files = None if args.artifacts is None else check_artifacts(args, folder)
+    whole = verdict.ok and (files is None or files["ok"])
     if args.json:
-        body = {**asdict(verdict), "hash": verdict.hash.hex(), "ok": verdict.ok}
-        say_json({**body, "compared_with_fold": compared})
-    elif verdict.ok:
+        body = {**asdict(verdict), "hash": verdict.hash.hex(), "ok": whole}
+        told = {} if files is None else {"artifacts": files}
+        say_json({**body, "compared_with_fold": compared, **told})
+        return 0 if whole else 1
+    if verdict.ok:
         say(
             f"the trail is whole: {verdict.events:,} events, chain {verdict.hash.hex()[:16]}…, "
             f"{verdict.checkpoints:,} signed checkpoints agree"
@@ -143,7 +150,8 @@ def verify(args: argparse.Namespace) -> int:
         )
         if not compared:
             say("(a running server has the database; stop it to compare with the fold as well)")
-    else:
-        for finding in verdict.findings:
-            say(f"{finding.kind}: {finding.message}")
-    return 0 if verdict.ok else 1
+    for finding in verdict.findings:
+        say(f"{finding.kind}: {finding.message}")
+    if files is not None:
+        tell_artifacts(files)
+    return 0 if whole else 1

@@ -10,6 +10,7 @@ import duckdb
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from modeltrail.api import artifacts_check
 from modeltrail.api.context import (
     CallerHere,
     Limit,
@@ -104,6 +105,50 @@ def audit(
     with reading(node, log_end) as cursor:
         events = trail(cursor, filters, limit + 1, None if last is None else last[0])
     return answer(page(events, limit, "events", ["log_offset"]))
+
+
+@router.get(
+    "/audit/artifacts",
+    summary="What is recorded of each file",
+    responses=json_example(
+        {
+            "artifacts": [
+                {
+                    "kind": "run",
+                    "id": "0af7651916cd43dd8448eb211c80319c",
+                    "path": "model/model.pkl",
+                    "size_bytes": 1024,
+                    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                    "location": "file:///data/artifacts/RUN/model/model.pkl",
+                    "logged_at": "2026-03-01T12:00:00.000000Z",
+                }
+            ],
+            "total": 1,
+            "elsewhere": [],
+            "next_page_token": None,
+        }
+    ),
+)
+def audit_artifacts(
+    node: NodeHere,
+    caller: CallerHere,
+    log_end: LogEnd,
+    run: Annotated[str | None, Query(description="Of this run, and models it logged.")] = None,
+    model: Annotated[str | None, Query(description="Of this registered model's versions.")] = None,
+    limit: Limit = 1_000,
+    page_token: PageToken = None,
+) -> Response:
+    """The latest record of each file that was not removed, for `modeltrail audit verify`.
+
+    `total` counts them on all pages; `elsewhere` names versions whose files are not kept here.
+    """
+    last = after(page_token, 3)
+    with reading(node, log_end) as cursor:
+        roots, elsewhere = artifacts_check.roots(cursor, run, model)
+        records = artifacts_check.recorded(cursor, roots, limit + 1, last)
+        total = artifacts_check.count(cursor, roots)
+    body = page(records, limit, "artifacts", ["kind", "id", "path"])
+    return answer({**body, "total": total, "elsewhere": elsewhere})
 
 
 def trail(

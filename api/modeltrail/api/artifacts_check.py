@@ -1,0 +1,218 @@
+"""Recorded artifacts against the bytes that are there."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import duckdb
+
+from modeltrail.api.artifacts import key_of, of_model, open_storage
+from modeltrail.api.artifacts_storage import Pieces, Stat, Storage
+from modeltrail.api.context import rows
+from modeltrail.api.errors import ApiError, NotFound
+from modeltrail.api.mlflow import artifacts, sources
+
+_AT_A_TIME = 8
+
+_RECORDS = """
+WITH files AS (
+    SELECT 'run' AS kind, run_id AS id, path, size_bytes, sha256, location, logged_at FROM artifacts
+    UNION ALL
+    SELECT 'model', model_id, path, size_bytes, sha256, location, logged_at
+    FROM logged_model_artifacts
+)
+SELECT {columns} FROM files WHERE {where} {page}
+"""
+
+
+class Root(NamedTuple):
+    """A folder of files of a run or logged model."""
+
+    kind: str
+    """``run`` or ``model``."""
+    id: str
+    path: str = ""
+    """The folder, or a file; empty for all files."""
+
+
+def roots(
+    cursor: duckdb.DuckDBPyConnection, run_id: str | None, model: str | None
+) -> tuple[list[Root] | None, list[str]]:
+    """Folders of a run, or of a registered model, or None for everything; see ``_of_model``."""
+    if model is not None:
+        return _of_model(cursor, model)
+    return (None if run_id is None else _of_run(cursor, run_id)), []
+
+
+def _of_run(cursor: duckdb.DuckDBPyConnection, run_id: str) -> list[Root]:
+    """Where the files of a run and of the models that it logged are; raises ``NotFound``."""
+    if cursor.execute("SELECT 1 FROM runs WHERE run_id = ?", [run_id]).fetchone() is None:
+        raise NotFound(f"Run with id={run_id} not found")
+    models = cursor.execute("SELECT model_id FROM logged_models WHERE source_run_id = ?", [run_id])
+    return [Root("run", run_id), *(Root("model", model_id) for (model_id,) in models.fetchall())]
+
+
+def _of_model(cursor: duckdb.DuckDBPyConnection, name: str) -> tuple[list[Root], list[str]]:
+    """Where the files of all versions of a registered model are.
+
+    Returns:
+        What is recorded here; and for each version whose files are not, a line that says so.
+
+    Raises:
+        NotFound: no such model.
+    """
+    if cursor.execute("SELECT 1 FROM models WHERE model = ?", [name]).fetchone() is None:
+        raise NotFound(f"Registered Model with name={name} not found")
+    versions = cursor.execute(
+        """SELECT v.version, v.source, v.created_at_ms FROM fold.model_versions v
+           JOIN fold.models m ON m.model_key = v.model_key
+           WHERE m.model = ? AND NOT m.deleted AND NOT v.deleted ORDER BY v.version""",
+        [name],
+    ).fetchall()
+    roots: list[Root] = []
+    elsewhere: list[str] = []
+    for version, source, created_at_ms in versions:
+        try:
+            root = _root_of(sources.download_uri(cursor, source, created_at_ms))
+        except ApiError as error:
+            elsewhere.append(f"version {version}: {error.message}")
+            continue
+        if root is not None:
+            roots.append(root)
+        else:
+            elsewhere.append(
+                f"version {version}: its files are at {source}, of which nothing is recorded"
+            )
+    return roots, elsewhere
+
+
+def _root_of(uri: str) -> Root | None:
+    if uri.startswith("runs:/"):
+        run_id, _, path = uri.removeprefix("runs:/").strip("/").partition("/")
+        return Root("run", run_id, path)
+    place = artifacts.place_of_uri(uri)
+    return None if place is None or place.kind == "other" else Root(*place)
+
+
+def recorded(
+    cursor: duckdb.DuckDBPyConnection,
+    roots: Sequence[Root] | None,
+    limit: int,
+    after: Sequence[Any] | None = None,
+) -> list[dict[str, Any]]:
+    """The latest record of each file that was not removed, by kind, id and path.
+
+    Args:
+        cursor: Where to read.
+        roots: Only files in these folders.
+        limit: Most records.
+        after: Kind, id and path of the last record of the page before.
+    """
+    where, values = _within(roots)
+    if after is not None:
+        where += " AND (kind, id, path) > (?, ?, ?)"
+    page = f"ORDER BY kind, id, path LIMIT {limit}"
+    query = _RECORDS.format(columns="*", where=where, page=page)
+    return rows(cursor, query, [*values, *(after or ())])
+
+
+def count(cursor: duckdb.DuckDBPyConnection, roots: Sequence[Root] | None) -> int:
+    """How many records ``recorded`` has on all its pages."""
+    where, values = _within(roots)
+    query = _RECORDS.format(columns="count(*)", where=where, page="")
+    ((n,),) = cursor.execute(query, values).fetchall()
+    return int(n)
+
+
+def _within(roots: Sequence[Root] | None) -> tuple[str, list[str]]:
+    """A condition that holds for files in these folders, and its values."""
+    if roots is None:
+        return "true", []
+    one = "(kind = ? AND id = ? AND (? = '' OR path = ? OR starts_with(path, ? || '/')))"
+    values = [value for root in roots for value in (root.kind, root.id, *[root.path] * 3)]
+    return f"({' OR '.join([one] * len(roots)) or 'false'})", values
+
+
+class Finding(NamedTuple):
+    """A file that is not as it was recorded."""
+
+    kind: str
+    """``changed``, ``missing`` or ``unreadable``."""
+    message: str
+    record: dict[str, Any]
+
+
+class Checker:
+    """Compares records with the bytes in a storage, and counts."""
+
+    def __init__(self, storage: Storage) -> None:
+        """Look in a storage first, and where a record says only if the file is not there."""
+        self._storage = storage
+        self.files = 0
+        self.bytes = 0
+
+    def check(self, records: Iterable[Sequence[dict[str, Any]]]) -> Iterator[Finding | None]:
+        """What is wrong with each record, in order; None where nothing is."""
+        with ThreadPoolExecutor(_AT_A_TIME) as pool:
+            for some in records:
+                for record, finding in zip(some, pool.map(self.check_one, some), strict=True):
+                    self.files += 1
+                    self.bytes += record["size_bytes"]
+                    yield finding
+
+    def check_one(self, record: dict[str, Any]) -> Finding | None:
+        """What is wrong with a file; None if nothing is."""
+        try:
+            found = self._open(record)
+            if found is None:
+                return Finding("missing", "it is not there", record)
+            return self._compare(record, *found)
+        except (ApiError, OSError) as error:
+            return Finding("unreadable", str(error), record)
+
+    def _open(self, record: dict[str, Any]) -> tuple[Stat, Pieces] | None:
+        owner = record["id"] if record["kind"] == "run" else of_model(record["id"])
+        key = key_of(owner, record["path"])
+        found = self._storage.open(key)
+        if found is None and record["location"] != self._storage.url_of(key):
+            elsewhere = _at(record["location"])
+            found = None if elsewhere is None else elsewhere[0].open(elsewhere[1])
+        return found
+
+    def _compare(self, record: dict[str, Any], stat: Stat, pieces: Pieces) -> Finding | None:
+        with closing(pieces):
+            if stat.size_bytes != record["size_bytes"]:
+                told = f"it has {stat.size_bytes:,} bytes, not {record['size_bytes']:,}"
+                return Finding("changed", told, record)
+            digest = hashlib.sha256()
+            for piece in pieces:
+                digest.update(piece)
+        if digest.hexdigest() != record["sha256"]:
+            told = f"its SHA-256 is {digest.hexdigest()}, not {record['sha256']}"
+            return Finding("changed", told, record)
+        return None
+
+
+def _at(location: str) -> tuple[Storage, str] | None:
+    """The storage and key of a URI; None for one that this program cannot read."""
+    parts = urlsplit(location)
+    if parts.scheme == "file":
+        path = Path(unquote(parts.path))
+        return _storage(str(path.parent)), path.name
+    bucket = re.match(r"(?:s3|gs|az|abfss)://[^/]+", location)
+    if bucket is None:
+        return None
+    return _storage(bucket[0]), location[bucket.end() + 1 :]
+
+
+@lru_cache(maxsize=256)
+def _storage(url: str) -> Storage:
+    return open_storage(url)

@@ -1,0 +1,123 @@
+"""The part of `modeltrail audit verify` that reads files."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from modeltrail.api.commands.common import (
+    DataFolder,
+    artifacts_url,
+    ask_json,
+    caught_up,
+    note,
+    progress,
+    say,
+)
+
+_PAGE = 1_000
+Records = list[dict[str, Any]]
+
+
+def check_artifacts(args: argparse.Namespace, folder: DataFolder) -> dict[str, Any]:
+    """Compare what was recorded with the bytes that are there; returns what was found."""
+    from modeltrail.api.artifacts import open_storage
+    from modeltrail.api.artifacts_check import Checker
+
+    checker = Checker(open_storage(artifacts_url(args, folder)))
+    with _source(args, folder) as source:
+        findings = []
+        with progress("reading files") as bar:
+            for done, finding in enumerate(checker.check(source.pages()), 1):
+                if finding is not None:
+                    findings.append(finding)
+                if bar is not None:
+                    bar(done, source.total)
+        if findings:
+            # A file that was replaced in the meantime has another record by now.
+            newer = {_name(record): record for page in source.pages() for record in page}
+            again = [newer[_name(f.record)] for f in findings if _name(f.record) in newer]
+            findings = [f for f in map(checker.check_one, again) if f is not None]
+    return {
+        "ok": not findings,
+        "files": checker.files,
+        "bytes": checker.bytes,
+        "findings": [{"finding": f.kind, "message": f.message, **f.record} for f in findings],
+        "elsewhere": source.elsewhere,
+    }
+
+
+def tell_artifacts(files: dict[str, Any]) -> None:
+    """Print what was found."""
+    for line in files["elsewhere"]:
+        note(f"not checked: {line}")
+    for finding in files["findings"]:
+        owner = "run" if finding["kind"] == "run" else "logged model"
+        say(
+            f"{finding['finding']}: {finding['path']!r} of {owner} {finding['id']}, recorded "
+            f"{finding['logged_at']}: {finding['message']} ({finding['location']})"
+        )
+    wrong = len(files["findings"])
+    say(
+        f"{files['files']:,} files, {files['bytes']:,} bytes: "
+        + (f"{wrong:,} are not as recorded" if wrong else "all as recorded")
+    )
+
+
+def _name(record: dict[str, Any]) -> tuple[str, str, str]:
+    return record["kind"], record["id"], record["path"]
+
+
+class _Source(NamedTuple):
+    """What gives the records."""
+
+    pages: Callable[[], Iterator[Records]]
+    total: int
+    elsewhere: list[str]
+    """Versions whose files are not kept here, and where they are."""
+
+
+@contextmanager
+def _source(args: argparse.Namespace, folder: DataFolder) -> Iterator[_Source]:
+    """The folder, or the server that runs on it."""
+    server = folder.server()
+    if server is not None:
+        yield _of_server(args, server)
+        return
+    from modeltrail.api.artifacts_check import count, recorded, roots
+
+    with caught_up(args) as (_, fold):
+        cursor = fold.cursor()
+        try:
+            chosen, elsewhere = roots(cursor, args.run, args.model)
+
+            def pages() -> Iterator[Records]:
+                last = None
+                while page := recorded(cursor, chosen, _PAGE, last):
+                    yield page
+                    last = _name(page[-1])
+
+            yield _Source(pages, count(cursor, chosen), elsewhere)
+        finally:
+            cursor.close()
+
+
+def _of_server(args: argparse.Namespace, server: str) -> _Source:
+    query = {"run": args.run, "model": args.model, "limit": _PAGE, "consistency": "log"}
+
+    def ask(token: str | None) -> Any:
+        return ask_json(server, "/api/v1/audit/artifacts", **query, page_token=token)
+
+    def pages() -> Iterator[Records]:
+        token = None
+        while True:
+            found = ask(token)
+            yield found["artifacts"]
+            token = found["next_page_token"]
+            if token is None:
+                return
+
+    first = ask(None)
+    return _Source(pages, first["total"], first["elsewhere"])
