@@ -323,6 +323,11 @@ def _reason(call: Call, type: str, number: int, alias: str | None = None) -> str
     if call.caller.reason:
         return call.caller.reason
     with call.node.read() as cursor:
+        if not cursor.execute(
+            "SELECT 1 FROM fold.history WHERE key = ? AND entity = 'model_version' LIMIT 1",
+            [REASON],
+        ).fetchone():
+            return None  # nobody gives reasons this way here, and the query below is a long one
         row = cursor.execute(
             _REASON_OF_VERSION,
             {

@@ -822,20 +822,31 @@ def latest_metrics(node: Node, model: str, version: int) -> list[dict[str, Any]]
     Read in one transaction: the position is that of exactly these values.
     """
     with node.read() as cursor:
+        # One small query after the other: to plan a join of them all would take longer.
+        version_row = cursor.execute(
+            """SELECT v.run_id FROM fold.model_versions v
+               JOIN fold.models m ON m.model_key = v.model_key
+               WHERE m.model = ? AND NOT m.deleted AND v.version = ? AND NOT v.deleted""",
+            [model, version],
+        ).fetchone()
+        run_id = version_row and version_row[0]
+        run_row = cursor.execute(
+            "SELECT run, partition FROM fold.runs WHERE run_id = ?", [run_id]
+        ).fetchone() if run_id else None  # fmt: skip
+        if run_row is None:
+            return []
+        run, partition = run_row
         found = cursor.execute(
-            """
-            SELECT l.key, l.value, v.run_id,
-                (SELECT 'runs:' || p.partition || ':' || (p.next_offset - 1) FROM positions p
-                 WHERE p.stream = 'runs' AND p.partition = r.partition) AS position
-            FROM model_versions v
-            JOIN latest_metrics l ON l.run_id = v.run_id
-            JOIN fold.runs r ON r.run_id = v.run_id
-            WHERE v.model = ? AND v.version = ?
-            ORDER BY l.key, l.dataset_name, l.dataset_digest, l.model_id
-            LIMIT ?
-            """,
-            [model, version, _EVIDENCE_MAX],
+            """SELECT key, value FROM fold.series WHERE run = ?
+               ORDER BY key, dataset_name, dataset_digest, model_id LIMIT ?""",
+            [run, _EVIDENCE_MAX],
         ).fetchall()
+        position_row = cursor.execute(
+            """SELECT 'runs:' || partition || ':' || (next_offset - 1) FROM fold.positions
+               WHERE stream = 'runs' AND partition = ?""",
+            [partition],
+        ).fetchone()
+    position = position_row and position_row[0]
     return [
         {
             "kind": "metric",
@@ -844,5 +855,5 @@ def latest_metrics(node: Node, model: str, version: int) -> list[dict[str, Any]]
             "run_id": run_id,
             "position": position,
         }
-        for key, value, run_id, position in found
+        for key, value in found
     ]

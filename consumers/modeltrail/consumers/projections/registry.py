@@ -294,23 +294,14 @@ class RegistryProjection:
         _insert(con, "fold.history", list(self._opened.values()), _HISTORY_COLUMNS)
         if self._closed:
             ids, offsets, times = zip(*self._closed, strict=True)
-            tables.run(
-                con,
-                """UPDATE fold.history SET to_offset = b.to_offset, to_time_ms = b.to_time_ms
-                   FROM batch b WHERE fold.history.interval_id = b.interval_id""",
-                {"interval_id": ids, "to_offset": offsets, "to_time_ms": times},
-            )
+            ends = {"interval_id": ids, "to_offset": offsets, "to_time_ms": times}
+            tables.update(con, "fold.history", ["interval_id"], ends)
         for kind, (table, keys, columns, changing) in _TABLES.items():
             _insert(con, table, self._created[kind], columns)
             changed = list(self._changed[kind].values())
             if changed:
-                assignments = ", ".join(f"{name} = b.{name}" for name in changing)
-                match = " AND ".join(f"{table}.{key} = b.{key}" for key in keys)
-                tables.run(
-                    con,
-                    f"UPDATE {table} SET {assignments} FROM batch b WHERE {match}",
-                    _columns(changed, {name: columns[name] for name in (*keys, *changing)}),
-                )
+                typed = {name: columns[name] for name in (*keys, *changing)}
+                tables.update(con, table, keys, _columns(changed, typed))
         self._clear()
 
     # -- effects ----------------------------------------------------------------------------
