@@ -14,12 +14,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from access_users import make_user
 from api_server import Job
+from modeltrail.api.access import Access
 from modeltrail.api.app import create_app
 from modeltrail.api.artifacts_folder import FileSink
 from modeltrail.api.node import Node
 from modeltrail.api.routes.ingest import frame
-from modeltrail.api.tokens import Tokens, make_token
 from modeltrail.eventlog import NewEvent, Partition
 from modeltrail.schemas import encode, envelope, new_event_id, writer_schemas
 
@@ -423,10 +424,9 @@ def test_a_full_disk_refuses_the_artifact(
 # Who may talk, and how
 
 
-def test_tokens_prove_the_actor(node: Node, tmp_path: Any) -> None:
-    token = make_token(tmp_path / "tokens.json", "ada")
-    assert token not in (tmp_path / "tokens.json").read_text()
-    app = create_app(node, tokens=Tokens(tmp_path / "tokens.json"))
+def test_tokens_prove_the_actor(node: Node) -> None:
+    token = make_user(node, "ada")
+    app = create_app(node, access=Access(node))
     with TestClient(app, base_url="http://localhost") as client:
         assert client.get(f"{API}/runs").status_code == 401
         assert client.get(f"{API}/runs", headers={"Authorization": "Bearer x"}).status_code == 401
@@ -436,7 +436,7 @@ def test_tokens_prove_the_actor(node: Node, tmp_path: Any) -> None:
         assert _ingest(client, Job().started()).status_code == 200
         found = client.get(f"{API}/sql", params={"statement": "SELECT actor FROM runs"}).json()
         assert found["rows"] == [["ada"]]
-        other = make_token(tmp_path / "tokens.json", "grace")
+        other = make_user(node, "grace")
         headers = {"Authorization": f"Bearer {other}"}
         assert client.get(f"{API}/whoami", headers=headers).json()["actor"] == "grace"
 

@@ -173,22 +173,6 @@ def test_listening_elsewhere_without_tokens_is_warned_of(tmp_path: Path) -> None
     assert "WARNING: listening at 0.0.0.0" in err
 
 
-def test_tokens_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tokens = tmp_path / "tokens.json"
-    token = modeltrail("token", "ada", "--tokens", str(tokens)).stdout.strip()
-    server = Server(tmp_path / "data", "--tokens", str(tokens))
-    server.ready()
-    refused = modeltrail("sql", "SELECT 1", "--server", server.url)
-    assert (refused.returncode, "MODELTRAIL_TOKEN" in refused.stderr) == (1, True)
-    request = urllib.request.Request(f"{server.url}/api/v1/whoami")
-    request.add_header("Authorization", f"Bearer {token}")
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        assert json.load(answer) == {"actor": "ada", "verified": True}
-    assert server.stop()[0] == 0
-    missing = modeltrail("serve", "--data", str(tmp_path), "--tokens", str(tmp_path / "none"))
-    assert (missing.returncode, "modeltrail token" in missing.stderr) == (1, True)
-
-
 @pytest.mark.parametrize(
     ("args", "says"),
     [

@@ -6,17 +6,17 @@ import base64
 import json
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 from starlette.testclient import TestClient
 
+from access_users import make_user
 from api_server import Job
+from modeltrail.api.access import Access
 from modeltrail.api.app import create_app
 from modeltrail.api.mlflow.live import LiveRuns
 from modeltrail.api.node import Node
-from modeltrail.api.tokens import Tokens, make_token
 from modeltrail.eventlog import RUNS, NewEvent
 
 
@@ -419,10 +419,10 @@ def test_who_did_it_and_why(client: TestClient, node: Node) -> None:
         assert cursor.execute(asked).fetchall() == [("grace", False, "clearer")]
 
 
-def test_a_token_as_bearer_or_as_password(node: Node, tmp_path: Path) -> None:
-    token = make_token(tmp_path / "tokens.json", "ada")
-    app = create_app(node, tokens=Tokens(tmp_path / "tokens.json"))
-    basic = base64.b64encode(f"whoever:{token}".encode()).decode()
+def test_a_token_as_bearer_or_as_password(node: Node) -> None:
+    token = make_user(node, "ada")
+    app = create_app(node, access=Access(node))
+    basic = base64.b64encode(f"ada:{token}".encode()).decode()
     with TestClient(app, base_url="http://localhost") as client:
         path = "/api/2.0/mlflow/experiments/get?experiment_id=0"
         for header in (f"Bearer {token}", f"Basic {basic}"):

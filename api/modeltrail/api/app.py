@@ -5,19 +5,30 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from modeltrail.api import routes
+from modeltrail.api import access_rules, routes
+from modeltrail.api.access import Access
 from modeltrail.api.errors import ApiError
 from modeltrail.api.guard import Counters, Guard, Hosts
 from modeltrail.api.mlflow.app import mlflow_routes
 from modeltrail.api.node import Node
-from modeltrail.api.routes import artifacts, audit, importing, ingest, operation, registry, runs, sql
+from modeltrail.api.routes import access as access_routes
+from modeltrail.api.routes import (
+    artifacts,
+    audit,
+    importing,
+    ingest,
+    operation,
+    registry,
+    runs,
+    sql,
+    webhooks,
+)
 from modeltrail.api.sql import Queries
-from modeltrail.api.tokens import Tokens
 from modeltrail.consumers.database import program_version
 
 _DESCRIPTION = f"""{routes.__doc__}
@@ -31,7 +42,7 @@ Errors are `{{"error_code": "...", "message": "..."}}`, with MLflow's codes wher
 def create_app(
     node: Node,
     *,
-    tokens: Tokens | None = None,
+    access: Access | None = None,
     hosts: Iterable[str] = (),
     owns_node: bool = False,
 ) -> FastAPI:
@@ -39,7 +50,7 @@ def create_app(
 
     Args:
         node: The node to serve; its fold must be started.
-        tokens: Who may talk to the server; None lets everybody, under names they claim.
+        access: Who may do what; None lets everybody do everything, under names they claim.
         hosts: Names that the server answers to, beside loopback and addresses.
         owns_node: Start and stop the node with the application.
     """
@@ -63,7 +74,7 @@ def create_app(
     )
     counters = Counters()
     app.state.node = node
-    app.state.tokens = tokens
+    app.state.access = access
     app.state.queries = Queries()
     app.state.counters = counters
     app.add_middleware(
@@ -75,16 +86,23 @@ def create_app(
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
-    for part in (operation, ingest, importing, runs, artifacts, registry, audit, sql):
-        app.include_router(part.router)
-    app.include_router(artifacts.models)
-    app.router.routes.extend(mlflow_routes())
+    checks = [Depends(access_rules.check)] if access is not None else []
+    for part in (operation, ingest, importing, runs, artifacts, registry, audit, sql, webhooks):
+        app.include_router(part.router, dependencies=checks)
+    app.include_router(artifacts.models, dependencies=checks)
+    app.include_router(access_routes.router, dependencies=checks)
+    app.router.routes.extend(mlflow_routes(access_rules.endpoint_rule if access else None))
+    if access is not None:
+        access_rules.close_gates(app.router.routes)
     return app
+
+
+_CHALLENGE = 'Basic realm="modeltrail", charset="UTF-8"'
 
 
 def _api_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
+    headers = {"WWW-Authenticate": _CHALLENGE} if error.status == 401 else {}
     if error.status in (429, 503):
         headers["Retry-After"] = "1"
     return JSONResponse(error.body(), error.status, headers)

@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 _EPILOG = """\
 examples:
@@ -48,13 +49,21 @@ def _serve(add: Callable[..., Parser]) -> None:
         "  modeltrail serve --data ./modeltrail-data --port 5000\n"
         "  modeltrail serve --log kafka://broker:9092/modeltrail --data /var/lib/modeltrail\n"
         "  modeltrail serve --artifacts s3://bucket/prefix      (AWS_* variables)\n"
-        "  modeltrail serve --host 0.0.0.0 --tokens tokens.json --allow-host trail.example.org",
+        "  modeltrail serve --host 0.0.0.0 --auth --allow-host trail.example.org",
         "serve:serve",
     )
     _add_data(p)
     p.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
     p.add_argument("--port", type=_port, default=5000, help="port (%(default)s); 0: any free one")
-    p.add_argument("--tokens", metavar="FILE", help="ask everybody for a token of this file")
+    p.add_argument(
+        "--auth", action="store_true", help="ask everybody for a password or token; see user create"
+    )
+    p.add_argument(
+        "--default-permission",
+        choices=["none", "read", "edit", "manage"],
+        default="read",
+        help="what users may do where no permission says anything (%(default)s)",
+    )
     p.add_argument(
         "--allow-host",
         metavar="NAME",
@@ -89,6 +98,24 @@ def _serve(add: Callable[..., Parser]) -> None:
         metavar="SECONDS",
         default=180.0,
         help="end runs that are silent for longer (%(default)s)",
+    )
+    p.add_argument(
+        "--webhooks",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="deliver webhooks; of several servers on one log, one does",
+    )
+    p.add_argument(
+        "--allow-private-webhooks",
+        action="store_true",
+        help="let webhooks go to private addresses, and to those over http",
+    )
+    p.add_argument(
+        "--webhook-tries",
+        type=_positive,
+        metavar="N",
+        default=15,
+        help="attempts before a delivery is a dead letter (%(default)s)",
     )
     p.add_argument("--access-log", action="store_true", help="a line for each request")
 
@@ -240,22 +267,87 @@ def _operate(add: Callable[..., Parser]) -> None:
     p.add_argument("--format", choices=["parquet", "csv"], default="parquet", help="(%(default)s)")
     p.add_argument("--experiment", metavar="NAME", help="only runs of this experiment")
     _add_json(p)
-    p = add(
+
+
+def _access(add: Callable[..., Parser]) -> None:
+    user = add(
+        "user",
+        "who can sign in, on a server with --auth",
+        "  modeltrail user create ada --admin\n"
+        "  modeltrail user create ci --no-password\n"
+        "  modeltrail user list --json",
+        None,
+    ).add_subparsers(dest="what", metavar="COMMAND", required=True)
+    p = _one(user, "create", "user_create", "create a user")
+    p.add_argument("user", metavar="NAME")
+    p.add_argument("--admin", action="store_true", help="who may do everything")
+    p.add_argument("--no-password", action="store_true", help="who signs in with tokens only")
+    _add_reason(p)
+    _one(user, "list", "user_list", "all users")
+    p = _one(user, "password", "user_password", "set a user's password")
+    p.add_argument("user", metavar="NAME")
+    _add_reason(p)
+    p = _one(user, "delete", "user_delete", "delete a user, with tokens and permissions")
+    p.add_argument("user", metavar="NAME")
+    _add_reason(p)
+    token = add(
         "token",
-        "make a token for somebody",
-        "  modeltrail token ada                 (then: modeltrail serve --tokens FILE)",
-        "operation:token",
+        "tokens, which sign in as a user without a password",
+        "  modeltrail token create ci --expires 90d --description 'nightly training'\n"
+        "  modeltrail token revoke 17",
+        None,
+    ).add_subparsers(dest="what", metavar="COMMAND", required=True)
+    p = _one(token, "create", "token_create", "make a token, and print it this once")
+    p.add_argument("user", metavar="NAME")
+    p.add_argument("--expires", metavar="TIME", help="90d, 12h, or 2027-01-31 (default: never)")
+    p.add_argument("--description", metavar="TEXT", help="what it is for")
+    p = _one(token, "list", "token_list", "all tokens, but not the secrets")
+    p.add_argument("--user", metavar="NAME", help="only this user's")
+    p = _one(token, "revoke", "token_revoke", "end a token")
+    p.add_argument("token_id", metavar="ID", type=int)
+    _add_reason(p)
+    permission = add(
+        "permission",
+        "who may do what with experiments and registered models",
+        "  modeltrail permission grant ada EDIT --experiment '/search-team/*'\n"
+        "  modeltrail permission grant ci READ --model digits",
+        None,
+    ).add_subparsers(dest="what", metavar="COMMAND", required=True)
+    p = _one(permission, "grant", "permission_grant", "permit something, or deny it")
+    p.add_argument("user", metavar="NAME")
+    p.add_argument(
+        "permission",
+        metavar="PERMISSION",
+        type=str.upper,
+        choices=["READ", "USE", "EDIT", "MANAGE", "NO_PERMISSIONS"],
+        help="READ, USE, EDIT, MANAGE or NO_PERMISSIONS",
     )
-    _add_data(p)
-    p.add_argument("name", help="whose events it signs; a second token replaces the first")
-    p.add_argument("--tokens", metavar="FILE", help="(default: tokens.json in the data folder)")
+    _add_of(p)
+    _add_reason(p)
+    p = _one(permission, "revoke", "permission_revoke", "take back what was granted")
+    p.add_argument("user", metavar="NAME")
+    _add_of(p)
+    _add_reason(p)
+    p = _one(permission, "list", "permission_list", "what is granted")
+    p.add_argument("--user", metavar="NAME", help="only to this user")
 
 
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError("a port is 0 to 65535")
-    return port
+def _one(group: Any, name: str, function: str, help: str) -> Parser:
+    p: Parser = group.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
+    p.set_defaults(command=f"access:{function}")
+    _add_data(p, server=True)
+    _add_json(p)
+    return p
+
+
+def _add_of(parser: Parser) -> None:
+    of = parser.add_mutually_exclusive_group(required=True)
+    of.add_argument("--experiment", metavar="NAME", help="a name, or a prefix as in '/team/*'")
+    of.add_argument("--model", metavar="NAME", help="a name, or a prefix as in 'team-*'")
+
+
+def _add_reason(parser: Parser) -> None:
+    parser.add_argument("--reason", metavar="TEXT", help="why; it stays in the trail")
 
 
 def _import(add: Callable[..., Parser]) -> None:
@@ -314,6 +406,55 @@ def _import(add: Callable[..., Parser]) -> None:
     _add_json(mlflow)
 
 
+def _webhooks(add: Callable[..., Parser]) -> None:
+    p = add(
+        "webhooks",
+        "how the deliveries of webhooks are doing, and deliver again",
+        "  modeltrail webhooks list\n"
+        "  modeltrail webhooks dead\n"
+        "  modeltrail webhooks replay --from 2026-03-01T12:00:00Z",
+        None,
+    )
+    groups = p.add_subparsers(dest="what", metavar="COMMAND", required=True)
+
+    def one(name: str, function: str, help: str) -> Parser:
+        parser = groups.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
+        parser.set_defaults(command=f"webhooks:{function}")
+        _add_data(parser, server=True)
+        return parser
+
+    _add_json(one("list", "list_", "webhooks, with what is pending and dead"))
+    for name, help in (("deliveries", "deliveries, newest first"), ("dead", "dead letters")):
+        listed = one(name, name, help)
+        listed.add_argument("--webhook", metavar="ID", help="only of this one")
+        if name == "deliveries":
+            listed.add_argument("--state", choices=["pending", "delivered", "dead"])
+        listed.add_argument("--limit", type=_positive, default=100, metavar="N", help="(100)")
+        _add_json(listed)
+    retry = one("retry", "retry", "try dead letters again")
+    retry.add_argument("--webhook", metavar="ID", help="only of this one")
+    retry.add_argument("--delivery", metavar="ID", help="only this one")
+    replay = one("replay", "replay", "deliver everything again from a position or time on")
+    replay.add_argument(
+        "--from", dest="start", metavar="TIME|POSITION", required=True, help="the first"
+    )
+    replay.add_argument("--webhook", metavar="ID", help="only to this one")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("expected 1 or more")
+    return number
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError("a port is 0 to 65535")
+    return port
+
+
 def build_parser() -> Parser:
     """The parser, with every command in it."""
     parser = Parser(
@@ -336,7 +477,7 @@ def build_parser() -> Parser:
         added.set_defaults(command=command)
         return added
 
-    for part in (_serve, _sql, _replay, _audit, _operate, _import):
+    for part in (_serve, _sql, _replay, _audit, _operate, _access, _import, _webhooks):
         part(add)
     return parser
 
@@ -389,10 +530,10 @@ _EXPECTED = frozenset(
     {
         "modeltrail.api.commands.common.CommandError",
         "modeltrail.api.errors.ApiError",
-        "modeltrail.api.tokens.TokensError",
         "modeltrail.consumers.audit.AuditError",
         "modeltrail.consumers.fold.FoldBehind",
         "modeltrail.consumers.store.StoreError",
+        "modeltrail.consumers.webhooks_secrets.WebhookKeyError",
         "modeltrail.eventlog.base.LogError",
     }
 )

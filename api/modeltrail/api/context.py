@@ -14,10 +14,11 @@ import duckdb
 from fastapi import Depends, Header, Query, Request
 from starlette.responses import Response
 
-from modeltrail.api.errors import InvalidRequest, NotFound, Unauthenticated
+from modeltrail.api.access import EVERYTHING, Access, Rights, UserRights
+from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.node import Node
 from modeltrail.api.sql import plain
-from modeltrail.api.tokens import Actor, Tokens
+from modeltrail.api.tokens import Actor
 from modeltrail.eventlog import REGISTRY, Position
 
 _NAME_CHARACTERS_MAX = 250
@@ -41,14 +42,34 @@ class Caller(NamedTuple):
     reason: str | None
     idempotency_key: str | None
     client: str | None
+    rights: Rights = EVERYTHING
+
+
+def rights_of(request: Request) -> Rights:
+    """What the caller may do, by the header ``Authorization``.
+
+    Raises:
+        Unauthenticated: the server asks who it is, and the request does not prove it.
+        TooBusy: after too many wrong passwords.
+        Unavailable: the server does not know its users yet.
+    """
+    access: Access | None = request.app.state.access
+    if access is None:
+        return EVERYTHING
+    found: Rights | None = getattr(request.state, "rights", None)
+    if found is None:
+        # Whom a proxy claims to speak for is not looked at: anybody can send such headers.
+        address = request.client.host if request.client else ""
+        found = access.authenticate(request.headers.get("authorization"), address)
+        request.state.rights = found
+    return found
 
 
 def caller_of(
     request: Request,
-    authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
     x_modeltrail_actor: Annotated[
         str | None,
-        Header(description="Your name, where the server asks for no token. Kept as unverified."),
+        Header(description="Your name, where the server runs without `--auth`. Unverified."),
     ] = None,
     x_modeltrail_reason: Annotated[
         str | None, Header(description="Why; the same as `reason` in a body.")
@@ -63,25 +84,19 @@ def caller_of(
     ] = None,
     user_agent: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Caller:
-    """The caller; raises ``Unauthenticated`` where tokens are on and theirs is not good."""
-    tokens: Tokens | None = request.app.state.tokens
-    if tokens is None:
+    """The caller; raises as ``rights_of`` does."""
+    rights = rights_of(request)
+    if isinstance(rights, UserRights):
+        actor = rights.actor
+    else:
         name = (x_modeltrail_actor or "anonymous").strip()[:_NAME_CHARACTERS_MAX]
         actor = Actor(name or "anonymous", False)
-    else:
-        scheme, _, token = (authorization or "").partition(" ")
-        found = tokens.actor(token.strip()) if scheme.lower() == "bearer" and token else None
-        if found is None:
-            raise Unauthenticated(
-                "a valid token is needed: send the header 'Authorization: Bearer TOKEN', or set "
-                "MODELTRAIL_TOKEN; an administrator makes one with: modeltrail token NAME"
-            )
-        actor = found
     return Caller(
         actor,
         x_modeltrail_reason[:_REASON_CHARACTERS_MAX] if x_modeltrail_reason else None,
         idempotency_key,
         user_agent[:_NAME_CHARACTERS_MAX] if user_agent else None,
+        rights,
     )
 
 

@@ -103,8 +103,11 @@ _REFUSED_FUNCTIONS = frozenset(
         "repeat_row",
     ]
 )
-# Views of DuckDB that tell about the server and not about what it tracks.
-_REFUSED_VIEWS = frozenset(("duckdb_databases", "duckdb_logs", "pragma_database_list"))
+# Views of DuckDB that tell about the server and not about what it tracks, and tables of hashes and
+# encrypted secrets.
+_REFUSED_TABLES = frozenset(
+    ("duckdb_databases", "duckdb_logs", "pragma_database_list", "secrets", "webhook_secrets")
+)
 _WRITING_NODES = "_QUERY_NODE"  # as in DELETE_QUERY_NODE; those that only read end otherwise
 
 Params = Sequence[Any] | Mapping[str, Any]
@@ -152,7 +155,7 @@ def _check_node(root: Any) -> None:
         elif isinstance(node, dict):
             if str(node.get("type", "")).endswith(_WRITING_NODES):
                 raise InvalidRequest("a query must not change anything")
-            if str(node.get("table_name", "")).lower() in _REFUSED_VIEWS:
+            if str(node.get("table_name", "")).lower() in _REFUSED_TABLES:
                 raise InvalidRequest(f"{node['table_name']} is not for here")
             name = node.get("function_name")
             if isinstance(name, str):

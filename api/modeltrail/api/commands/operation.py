@@ -1,16 +1,13 @@
-"""`modeltrail sync`, `status` and `token`."""
+"""`modeltrail sync` and `status`."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from modeltrail.api.commands.common import (
     ask_json,
     caught_up,
-    data_folder,
-    note,
     progress,
     say,
     say_json,
@@ -66,19 +63,3 @@ def status(args: argparse.Namespace) -> int:
     else:
         table(["", ""], [(name.replace("_", " "), value) for name, value in found.items()])
     return 1 if found.get("fold_error") or found.get("log_error") else 0
-
-
-def token(args: argparse.Namespace) -> int:
-    """Make a token, and print it this once."""
-    from modeltrail.api.tokens import make_token
-
-    folder = data_folder(args)
-    file = Path(args.tokens) if args.tokens else folder.path / "tokens.json"
-    made = make_token(file, args.name)
-    say(made)
-    note(
-        f"This is the token of {args.name!r}. It is shown only now; {file} holds its hash alone.\n"
-        f"Server: modeltrail serve --tokens {file}\n"
-        "Client: export MODELTRAIL_TOKEN=<the token>"
-    )
-    return 0

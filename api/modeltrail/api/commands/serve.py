@@ -29,9 +29,12 @@ from modeltrail.api.commands.common import (
     progress,
     say,
 )
+from modeltrail.api.commands.first_admin import first_admin
 
 if TYPE_CHECKING:
     from modeltrail.consumers.fold import Fold
+    from modeltrail.consumers.webhooks import Webhooks
+    from modeltrail.eventlog import EventLog
 
 _BACKLOG = 512
 _GRACE_S = 5
@@ -39,11 +42,11 @@ _CHECKPOINT_EVERY_S = 5.0
 
 _WARNING = """
   ##########################################################################
-  #  WARNING: listening at {address}, and no tokens are asked for.
+  #  WARNING: listening at {address}, and nobody is asked who they are.
   #  Anybody who reaches this address can read, change and delete everything,
-  #  under any name. Make a token and start again with it:
-  #      modeltrail token YOUR_NAME --tokens tokens.json
-  #      modeltrail serve --host {host} --tokens tokens.json
+  #  under any name. Start again with users and permissions:
+  #      modeltrail user create YOUR_NAME --admin
+  #      modeltrail serve --host {host} --auth
   ##########################################################################
 """
 
@@ -79,18 +82,17 @@ def _run(
 ) -> None:
     import uvicorn
 
+    from modeltrail.api.access import LEVELS, Access
     from modeltrail.api.app import create_app
     from modeltrail.api.artifacts import ArtifactStore, open_storage
     from modeltrail.api.node import Node
-    from modeltrail.api.tokens import Tokens
     from modeltrail.consumers.caretaker import Caretaker
     from modeltrail.consumers.fold import Fold
     from modeltrail.eventlog import open_log
 
-    tokens = None if args.tokens is None else Tokens(Path(args.tokens))
     port = listener.getsockname()[1]
     url = _url(args.host, port)
-    if tokens is None and not _is_loopback(args.host):
+    if not args.auth and not _is_loopback(args.host):
         note(_WARNING.format(address=f"{args.host}:{port}", host=args.host))
     log = open_log(log_url(args, folder))
     stack.callback(log.close)
@@ -117,16 +119,23 @@ def _run(
     node.start()
     stack.callback(node.stop)
     stack.enter_context(node.multipart.cleaning())
+    node.webhooks = _webhooks(args, folder.path, log, fold, stack)
     caretaker = Caretaker(log, fold, heart_timeout_s=args.heart_timeout)
     caretaker.start()
     stack.callback(caretaker.stop)
     stack.enter_context(_checkpoints(folder.path, fold))
-    app = create_app(node, tokens=tokens, hosts=[args.host, socket.gethostname(), *args.allow_host])
+    access = None
+    if args.auth:
+        default = args.default_permission.upper().replace("NONE", "NO_PERMISSIONS")
+        access = Access(node, LEVELS[default])
+        stack.enter_context(first_admin(access))
+    app = create_app(node, access=access, hosts=[args.host, socket.gethostname(), *args.allow_host])
     config = uvicorn.Config(
         app,
         log_level="info" if args.access_log else "warning",
         access_log=args.access_log,
         server_header=False,
+        proxy_headers=False,  # whom a proxy claims to speak for, anybody can claim
         timeout_graceful_shutdown=_GRACE_S,
         timeout_keep_alive=30,
         lifespan="on",
@@ -146,6 +155,27 @@ def _run(
     sys.stdout.flush()
     if not stopped.is_set():
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _webhooks(
+    args: argparse.Namespace, folder: Path, log: EventLog, fold: Fold, stack: ExitStack
+) -> Webhooks:
+    """What the server needs for webhooks, delivering unless that is left to another server."""
+    from modeltrail.consumers.webhooks import Deliverer, Webhooks
+    from modeltrail.consumers.webhooks_http import Sender
+    from modeltrail.consumers.webhooks_secrets import Secrets
+
+    setting = os.environ.get("MODELTRAIL_WEBHOOK_ALLOW_PRIVATE", "").lower()
+    allow_private = args.allow_private_webhooks or setting in ("1", "true", "yes")
+    webhooks = Webhooks(
+        Secrets(folder, os.environ.get("MODELTRAIL_WEBHOOK_KEY")),
+        Sender(allow_private=allow_private),
+    )
+    if args.webhooks:
+        webhooks.deliverer = Deliverer(log, fold, folder, webhooks, tries=args.webhook_tries)
+        webhooks.deliverer.start()
+        stack.callback(webhooks.deliverer.stop)
+    return webhooks
 
 
 @contextmanager

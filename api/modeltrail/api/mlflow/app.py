@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.routing import BaseRoute
 
 from modeltrail.api.mlflow import (
@@ -14,13 +16,14 @@ from modeltrail.api.mlflow import (
     registry,
     runs,
     service,
+    webhooks,
 )
-from modeltrail.api.mlflow.calls import routes
+from modeltrail.api.mlflow.calls import Rule, routes
 from modeltrail.api.mlflow.live import LiveRuns
 
 
-def mlflow_routes() -> list[BaseRoute]:
-    """Routes for an application, with state of their own."""
+def mlflow_routes(rule_of: Callable[[str, str], Rule] | None = None) -> list[BaseRoute]:
+    """Routes for an application, with state of their own; see ``calls.routes``."""
     parts = [
         service.endpoints,
         experiments.endpoints,
@@ -29,11 +32,12 @@ def mlflow_routes() -> list[BaseRoute]:
         registry.endpoints,
         logged_models.endpoints,
         artifacts.endpoints,
+        webhooks.endpoints,
     ]
     return [
         *service.routes,
         *artifacts.routes(),
         *multipart.routes(),
         *downloads.routes(),
-        *routes(parts, {LiveRuns: LiveRuns()}),
+        *routes(parts, {LiveRuns: LiveRuns()}, rule_of),
     ]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
+from modeltrail.api.access import Rights
 from modeltrail.api.context import Caller, caller_of
 from modeltrail.api.errors import NotFound
 from modeltrail.api.mlflow import wire
@@ -62,6 +61,9 @@ class Call:
 
 Handler = Callable[[Call], dict[str, Any] | bytes]
 """Answers a call with a message, or with the JSON of one."""
+
+Rule = Callable[[Rights, Mapping[str, Any]], None]
+"""Checks that a caller may do what the fields of a call say."""
 
 
 class Endpoint(NamedTuple):
@@ -119,41 +121,74 @@ class _Route(Route):
         return match, child
 
 
-def routes(parts: Sequence[Endpoints], state: dict[type, Any]) -> list[BaseRoute]:
-    """All routes; the last ones answer for whatever else is asked under MLflow's paths."""
+class EndpointRoute(_Route):
+    """The route of an endpoint, which checks with the fields of the call what is allowed."""
+
+    endpoint_path: str
+
+
+def routes(
+    parts: Sequence[Endpoints],
+    state: dict[type, Any],
+    rule_of: Callable[[str, str], Rule] | None = None,
+) -> list[BaseRoute]:
+    """All routes; the last ones answer for whatever else is asked under MLflow's paths.
+
+    Args:
+        parts: The endpoints.
+        state: What they keep between calls.
+        rule_of: Gives the rule for a method and an endpoint's path; None lets everybody.
+    """
     found: list[BaseRoute] = []
     for part in parts:
         for endpoint in part.all:
             for prefix in _PREFIXES:
                 path = f"{prefix}/{endpoint.version}/mlflow/{endpoint.path}"
-                found.append(_Route(path, _answerer(endpoint, state), methods=endpoint.methods))
+                answerer = _answerer(endpoint, state, rule_of)
+                route = EndpointRoute(path, answerer, methods=endpoint.methods)
+                route.endpoint_path = endpoint.path
+                found.append(route)
     for prefix in _PREFIXES:
         path = prefix + "/{version}/mlflow/{rest:path}"
         found.append(_Route(path, _nothing, methods=_METHODS))
     return found
 
 
-def _answerer(endpoint: Endpoint, state: dict[type, Any]) -> Callable[[Request], Any]:
+def _answerer(
+    endpoint: Endpoint,
+    state: dict[type, Any],
+    rule_of: Callable[[str, str], Rule] | None,
+) -> Callable[[Request], Any]:
+    rules: dict[str, Rule] = {}
+    if rule_of is not None:
+        rules = {method: rule_of(method, endpoint.path) for method in endpoint.methods}
+        rules.setdefault("HEAD", rules.get("GET", next(iter(rules.values()))))
+
     async def answer(request: Request) -> Response:
         body = await request.body()
-        data = await run_in_threadpool(_call, endpoint, state, request, body)
+        rule = rules[request.method] if rules else None
+        data = await run_in_threadpool(_call, endpoint, state, rule, request, body)
         return Response(data, media_type="application/json")
 
     return answer
 
 
-def _call(endpoint: Endpoint, state: dict[type, Any], request: Request, body: bytes) -> bytes:
+def _call(
+    endpoint: Endpoint,
+    state: dict[type, Any],
+    rule: Rule | None,
+    request: Request,
+    body: bytes,
+) -> bytes:
+    who = caller(request)
     values = wire.query_fields(request.scope["query_string"], endpoint.fields)
     if request.method != "GET":
         values |= wire.body_fields(body)
     values |= request.path_params
-    call = Call(
-        request.app.state.node,
-        caller(request),
-        wire.check(values, endpoint.fields, endpoint.required),
-        len(body),
-        state,
-    )
+    values = wire.check(values, endpoint.fields, endpoint.required)
+    if rule is not None:
+        rule(who.rights, values)
+    call = Call(request.app.state.node, who, values, len(body), state)
     if request.headers.get("x-modeltrail-consistency") == "log":
         # Who appends to the log beside this server, as the MLflow plugin does, asks for it.
         call.node.wait(log_end=True)
@@ -162,19 +197,10 @@ def _call(endpoint: Endpoint, state: dict[type, Any], request: Request, body: by
 
 
 def caller(request: Request) -> Caller:
-    """Who asks; MLflow's clients send a token as bearer, or as the password of a user."""
+    """Who asks."""
     headers = request.headers
-    authorization = headers.get("authorization")
-    scheme, _, rest = (authorization or "").partition(" ")
-    if scheme.lower() == "basic":
-        try:
-            password = base64.b64decode(rest).decode().partition(":")[2]
-        except (ValueError, binascii.Error):
-            password = ""
-        authorization = f"Bearer {password}"
     return caller_of(
         request,
-        authorization,
         headers.get("x-modeltrail-actor"),
         headers.get("x-modeltrail-reason"),
         headers.get("idempotency-key"),

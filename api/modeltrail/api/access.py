@@ -1,0 +1,594 @@
+"""Who is asking, and what they may do: users, tokens and permissions as the fold has them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Final, NamedTuple
+
+import duckdb
+
+from modeltrail.api.credentials import Passwords, Presented, presented
+from modeltrail.api.errors import Forbidden, NotFound, Unauthenticated, Unavailable
+from modeltrail.api.node import Node
+from modeltrail.api.tokens import TOKEN_PREFIX, Actor, token_hash
+from modeltrail.eventlog import REGISTRY, Partition
+
+_REGISTRY = Partition(REGISTRY, 0)
+# What the log says is taken over at once. From time to time all is read anew, for the one case in
+# which the past changes: a dead letter that could be decoded later.
+_REREAD_S = 30.0
+
+EXPERIMENT: Final = "experiment"
+MODEL: Final = "registered_model"
+
+
+class Level(IntEnum):
+    """How much is allowed; each includes those below."""
+
+    NONE = 0
+    READ = 1
+    USE = 2
+    EDIT = 3
+    MANAGE = 4
+
+
+LEVELS: Final = {
+    "NO_PERMISSIONS": Level.NONE,
+    "DENY": Level.NONE,
+    "READ": Level.READ,
+    "USE": Level.USE,
+    "EDIT": Level.EDIT,
+    "MANAGE": Level.MANAGE,
+}
+"""The level that a permission gives, by MLflow's names."""
+
+
+class Condition(NamedTuple):
+    """A condition in SQL, with the values of its marks."""
+
+    sql: str
+    params: list[Any]
+
+
+@dataclass(slots=True)
+class Rules:
+    """The permissions that one user has for one kind of resource.
+
+    The most specific one counts: for the very entity, then for its exact name, then for the
+    longest prefix of its name. Among equals (a user's and those of roles) a denial wins, else the
+    highest.
+    """
+
+    by_id: dict[str, Level] = field(default_factory=dict)
+    by_name: dict[str, Level] = field(default_factory=dict)
+    prefixes: dict[str, Level] = field(default_factory=dict)
+
+    def add(self, pattern: str | None, entity_id: str | None, level: Level) -> None:
+        """Add a permission for one entity, a name, or a prefix followed by ``*``."""
+        if entity_id is not None:
+            _combine(self.by_id, entity_id, level)
+        elif pattern is not None and pattern.endswith("*"):
+            _combine(self.prefixes, pattern[:-1], level)
+        elif pattern is not None:
+            _combine(self.by_name, pattern, level)
+
+    def level(self, entity_id: str | None, name: str | None) -> Level | None:
+        """What is allowed with an entity; None where no permission says anything."""
+        if entity_id is not None and entity_id in self.by_id:
+            return self.by_id[entity_id]
+        if name is None:
+            return None
+        if name in self.by_name:
+            return self.by_name[name]
+        fitting = [prefix for prefix in self.prefixes if name.startswith(prefix)]
+        return self.prefixes[max(fitting, key=len)] if fitting else None
+
+    def denies(self) -> bool:
+        """Whether something is denied."""
+        return any(
+            level is Level.NONE
+            for kept in (self.by_id, self.by_name, self.prefixes)
+            for level in kept.values()
+        )
+
+    def readable(self, id_sql: str, name_sql: str, default: Level) -> Condition:
+        """The same as ``level`` gives at least READ, as a condition on columns."""
+        cases: list[str] = []
+        params: list[Any] = []
+        for sql, kept in ((id_sql, self.by_id), (name_sql, self.by_name)):
+            for result in (True, False):
+                values = [key for key, level in kept.items() if (level >= Level.READ) is result]
+                if values:
+                    cases.append(f"WHEN {sql} IN (SELECT unnest(?::VARCHAR[])) THEN {result}")
+                    params.append(values)
+        for prefix in sorted(self.prefixes, key=len, reverse=True):
+            cases.append(
+                f"WHEN starts_with({name_sql}, ?) THEN {self.prefixes[prefix] >= Level.READ}"
+            )
+            params.append(prefix)
+        rest = default >= Level.READ
+        return Condition(f"CASE {' '.join(cases)} ELSE {rest} END" if cases else f"{rest}", params)
+
+
+def _combine(kept: dict[str, Level], key: str, level: Level) -> None:
+    other = kept.get(key)
+    if other is not None:
+        level = Level.NONE if Level.NONE in (level, other) else max(level, other)
+    kept[key] = level
+
+
+@dataclass(slots=True)
+class User:
+    """A user who can sign in."""
+
+    user_id: str
+    name: str
+    admin: bool
+    password_hash: str | None
+    rules: dict[str, Rules] = field(default_factory=lambda: {EXPERIMENT: Rules(), MODEL: Rules()})
+
+
+class _Token(NamedTuple):
+    user_id: str
+    expires_at_ms: int | None
+
+
+@dataclass(slots=True)
+class _State:
+    """Everything about access, as of a registry offset."""
+
+    next_offset: int
+    read_at_s: float
+    users: dict[str, User] = field(default_factory=dict)  # by name
+    users_by_id: dict[str, User] = field(default_factory=dict)
+    tokens: dict[str, _Token] = field(default_factory=dict)  # by hash
+    territories: dict[str, frozenset[str]] = field(default_factory=dict)
+    """By resource: the prefixes within which somebody may write."""
+    experiments: dict[str, str] = field(default_factory=dict)  # id to name
+    experiment_ids: dict[str, str] = field(default_factory=dict)  # name to id
+    models: dict[str, str] = field(default_factory=dict)  # name to key
+
+
+class Rights:
+    """What a caller may do. This one may everything: the caller of a server without ``--auth``.
+
+    Every check raises ``Forbidden``, or ``NotFound`` where there is nothing to be allowed.
+    """
+
+    user: str | None = None
+    """Name of the user; None without authentication."""
+    is_admin: bool = True
+
+    def admin(self) -> None:
+        """May administer the server."""
+
+    def everything(self) -> None:
+        """May read everything."""
+
+    def experiment(self, experiment_id: str, need: Level) -> None:
+        """May do this with an experiment and what is in it."""
+
+    def experiment_named(self, name: str, need: Level) -> None:
+        """The same by the experiment's name."""
+
+    def new_experiment(self, name: str) -> None:
+        """May create an experiment under a name, or rename one to it."""
+
+    def run(self, run_id: str, need: Level) -> None:
+        """May do this with a run."""
+
+    def logged_model(self, model_id: str, need: Level) -> None:
+        """May do this with a logged model."""
+
+    def model(self, name: str, need: Level) -> None:
+        """May do this with a registered model and its versions."""
+
+    def new_model(self, name: str) -> None:
+        """May create a registered model under a name, or rename one to it."""
+
+    def readable_experiments(self) -> Condition | None:
+        """A query for the ids of the experiments that may be read; None for all."""
+        return None
+
+    def readable_models(self) -> Condition | None:
+        """A query for the keys of the registered models that may be read; None for all."""
+        return None
+
+
+EVERYTHING: Final = Rights()
+
+
+class Access:
+    """Authenticates callers, and knows what they may do."""
+
+    def __init__(self, node: Node, default: Level = Level.READ) -> None:
+        """Prepare.
+
+        Args:
+            node: The node whose fold has the users and permissions.
+            default: What users may do where no permission says anything.
+        """
+        self.node = node
+        self.default = default
+        self.passwords = Passwords()
+        self._lock = threading.Lock()
+        self._state: _State | None = None
+
+    # -- what the fold has ------------------------------------------------------------------
+
+    def state(self) -> _State:
+        """What holds now, as this node has folded it.
+
+        Raises:
+            Unavailable: the fold has not passed yet where the registry ended when this node
+                started; who was removed since may still seem to be there.
+        """
+        position = self.node.fold.positions().get(_REGISTRY, 0)
+        if position < self.node.end_at_start.get(_REGISTRY, 0):
+            raise Unavailable("the server is starting and reads its log; try again in a moment")
+        state = self._state
+        if state is not None and self._fresh(state, position):
+            return state
+        with self._lock:
+            state = self._state
+            if state is None or not self._fresh(state, position):
+                state = self._state = self._read(state)
+        return state
+
+    def _fresh(self, state: _State, position: int) -> bool:
+        return state.next_offset >= position and time.monotonic() - state.read_at_s < _REREAD_S
+
+    def _read(self, old: _State | None) -> _State:
+        now = time.monotonic()
+        with self.node.cursor() as cursor:
+            cursor.execute("BEGIN TRANSACTION READ ONLY")
+            try:
+                row = cursor.execute(
+                    "SELECT next_offset FROM fold.positions WHERE stream = ?", [REGISTRY]
+                ).fetchone()
+                new = _State(row[0] if row else 0, now)
+                if old is None or now - old.read_at_s >= _REREAD_S or new.next_offset == 0:
+                    _read_names(cursor, new, None)
+                    _read_users(cursor, new)
+                else:
+                    new.read_at_s = old.read_at_s
+                    _take_over(cursor, new, old)
+            finally:
+                cursor.execute("ROLLBACK")
+        return new
+
+    def has_users(self) -> bool:
+        """Whether there is any user."""
+        return bool(self.state().users)
+
+    # -- who asks ---------------------------------------------------------------------------
+
+    def authenticate(self, authorization: str | None, address: str) -> UserRights:
+        """The rights of who sent a header ``Authorization``.
+
+        Raises:
+            Unauthenticated: nobody, or the password or token is not good.
+            TooBusy: after too many wrong passwords.
+            Unavailable: see ``state``.
+        """
+        shown = presented(authorization)
+        if shown is None:
+            raise Unauthenticated(
+                "You are not authenticated. Sign in with MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD, or with a token in MLFLOW_TRACKING_TOKEN or "
+                "MODELTRAIL_TOKEN."
+            )
+        state = self.state()
+        user = (
+            self._by_token(state, shown)
+            if shown.user is None or shown.secret.startswith(TOKEN_PREFIX)
+            else self._by_password(state, shown, address)
+        )
+        if user is None:
+            what = "token is not valid" if shown.user is None else "user or password is wrong"
+            raise Unauthenticated(f"You are not authenticated: the {what}.")
+        return UserRights(self, state, user)
+
+    def _by_token(self, state: _State, shown: Presented) -> User | None:
+        token = state.tokens.get(token_hash(shown.secret))
+        if token is None:
+            return None
+        if token.expires_at_ms is not None and token.expires_at_ms <= time.time() * 1000:
+            raise Unauthenticated("You are not authenticated: the token has expired.")
+        user = state.users_by_id.get(token.user_id)
+        # A token may come as a password, under its user's name or under none.
+        if user is None or shown.user not in (None, "", "token", user.name):
+            return None
+        return user
+
+    def _by_password(self, state: _State, shown: Presented, address: str) -> User | None:
+        name = shown.user or ""
+        user = state.users.get(name)
+        hash = None if user is None else user.password_hash
+        return user if self.passwords.verify(name, shown.secret, hash, address) else None
+
+    def proves_password(self, authorization: str | None) -> bool:
+        """Whether a header that signed in did so with the password itself."""
+        shown = presented(authorization)
+        return (
+            shown is not None
+            and shown.user is not None
+            and not shown.secret.startswith(TOKEN_PREFIX)
+        )
+
+    def check_password(self, name: str, password: str, address: str) -> None:
+        """Check a user's password; raises ``Unauthenticated`` or ``TooBusy``."""
+        if self._by_password(self.state(), Presented(name, password), address) is None:
+            raise Unauthenticated("The password does not match.")
+
+    def rights_of(self, name: str) -> UserRights:
+        """The rights of a user; raises ``NotFound``."""
+        state = self.state()
+        user = state.users.get(name)
+        if user is None:
+            raise NotFound(f"User with username={name} not found")
+        return UserRights(self, state, user)
+
+
+class UserRights(Rights):
+    """What a user may do."""
+
+    def __init__(self, access: Access, state: _State, user: User) -> None:
+        """Take what holds now."""
+        self._access = access
+        self._state = state
+        self._user = user
+        self.user = user.name
+        self.is_admin = user.admin
+
+    @property
+    def actor(self) -> Actor:
+        """Under whose name events are appended."""
+        return Actor(self._user.name, True)
+
+    def admin(self) -> None:
+        """May administer the server."""
+        if not self.is_admin:
+            raise _denied("only administrators may do this")
+
+    def everything(self) -> None:
+        """May read everything."""
+        if not self.reads_everything():
+            raise _denied(
+                "this shows all experiments and models at once, so it is for those who may read "
+                "all of them: administrators, and users to whom nothing is denied"
+            )
+
+    def reads_everything(self) -> bool:
+        """Whether there is nothing that the user may not read."""
+        return self.readable_experiments() is None and self.readable_models() is None
+
+    def _level(self, resource: str, entity_id: str | None, name: str | None) -> Level:
+        if self.is_admin:
+            return Level.MANAGE
+        found = self._user.rules[resource].level(entity_id, name)
+        return self._access.default if found is None else found
+
+    def experiment_level(self, experiment_id: str) -> Level:
+        """What is allowed with an experiment, whether it is there or not."""
+        return self._level(EXPERIMENT, experiment_id, self._state.experiments.get(experiment_id))
+
+    def model_level(self, name: str) -> Level:
+        """What is allowed with a registered model, whether it is there or not."""
+        return self._level(MODEL, self._state.models.get(name), name)
+
+    def name_level(self, resource: str, name: str) -> Level:
+        """What is allowed under a name that nothing has yet, or with a pattern of names."""
+        return self._level(resource, None, name)
+
+    def _need(self, level: Level, need: Level, what: str) -> None:
+        if level < need:
+            raise _denied(f"{need.name} is needed for {what}, and {self.user} has {level.name}")
+
+    def experiment(self, experiment_id: str, need: Level) -> None:
+        """May do this with an experiment and what is in it."""
+        if self.is_admin:
+            return
+        if experiment_id not in self._state.experiments:
+            raise NotFound(f"No Experiment with id={experiment_id} exists")
+        self._need(self.experiment_level(experiment_id), need, f"experiment {experiment_id}")
+
+    def experiment_named(self, name: str, need: Level) -> None:
+        """The same by the experiment's name."""
+        if self.is_admin:
+            return
+        experiment_id = self._state.experiment_ids.get(name)
+        if experiment_id is None:
+            raise NotFound(f"Could not find experiment with name '{name}'")
+        self._need(self._level(EXPERIMENT, experiment_id, name), need, f"experiment '{name}'")
+
+    def new_experiment(self, name: str) -> None:
+        """May create an experiment under a name, or rename one to it."""
+        if name not in self._state.experiment_ids:
+            self._new(EXPERIMENT, name, "an experiment")
+
+    def new_model(self, name: str) -> None:
+        """May create a registered model under a name, or rename one to it."""
+        if name not in self._state.models:
+            self._new(MODEL, name, "a registered model")
+
+    def _new(self, resource: str, name: str, what: str) -> None:
+        if self.is_admin:
+            return
+        granted = self._user.rules[resource].level(None, name)
+        if granted is not None:
+            self._need(granted, Level.EDIT, f"{what} of the name '{name}'")
+        elif any(name.startswith(p) for p in self._state.territories.get(resource, ())):
+            raise _denied(
+                f"the name '{name}' begins with a prefix that was given to others; "
+                f"EDIT is needed to create {what} there"
+            )
+
+    def run(self, run_id: str, need: Level) -> None:
+        """May do this with a run."""
+        if self.is_admin:
+            return
+        experiment_id = self._lookup(_RUN, run_id)
+        if experiment_id is None:
+            raise NotFound(f"Run with id={run_id} not found")
+        self._need(self.experiment_level(experiment_id), need, f"run {run_id}")
+
+    def logged_model(self, model_id: str, need: Level) -> None:
+        """May do this with a logged model."""
+        if self.is_admin:
+            return
+        experiment_id = self._lookup(_LOGGED_MODEL, model_id)
+        if experiment_id is None:
+            raise NotFound(f"Logged model with ID '{model_id}' not found.")
+        self._need(self.experiment_level(experiment_id), need, f"logged model {model_id}")
+
+    def _lookup(self, query: str, value: str) -> str | None:
+        """The experiment of a run or logged model, which may be of a moment ago elsewhere."""
+        for log_end in (False, True):
+            with self._access.node.read(log_end=log_end) as cursor:
+                row = cursor.execute(query, [value]).fetchone()
+            if row is not None:
+                return str(row[0])
+        return None
+
+    def model(self, name: str, need: Level) -> None:
+        """May do this with a registered model and its versions."""
+        if self.is_admin:
+            return
+        if name not in self._state.models:
+            raise NotFound(f"Registered Model with name={name} not found")
+        self._need(self.model_level(name), need, f"registered model '{name}'")
+
+    def readable_experiments(self) -> Condition | None:
+        """A query for the ids of the experiments that may be read; None for all."""
+        return self._readable(EXPERIMENT, "SELECT experiment_id FROM fold.experiments", "name")
+
+    def readable_models(self) -> Condition | None:
+        """A query for the keys of the registered models that may be read; None for all."""
+        return self._readable(MODEL, "SELECT model_key FROM fold.models", "model")
+
+    def _readable(self, resource: str, query: str, name: str) -> Condition | None:
+        rules, default = self._user.rules[resource], self._access.default
+        if self.is_admin or (
+            not rules.denies() and max(default, rules.prefixes.get("", Level.NONE)) >= Level.READ
+        ):
+            return None
+        found = rules.readable(
+            "experiment_id" if resource == EXPERIMENT else "model_key", name, default
+        )
+        return Condition(f"{query} WHERE {found.sql}", found.params)
+
+
+_RUN = """
+    SELECT coalesce(r.experiment_id, n.experiment_id, r.experiment_derived_id)
+    FROM fold.runs r LEFT JOIN fold.experiment_names n
+        ON r.experiment_id IS NULL AND n.name = r.experiment_name
+        AND r.appended_at_ms >= n.from_ms AND r.appended_at_ms < n.to_ms
+    WHERE r.run_id = ? AND r.started
+"""
+_LOGGED_MODEL = "SELECT experiment_id FROM fold.logged_models WHERE model_id = ?"
+
+
+def _denied(why: str) -> Forbidden:
+    return Forbidden(f"Permission denied: {why}.")
+
+
+# Reading
+
+
+def _read_names(cursor: duckdb.DuckDBPyConnection, state: _State, ids: list[str] | None) -> None:
+    """Names of experiments, all or some, and of all registered models."""
+    query, params = "SELECT experiment_id, name FROM fold.experiments", []
+    if ids is not None:
+        query += " WHERE experiment_id IN (SELECT unnest(?::VARCHAR[]))"
+        params.append(ids)
+    for experiment_id, name in cursor.execute(query, params).fetchall():
+        former = state.experiments.get(experiment_id)
+        if former is not None and state.experiment_ids.get(former) == experiment_id:
+            del state.experiment_ids[former]
+        state.experiments[experiment_id] = name
+        state.experiment_ids[name] = experiment_id
+    state.models = dict(
+        cursor.execute("SELECT model, model_key FROM fold.models WHERE NOT deleted").fetchall()
+    )
+
+
+def _read_users(cursor: duckdb.DuckDBPyConnection, state: _State) -> None:
+    """Users, tokens and permissions."""
+    for user_id, name, admin, hash in cursor.execute(
+        "SELECT u.user_id, u.name, u.admin, s.hash FROM fold.users u "
+        "LEFT JOIN fold.secrets s ON s.secret_id = u.user_id WHERE NOT u.deleted"
+    ).fetchall():
+        user = User(user_id, name, admin, hash)
+        state.users[name] = state.users_by_id[user_id] = user
+    for hash, user_id, expires_at_ms in cursor.execute(
+        "SELECT s.hash, t.user_id, t.expires_at_ms FROM fold.tokens t "
+        "JOIN fold.secrets s ON s.secret_id = t.token_id WHERE NOT t.deleted"
+    ).fetchall():
+        state.tokens[hash] = _Token(user_id, expires_at_ms)
+    members: dict[str, list[str]] = defaultdict(list)
+    for role_id, user_id in cursor.execute(
+        "SELECT key, entity_id FROM fold.history "
+        "WHERE entity = 'user' AND attribute = 'role' AND to_offset IS NULL"
+    ).fetchall():
+        members[role_id].append(user_id)
+    _add_permissions(cursor, state, members, 0)
+
+
+def _add_permissions(
+    cursor: duckdb.DuckDBPyConnection,
+    state: _State,
+    members: Mapping[str, Iterable[str]],
+    since: int,
+) -> None:
+    """Permissions that were first granted at or after an offset."""
+    territories: dict[str, set[str]] = defaultdict(set)
+    for holder, holder_id, resource, pattern, entity_id, permission in cursor.execute(
+        "SELECT holder, holder_id, resource, pattern, entity_id, permission "
+        "FROM fold.permissions WHERE NOT deleted AND permission_id::BIGINT >= ?",
+        [since],
+    ).fetchall():
+        level = LEVELS[permission]
+        for user_id in [holder_id] if holder == "user" else members.get(holder_id, ()):
+            user = state.users_by_id.get(user_id)
+            if user is not None:
+                user.rules[resource].add(pattern, entity_id, level)
+        if pattern is not None and pattern.endswith("*") and level >= Level.EDIT:
+            territories[resource].add(pattern[:-1])
+    if since == 0:
+        state.territories = {r: frozenset(p - {""}) for r, p in territories.items()}
+
+
+_ACCESS = frozenset({"user", "token", "role", "permission"})
+
+
+def _take_over(cursor: duckdb.DuckDBPyConnection, new: _State, old: _State) -> None:
+    """Take the old state, with what the registry accepted since."""
+    since = cursor.execute(
+        'SELECT entity, experiment_id, model FROM fold.requests WHERE accepted AND "offset" >= ?',
+        [old.next_offset],
+    ).fetchall()
+    new.experiments, new.experiment_ids, new.models = (
+        old.experiments,
+        old.experiment_ids,
+        old.models,
+    )
+    created = [row for row in since if row[0] == "experiment"]
+    models = any(
+        row[0] == "model" or (row[2] is not None and row[2] not in old.models) for row in since
+    )
+    if created or models:
+        _read_names(cursor, new, [row[1] for row in created if row[1] is not None])
+    if any(row[0] in _ACCESS for row in since):
+        _read_users(cursor, new)
+        return
+    new.users, new.users_by_id, new.tokens = old.users, old.users_by_id, old.tokens
+    new.territories = old.territories
+    if created or models:
+        # Who creates something manages it; nothing else about permissions can have changed.
+        _add_permissions(cursor, new, {}, old.next_offset)

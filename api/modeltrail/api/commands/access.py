@@ -1,0 +1,304 @@
+"""`modeltrail user`, `token` and `permission`: on a running server, or straight on the log.
+
+Whoever may write to the log may do all of it there; that is how the first administrator comes in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from modeltrail.api.commands.common import (
+    CommandError,
+    ask_json,
+    data_folder,
+    log_url,
+    note,
+    progress,
+    say,
+    say_json,
+    server_of,
+    table,
+)
+
+if TYPE_CHECKING:
+    from modeltrail.api.node import Node
+    from modeltrail.api.tokens import Actor
+
+PASSWORD_VARIABLE = "MODELTRAIL_NEW_PASSWORD"
+
+_UNITS_S = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+@contextmanager
+def _node(args: argparse.Namespace) -> Iterator[tuple[Node, Actor]]:
+    """A node of our own on the log, which no server has, and who we are there."""
+    from modeltrail.api.artifacts import ArtifactStore, open_storage
+    from modeltrail.api.node import Node
+    from modeltrail.api.tokens import Actor
+    from modeltrail.consumers.fold import Fold
+    from modeltrail.eventlog import open_log
+
+    folder = data_folder(args)
+    with ExitStack() as stack:
+        stack.enter_context(folder.locked())
+        log = open_log(log_url(args, folder))
+        stack.callback(log.close)
+        fold = Fold(log, folder.database)
+        stack.callback(fold.stop)
+        with progress("folding") as bar:
+            fold.start(bar)
+        artifacts = ArtifactStore(open_storage(str(folder.artifacts)))
+        node = Node(log, fold, artifacts, read_timeout_s=600.0)
+        node.start()
+        stack.callback(node.stop)
+        node.wait(log_end=True)
+        yield node, Actor(getpass.getuser(), False)
+
+
+def _new_password() -> str:
+    """From the environment, else asked for twice, else a line of standard input."""
+    given = os.environ.get(PASSWORD_VARIABLE)
+    if given is not None:
+        return given
+    if not sys.stdin.isatty():
+        line = sys.stdin.readline().rstrip("\r\n")
+        if not line:
+            raise CommandError(f"no password: give it in {PASSWORD_VARIABLE} or standard input")
+        return line
+    password = getpass.getpass("New password: ")
+    if getpass.getpass("Again: ") != password:
+        raise CommandError("the two are not the same")
+    return password
+
+
+def _path(*names: str) -> str:
+    return "/api/v1/" + "/".join(quote(name, safe="") for name in names)
+
+
+def _say(args: argparse.Namespace, body: Any, text: str) -> int:
+    if args.json:
+        say_json(body)
+    else:
+        say(text)
+    return 0
+
+
+def _list(args: argparse.Namespace, found: list[dict[str, Any]], columns: list[str]) -> int:
+    if args.json:
+        say_json(found)
+    else:
+        table(
+            [name.replace("_", " ") for name in columns],
+            [[one[name] for name in columns] for one in found],
+        )
+    return 0
+
+
+# Users
+
+
+def user_create(args: argparse.Namespace) -> int:
+    """Create a user."""
+    from modeltrail.api import access_admin
+
+    server = server_of(args)
+    password = None if args.no_password else _new_password()
+    if server is not None:
+        body = {"user": args.user, "password": password, "admin": args.admin, "reason": args.reason}
+        user_id = ask_json(server, _path("users"), body)["user_id"]
+    else:
+        with _node(args) as (node, actor):
+            user_id = access_admin.create_user(
+                node, actor, args.user, password, admin=args.admin, reason=args.reason
+            )
+    body = {"user": args.user, "admin": args.admin, "user_id": user_id}
+    kind = "administrator" if args.admin else "user"
+    return _say(args, body, f"{kind} {args.user} was created")
+
+
+def user_list(args: argparse.Namespace) -> int:
+    """Print all users."""
+    from modeltrail.api import access_admin
+
+    server = server_of(args)
+    if server is not None:
+        found = ask_json(server, _path("users"))["users"]
+    else:
+        with _node(args) as (node, _), node.read() as cursor:
+            found = access_admin.users(cursor)
+    return _list(args, found, ["user", "admin", "has_password", "created_at", "created_by"])
+
+
+def user_password(args: argparse.Namespace) -> int:
+    """Set a password."""
+    from modeltrail.api import access_admin
+
+    server = server_of(args)
+    password = _new_password()
+    if server is not None:
+        body = {"password": password, "reason": args.reason}
+        ask_json(server, _path("users", args.user), body, method="PATCH")
+    else:
+        with _node(args) as (node, actor):
+            access_admin.update_user(node, actor, args.user, password=password, reason=args.reason)
+    return _say(args, {"user": args.user}, f"{args.user} has another password now")
+
+
+def user_delete(args: argparse.Namespace) -> int:
+    """Delete a user."""
+    from modeltrail.api import access_admin
+
+    server = server_of(args)
+    if server is not None:
+        ask_json(server, _path("users", args.user), method="DELETE", reason=args.reason)
+    else:
+        with _node(args) as (node, actor):
+            access_admin.delete_user(node, actor, args.user, args.reason)
+    return _say(args, {"user": args.user}, f"{args.user} was deleted")
+
+
+# Tokens
+
+
+def token_create(args: argparse.Namespace) -> int:
+    """Make a token, and print it this once."""
+    from modeltrail.api import access_admin
+
+    expires_at_ms = None if args.expires is None else _expires_at_ms(args.expires)
+    server = server_of(args)
+    made: dict[str, Any]
+    if server is not None:
+        body = {
+            "user": args.user,
+            "description": args.description,
+            "expires_at_ms": expires_at_ms,
+        }
+        made = ask_json(server, _path("tokens"), body)
+    else:
+        with _node(args) as (node, actor):
+            made = access_admin.create_token(
+                node,
+                actor,
+                args.user,
+                description=args.description,
+                expires_at_ms=expires_at_ms,
+            )._asdict()
+    _say(args, {**made, "user": args.user}, made["token"])
+    note(
+        f"This is token {made['token_id']} of {args.user}. It is shown only now.\n"
+        "Training jobs: export MODELTRAIL_TOKEN=<the token>\n"
+        "MLflow's clients: export MLFLOW_TRACKING_TOKEN=<the token>"
+    )
+    return 0
+
+
+def _expires_at_ms(text: str) -> int:
+    """When a token ends, in milliseconds since 1970 UTC."""
+    span = re.fullmatch(r"([0-9]{1,6})([mhdw])", text)
+    if span is not None:
+        return int((time.time() + int(span[1]) * _UNITS_S[span[2]]) * 1000)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise CommandError(
+            f"--expires: neither a span (90d, 12h) nor a time (2027-01-31): {text!r}"
+        ) from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp() * 1000)
+
+
+def token_list(args: argparse.Namespace) -> int:
+    """Print all tokens; never their secrets."""
+    from modeltrail.api import access_admin
+
+    server = server_of(args)
+    if server is not None:
+        found = ask_json(server, _path("tokens"), user=args.user)["tokens"]
+    else:
+        with _node(args) as (node, _), node.read() as cursor:
+            found = access_admin.tokens(cursor, args.user)
+    return _list(args, found, ["token_id", "user", "description", "expires_at", "created_at"])
+
+
+def token_revoke(args: argparse.Namespace) -> int:
+    """End a token."""
+    from modeltrail.api import access_admin
+
+    server = server_of(args)
+    if server is not None:
+        ask_json(server, _path("tokens", str(args.token_id)), method="DELETE", reason=args.reason)
+    else:
+        with _node(args) as (node, actor):
+            access_admin.revoke_token(node, actor, args.token_id, args.reason)
+    return _say(args, {"token_id": args.token_id}, f"token {args.token_id} is good no more")
+
+
+# Permissions
+
+
+def _of(args: argparse.Namespace) -> dict[str, str]:
+    if args.experiment is not None:
+        return {"resource": "experiment", "pattern": args.experiment}
+    return {"resource": "registered_model", "pattern": args.model}
+
+
+def permission_grant(args: argparse.Namespace) -> int:
+    """Grant a permission, or change it."""
+    from modeltrail.api import access_admin
+
+    of, server = _of(args), server_of(args)
+    body = {"user": args.user, **of, "permission": args.permission}
+    if server is not None:
+        ask_json(server, _path("permissions"), {**body, "reason": args.reason}, method="PUT")
+    else:
+        with _node(args) as (node, actor):
+            access_admin.grant(
+                node,
+                actor,
+                access_admin.Holder(args.user),
+                access_admin.target_of(node, **of),
+                args.permission,
+                reason=args.reason,
+            )
+    return _say(args, body, f"{args.user} has {args.permission} on {of['pattern']}")
+
+
+def permission_revoke(args: argparse.Namespace) -> int:
+    """Take a permission back."""
+    from modeltrail.api import access_admin
+
+    of, server = _of(args), server_of(args)
+    body = {"user": args.user, **of}
+    if server is not None:
+        ask_json(server, _path("permissions"), {**body, "reason": args.reason}, method="DELETE")
+    else:
+        with _node(args) as (node, actor):
+            holder = access_admin.Holder(args.user)
+            target = access_admin.target_of(node, **of)
+            access_admin.revoke(node, actor, holder, target, args.reason)
+    return _say(args, body, f"{args.user} has no permission for {of['pattern']} any more")
+
+
+def permission_list(args: argparse.Namespace) -> int:
+    """Print what is granted."""
+    from modeltrail.api import access_admin
+
+    server = server_of(args)
+    if server is not None:
+        found = ask_json(server, _path("permissions"), user=args.user)["permissions"]
+    else:
+        with _node(args) as (node, _), node.read() as cursor:
+            found = access_admin.permissions(cursor, access_admin.Holder(args.user))
+    columns = ["user", "role", "permission", "resource", "pattern", "granted_at", "granted_by"]
+    return _list(args, found, columns)

@@ -1,0 +1,282 @@
+"""Users, tokens and permissions, of a server with `--auth`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from modeltrail.api import access_admin
+from modeltrail.api.access import Access, Level, UserRights
+from modeltrail.api.access_admin import Holder, Target
+from modeltrail.api.context import Caller, CallerHere, NodeHere, answer, json_example, reading
+from modeltrail.api.errors import Forbidden, InvalidRequest, Unauthenticated
+from modeltrail.api.node import Verdict
+
+router = APIRouter(prefix="/api/v1", tags=["access"])
+
+_DONE = json_example({"position": "registry:0:17"})
+_USER = {
+    "user": "ada",
+    "admin": False,
+    "has_password": True,
+    "created_at": "2026-03-01T12:00:00.000000Z",
+    "updated_at": "2026-03-01T12:00:00.000000Z",
+    "created_by": "admin",
+    "user_id": 17,
+}
+_TOKEN = {
+    "token_id": 18,
+    "user": "ada",
+    "description": "nightly training",
+    "expires_at": None,
+    "created_at": "2026-03-01T12:00:00.000000Z",
+    "created_by": "ada",
+}
+_PERMISSION = {
+    "permission_id": 19,
+    "user": "ada",
+    "role": None,
+    "resource": "experiment",
+    "pattern": "/search-team/*",
+    "entity_id": None,
+    "permission": "EDIT",
+    "granted_at": "2026-03-01T12:00:00.000000Z",
+    "granted_by": "admin",
+    "reason": None,
+}
+
+Reason = Annotated[str | None, Query(description="Why; it stays in the trail.")]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str | None = Field(None, max_length=10_000, description="Why; it stays in the trail.")
+
+
+class NewUser(_Body):
+    """A user to create."""
+
+    user: str
+    password: str | None = Field(None, description="Without one, the user has tokens only.")
+    admin: bool = Field(False, description="Whether the user may do everything.")
+
+
+class UserChange(_Body):
+    """What to change about a user."""
+
+    password: str | None = None
+    current_password: str | None = Field(
+        None, description="Of the caller, who changes their own and signed in with a token."
+    )
+    admin: bool | None = None
+
+
+class NewToken(_Body):
+    """A token to make."""
+
+    user: str | None = Field(None, description="Whose; by default the caller's.")
+    description: str | None = Field(None, description="What it is for.")
+    expires_at_ms: int | None = Field(
+        None, ge=0, le=2**53, description="When it ends, in milliseconds since 1970 UTC."
+    )
+
+
+class Of(_Body):
+    """Who holds a permission, and for what."""
+
+    user: str
+    resource: Literal["experiment", "registered_model"]
+    pattern: str = Field(description="A name, or a prefix followed by `*`.")
+
+
+class Granted(Of):
+    """A permission to grant."""
+
+    permission: Literal["READ", "USE", "EDIT", "MANAGE", "NO_PERMISSIONS", "DENY"]
+
+
+def user_rights(caller: Caller) -> UserRights:
+    """The rights of a user; raises ``Forbidden`` on a server that does not ask who it is."""
+    if not isinstance(caller.rights, UserRights):
+        raise Forbidden(
+            "this server runs without --auth, where anybody could make themselves administrator; "
+            "stop it, and use the command: modeltrail user create NAME --admin"
+        )
+    return caller.rights
+
+
+def only_own(rights: UserRights, user: str | None) -> str | None:
+    """The user that a list is limited to; others than administrators see their own only."""
+    if rights.is_admin:
+        return user
+    if user not in (None, rights.user):
+        rights.admin()
+    return rights.user
+
+
+def check_grant(rights: UserRights, target: Target, name: str | None) -> None:
+    """Whether a caller may grant something: it takes MANAGE, and for prefixes an administrator."""
+    if target.entity_id is None:
+        rights.admin()
+    elif target.resource == "experiment":
+        rights.experiment(target.entity_id, Level.MANAGE)
+    else:
+        rights.model(str(name), Level.MANAGE)
+
+
+def check_own_password(request: Request, rights: UserRights, current: str | None) -> None:
+    """Who changes their own password has to know the one before.
+
+    A request that was signed with the password shows that already; one with a token does not.
+    """
+    access: Access = request.app.state.access
+    authorization = request.headers.get("authorization")
+    if current is None:
+        if access.proves_password(authorization):
+            return
+        raise InvalidRequest("Current password is required when changing your own password.")
+    address = request.client.host if request.client else ""
+    try:
+        access.check_password(str(rights.user), current, address)
+    except Unauthenticated:
+        raise InvalidRequest("Current password does not match.") from None
+
+
+def _done(verdict: Verdict) -> Response:
+    return answer({"position": str(verdict.position)})
+
+
+@router.get("/users", summary="Users", responses=json_example({"users": [_USER]}))
+def list_users(node: NodeHere, caller: CallerHere) -> Response:
+    """All users for administrators, for others themselves."""
+    name = only_own(user_rights(caller), None)
+    with reading(node, False) as cursor:
+        return answer({"users": access_admin.users(cursor, name)})
+
+
+@router.post("/users", summary="Create a user", responses=_DONE)
+def create_user(new: NewUser, node: NodeHere, caller: CallerHere) -> Response:
+    """Refused with RESOURCE_ALREADY_EXISTS where the name is taken. For administrators."""
+    user_rights(caller).admin()
+    user_id = access_admin.create_user(
+        node,
+        caller.actor,
+        new.user,
+        new.password,
+        admin=new.admin,
+        reason=new.reason or caller.reason,
+    )
+    return answer({"user_id": user_id, "position": f"registry:0:{user_id}"})
+
+
+@router.patch("/users/{user}", summary="Change a password, or administrators", responses=_DONE)
+def change_user(
+    user: str, change: UserChange, request: Request, node: NodeHere, caller: CallerHere
+) -> Response:
+    """Users may change their own password, administrators everything."""
+    rights = user_rights(caller)
+    if change.admin is not None or user != rights.user:
+        rights.admin()
+    if change.password is not None and user == rights.user:
+        check_own_password(request, rights, change.current_password)
+    verdict = access_admin.update_user(
+        node,
+        caller.actor,
+        user,
+        password=change.password,
+        admin=change.admin,
+        reason=change.reason or caller.reason,
+    )
+    return _done(verdict)
+
+
+@router.delete("/users/{user}", summary="Delete a user", responses=_DONE)
+def delete_user(user: str, node: NodeHere, caller: CallerHere, reason: Reason = None) -> Response:
+    """With tokens and permissions. For administrators; the last of them stays."""
+    user_rights(caller).admin()
+    return _done(access_admin.delete_user(node, caller.actor, user, reason or caller.reason))
+
+
+@router.get("/tokens", summary="Tokens", responses=json_example({"tokens": [_TOKEN]}))
+def list_tokens(node: NodeHere, caller: CallerHere, user: str | None = None) -> Response:
+    """Never the tokens themselves. For others than administrators their own."""
+    name = only_own(user_rights(caller), user)
+    with reading(node, False) as cursor:
+        return answer({"tokens": access_admin.tokens(cursor, name)})
+
+
+@router.post(
+    "/tokens",
+    summary="Make a token",
+    responses=json_example({"token": "mt_...", "token_id": 18, "user": "ada"}),
+)
+def create_token(new: NewToken, node: NodeHere, caller: CallerHere) -> Response:
+    """The answer has the token, this once."""
+    rights = user_rights(caller)
+    user = only_own(rights, new.user) or rights.user
+    made = access_admin.create_token(
+        node,
+        caller.actor,
+        str(user),
+        description=new.description,
+        expires_at_ms=new.expires_at_ms,
+    )
+    return answer({**made._asdict(), "user": user})
+
+
+@router.delete("/tokens/{token_id}", summary="End a token", responses=_DONE)
+def revoke_token(
+    token_id: Annotated[int, Path(ge=0, le=2**62)],
+    node: NodeHere,
+    caller: CallerHere,
+    reason: Reason = None,
+) -> Response:
+    """From the next request on nobody signs in with it."""
+    rights = user_rights(caller)
+    if not rights.is_admin:
+        with reading(node, False) as cursor:
+            own = access_admin.tokens(cursor, rights.user)
+        if token_id not in [token["token_id"] for token in own]:
+            rights.admin()
+    return _done(access_admin.revoke_token(node, caller.actor, token_id, reason or caller.reason))
+
+
+@router.get(
+    "/permissions",
+    summary="What is granted",
+    responses=json_example({"permissions": [_PERMISSION]}),
+)
+def list_permissions(node: NodeHere, caller: CallerHere, user: str | None = None) -> Response:
+    """For others than administrators their own."""
+    name = only_own(user_rights(caller), user)
+    with reading(node, False) as cursor:
+        found = access_admin.permissions(cursor, Holder(name))
+    return answer({"permissions": found})
+
+
+@router.put("/permissions", summary="Grant a permission, or change it", responses=_DONE)
+def put_permission(new: Granted, node: NodeHere, caller: CallerHere) -> Response:
+    """It takes MANAGE on what it is for; for a prefix, an administrator.
+
+    The name of something that is there means that itself, and follows it through renames.
+    """
+    target = access_admin.target_of(node, new.resource, new.pattern)
+    check_grant(user_rights(caller), target, new.pattern)
+    reason = new.reason or caller.reason
+    verdict = access_admin.grant(
+        node, caller.actor, Holder(new.user), target, new.permission, reason=reason
+    )
+    return _done(verdict)
+
+
+@router.delete("/permissions", summary="Take a permission back", responses=_DONE)
+def delete_permission(of: Of, node: NodeHere, caller: CallerHere) -> Response:
+    """By whoever might grant it."""
+    target = access_admin.target_of(node, of.resource, of.pattern)
+    check_grant(user_rights(caller), target, of.pattern)
+    reason = of.reason or caller.reason
+    return _done(access_admin.revoke(node, caller.actor, Holder(of.user), target, reason))
