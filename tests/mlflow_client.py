@@ -16,14 +16,18 @@ _PINS = Path(__file__).parent / "mlflow"
 _CACHE = Path(__file__).parent.parent / ".cache"
 
 
-def python_with_mlflow(major: str) -> str:
+def python_with_mlflow(version: str) -> str:
     """A Python that has MLflow: named by an environment variable, or made here from the pins."""
-    setting = {"2": "MODELTRAIL_TEST_MLFLOW2", "3": "MODELTRAIL_TEST_MLFLOW3"}[major]
+    setting = {
+        "2.9": "MODELTRAIL_TEST_MLFLOW29",
+        "2": "MODELTRAIL_TEST_MLFLOW2",
+        "3": "MODELTRAIL_TEST_MLFLOW3",
+    }[version]
     given = os.environ.get(setting)
     if given:
         return given
-    pins = _PINS / f"requirements-mlflow{major}.txt"
-    folder = _CACHE / f"mlflow{major}"
+    pins = _PINS / f"requirements-mlflow{version}.txt"
+    folder = _CACHE / f"mlflow{version}"
     python = folder / "bin" / "python"
     stamp = folder / "pins.txt"
     if stamp.exists() and stamp.read_bytes() == pins.read_bytes():
@@ -33,13 +37,13 @@ def python_with_mlflow(major: str) -> str:
         subprocess.run(
             [
                 *(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
-                *("--require-hashes", "-r", str(pins)),
+                *("--no-compile", "--require-hashes", "-r", str(pins)),
             ],
             check=True,
             timeout=900,
         )
     except (OSError, subprocess.SubprocessError) as error:
-        reason = f"no environment with MLflow {major}: {error}; set {setting}"
+        reason = f"no environment with MLflow {version}: {error}; set {setting}"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
