@@ -7,6 +7,8 @@ import secrets
 import time
 from typing import Any
 
+import duckdb
+
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, Endpoints
@@ -14,9 +16,9 @@ from modeltrail.api.mlflow.experiments import tags_of
 from modeltrail.api.mlflow.live import (
     DELETED,
     EXPERIMENT_ID,
-    FROM_RUNS,
     LiveRun,
     LiveRuns,
+    from_runs,
     has_peers,
 )
 from modeltrail.api.mlflow.names import made_up_name
@@ -28,6 +30,7 @@ from modeltrail.api.mlflow.run_answers import (
     among,
     artifact_uri,
     info_of,
+    run_entity,
     runs_of,
 )
 from modeltrail.api.mlflow.search import compile_filter, compile_order
@@ -242,7 +245,7 @@ def get_run(call: Call) -> dict[str, Any]:
     run_id = call["run_id"]
     with call.node.read() as cursor:
         row = cursor.execute(
-            f"SELECT {COLUMNS} FROM {FROM_RUNS} WHERE r.run_id = ? AND r.started", [run_id]
+            f"SELECT {COLUMNS} FROM {from_runs(cursor)} WHERE r.run_id = ? AND r.started", [run_id]
         ).fetchone()
         if row is None:
             raise NotFound(f"Run with id={run_id} not found")
@@ -272,7 +275,7 @@ def update_run(call: Call) -> dict[str, Any]:
     _append(call, run, *events)
     with call.node.read() as cursor:
         row = cursor.execute(
-            f"SELECT {COLUMNS} FROM {FROM_RUNS} WHERE r.run_id = ?", [run.run_id]
+            f"SELECT {COLUMNS} FROM {from_runs(cursor)} WHERE r.run_id = ?", [run.run_id]
         ).fetchone()
     if row is None:
         raise NotFound(f"Run with id={run.run_id} not found")
@@ -558,8 +561,37 @@ def search_runs(call: Call) -> dict[str, Any]:
     wire.check_max_results(limit, _PAGE_MAX)
     offset = wire.page_offset(call.get("page_token"))
     experiment_ids = [wire.check_experiment_id(i) for i in call.get("experiment_ids", [])]
+    compile_filter(RUN, call.get("filter"))  # what is wrong with it is told before any wait
+    compile_order(RUN, call.get("order_by", []))
+    with call.node.read() as cursor:
+        # First which runs, then what is in them: sorting whole rows would cost more.
+        query, params = _search(call, cursor, experiment_ids, limit, offset)
+        found = cursor.execute(query, params).fetchall()
+        numbers = [row[0] for row in found[:limit]]
+        rows = cursor.execute(
+            f"SELECT {COLUMNS} FROM {from_runs(cursor)} WHERE r.run IN {among(numbers)}"
+        ).fetchall()
+        by_number = {row[0]: row for row in rows}
+        answer: dict[str, Any] = {"runs": runs_of(cursor, [by_number[n] for n in numbers])}
+    if len(found) > limit:
+        answer["next_page_token"] = wire.page_token(offset + limit)
+    return answer
+
+
+def _search(
+    call: Call,
+    cursor: duckdb.DuckDBPyConnection,
+    experiment_ids: list[str],
+    limit: int,
+    offset: int,
+) -> tuple[str, list[Any]]:
+    """The query for the numbers of the runs of a page, and of the one after it."""
     condition = compile_filter(RUN, call.get("filter"))
     order = compile_order(RUN, call.get("order_by", []))
+    entity = run_entity(cursor, condition.fields | order.fields)
+    if entity is not RUN:
+        condition = compile_filter(entity, call.get("filter"))
+        order = compile_order(entity, call.get("order_by", []))
     where, params = ["r.started"], [*order.params]
     if experiment_ids:
         where.append(f"{EXPERIMENT_ID} IN (SELECT unnest(?::VARCHAR[]))")
@@ -570,24 +602,11 @@ def search_runs(call: Call) -> dict[str, Any]:
     where.append(condition.sql)
     params += condition.params
     page = f"LIMIT {limit + 1} OFFSET {offset}"
-    tables = f"FROM {FROM_RUNS}{order.joins} WHERE {' AND '.join(where)}"
+    tables = f"FROM {from_runs(cursor)}{order.joins} WHERE {' AND '.join(where)}"
     if not order.terms and offset + limit < _NEWEST_MAX:
-        query = _newest(tables, offset + limit + 1, page)
-    else:
-        terms = [*order.terms, "r.started_at_ms DESC", "r.run_id"]
-        query = f"SELECT r.run {tables} ORDER BY {', '.join(terms)} {page}"
-    with call.node.read() as cursor:
-        # First which runs, then what is in them: sorting whole rows would cost more.
-        found = cursor.execute(query, params).fetchall()
-        numbers = [row[0] for row in found[:limit]]
-        rows = cursor.execute(
-            f"SELECT {COLUMNS} FROM {FROM_RUNS} WHERE r.run IN {among(numbers)}"
-        ).fetchall()
-        by_number = {row[0]: row for row in rows}
-        answer: dict[str, Any] = {"runs": runs_of(cursor, [by_number[n] for n in numbers])}
-    if len(found) > limit:
-        answer["next_page_token"] = wire.page_token(offset + limit)
-    return answer
+        return _newest(tables, offset + limit + 1, page), params
+    terms = [*order.terms, "r.started_at_ms DESC", "r.run_id"]
+    return f"SELECT r.run {tables} ORDER BY {', '.join(terms)} {page}", params
 
 
 def _newest(tables: str, n: int, page: str) -> str:
