@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from modeltrail.api.artifacts import key_of
 from modeltrail.api.errors import InvalidRequest
 from modeltrail.api.mlflow.artifacts import place_of, place_of_uri
 from modeltrail.api.node import Node
@@ -114,6 +118,36 @@ def test_where_a_path_leads(path: str, place: tuple[str, str, str]) -> None:
     assert place_of_uri(f"s3://bucket/{path}") is None
 
 
+SPOILERS = st.sampled_from(
+    [
+        *("..", ".", "/", "\\", "%", "%2e", "%2E%2e", "%2f", "%5c", "%25", "%252e", "%00", "\0"),
+        *("C:", "c:/", "file:", "~", "%c0%ae", "\uff0e\uff0e", "\u2215", "\u202e", " ", "\n", "a"),
+        *("etc/passwd", ".uploads", "other", "models", "artifacts", RUN, MODEL, "\ud800"),
+    ]
+)
+PATHS = st.lists(st.one_of(SPOILERS, st.text(max_size=3)), max_size=12).map("".join)
+
+
+@given(path=PATHS, prefix=st.sampled_from(["", f"0/{RUN}/artifacts/", f"0/models/{MODEL}/"]))
+@settings(max_examples=400, deadline=None)
+def test_no_path_at_all_leads_out(path: str, prefix: str) -> None:
+    """Whatever is asked for is refused, or is a file below the folder of its own owner."""
+    try:
+        place = place_of(prefix + path)
+        key = key_of(place.owner, place.path)
+    except InvalidRequest:
+        return
+    home = os.path.abspath("/home/of/artifacts")
+    owner = os.path.join(home, *place.owner.split("/"))
+    file = os.path.join(home, *key.split("/"))
+    assert os.path.normpath(file) == file
+    assert file.startswith(f"{owner}/")
+    assert not key.startswith(".uploads")
+    assert PureWindowsPath(place.path).drive == ""
+    assert not {"..", "\\", "\0"} & {*unquote(unquote(key)).split("/"), *key}
+    key.encode()
+
+
 BAD = [
     "../x", "a/../../x", "..", "%2e%2e/x", "a/%252e%252e/b", "a/%25252e%25252e/b", "..%2fx",
     "..%5cx", "a\\b", "/etc/passwd", "%2fetc/passwd", "C:/x", "C:\\x", "C:x", "file:///etc/passwd",
@@ -210,7 +244,10 @@ def test_an_upload_in_parts(client: TestClient, run_id: str) -> None:
     assert files(client, folder) == {"weights 1%.bin": 6}
     for path in (f"{made['upload_id']}/3", f"{made['upload_id']}/0", f"{'0' * 64}/1"):
         assert client.put(f"{base}/mpu/parts/{path}", content=b"x").status_code == 404
-    made = client.post(f"{base}/mpu/create/{folder}", json={"path": "f"}).json()
+    through = {"X-Forwarded-Proto": "https", "X-Forwarded-Prefix": "/mlflow"}
+    answer = client.post(f"{base}/mpu/create/{folder}", json={"path": "f"}, headers=through)
+    made = answer.json()
+    assert made["credentials"][0]["url"].startswith(f"https://localhost/mlflow{base}/mpu/parts/")
     gone = {"path": "f", "upload_id": made["upload_id"]}
     assert client.post(f"{base}/mpu/abort/{folder}", json=gone).json() == {}
     assert client.post(f"{base}/mpu/abort/{folder}", json=gone).status_code == 404

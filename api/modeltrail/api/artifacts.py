@@ -132,7 +132,11 @@ class ArtifactStore:
 def key_of(owner: str, path: str) -> str:
     """The key of an artifact; raises ``InvalidRequest`` for a name that leads elsewhere."""
     kind, slash, _ = owner.partition("/")
-    if (kind in _SHARED) != bool(slash) or len(path) > _PATH_CHARACTERS_MAX:
+    if (
+        (kind in _SHARED) != bool(slash)
+        or len(path) > _PATH_CHARACTERS_MAX
+        or re.match("[A-Za-z]:", path)  # it would lead elsewhere where a client on Windows puts it
+    ):
         raise InvalidRequest(f"not an artifact path: {path[:100]!r} of {owner[:100]!r}")
     for part in (*owner.split("/"), *path.split("/")):
         if (

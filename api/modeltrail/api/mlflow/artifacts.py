@@ -23,13 +23,13 @@ import duckdb
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from modeltrail.api.artifacts import OTHER, Stored, of_model
 from modeltrail.api.artifacts_storage import Entry
 from modeltrail.api.errors import ApiError, InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
-from modeltrail.api.mlflow.calls import Call, Endpoints, caller
+from modeltrail.api.mlflow.calls import Call, CountedRoute, Endpoints, caller
 from modeltrail.api.mlflow.experiments import artifact_location
 from modeltrail.api.mlflow.run_answers import artifact_uri
 from modeltrail.api.node import Node
@@ -214,10 +214,10 @@ def routes() -> list[BaseRoute]:
     for prefix in ("/api/2.0/mlflow-artifacts", "/ajax-api/2.0/mlflow-artifacts"):
         one = prefix + "/artifacts/{path:path}"
         found += [
-            Route(f"{prefix}/artifacts", _list, methods=["GET"]),
-            Route(one, _download, methods=["GET"]),
-            Route(one, _upload, methods=["PUT"]),
-            Route(one, _delete, methods=["DELETE"]),
+            CountedRoute(f"{prefix}/artifacts", _list, methods=["GET"]),
+            CountedRoute(one, _download, methods=["GET"]),
+            CountedRoute(one, _upload, methods=["PUT"]),
+            CountedRoute(one, _delete, methods=["DELETE"]),
         ]
     return found
 

@@ -111,17 +111,18 @@ class Endpoints:
         return declare
 
 
-class _Route(Route):
+class CountedRoute(Route):
     """A route that counters can name."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """See ``Route.matches``."""
         match, child = super().matches(scope)
         if match is not Match.NONE:
             child["route"] = self
         return match, child
 
 
-class EndpointRoute(_Route):
+class EndpointRoute(CountedRoute):
     """The route of an endpoint, which checks with the fields of the call what is allowed."""
 
     endpoint_path: str
@@ -150,7 +151,7 @@ def routes(
                 found.append(route)
     for prefix in _PREFIXES:
         path = prefix + "/{version}/mlflow/{rest:path}"
-        found.append(_Route(path, _nothing, methods=_METHODS))
+        found.append(CountedRoute(path, _nothing, methods=_METHODS))
     return found
 
 

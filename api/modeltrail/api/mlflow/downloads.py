@@ -7,11 +7,11 @@ from collections.abc import Callable
 import duckdb
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import artifacts, sources
-from modeltrail.api.mlflow.calls import caller
+from modeltrail.api.mlflow.calls import CountedRoute, caller
 from modeltrail.api.node import Node
 
 
@@ -19,10 +19,10 @@ def routes() -> list[BaseRoute]:
     """The routes."""
     files = "mlflow/logged-models/{model_id}/artifacts/files"
     return [
-        Route("/get-artifact", _answerer(_root_of_run, "path")),
-        Route("/model-versions/get-artifact", _answerer(_root_of_version, "path")),
+        CountedRoute("/get-artifact", _answerer(_root_of_run, "path")),
+        CountedRoute("/model-versions/get-artifact", _answerer(_root_of_version, "path")),
         *(
-            Route(f"{prefix}/2.0/{files}", _answerer(_root_of_model, "artifact_file_path"))
+            CountedRoute(f"{prefix}/2.0/{files}", _answerer(_root_of_model, "artifact_file_path"))
             for prefix in ("/api", "/ajax-api")
         ),
     ]

@@ -15,12 +15,12 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from modeltrail.api.artifacts import Stored, key_of
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import artifacts, wire
-from modeltrail.api.mlflow.calls import caller
+from modeltrail.api.mlflow.calls import CountedRoute, caller
 from modeltrail.api.node import Node
 from modeltrail.api.routes.artifacts import receive_into
 
@@ -32,14 +32,14 @@ _DOWNLOAD_SIGNED_S = 900
 def routes() -> list[BaseRoute]:
     """The routes."""
     found: list[BaseRoute] = [
-        Route(_PARTS + "/{upload_id}/{number:int}", _put_part, methods=["PUT"])
+        CountedRoute(_PARTS + "/{upload_id}/{number:int}", _put_part, methods=["PUT"])
     ]
     for prefix in ("/api/2.0/mlflow-artifacts", "/ajax-api/2.0/mlflow-artifacts"):
         found += [
-            Route(prefix + "/presigned/{path:path}", _presigned, methods=["GET"]),
-            Route(prefix + "/mpu/create/{path:path}", _create, methods=["POST"]),
-            Route(prefix + "/mpu/complete/{path:path}", _complete, methods=["POST"]),
-            Route(prefix + "/mpu/abort/{path:path}", _abort, methods=["POST"]),
+            CountedRoute(prefix + "/presigned/{path:path}", _presigned, methods=["GET"]),
+            CountedRoute(prefix + "/mpu/create/{path:path}", _create, methods=["POST"]),
+            CountedRoute(prefix + "/mpu/complete/{path:path}", _complete, methods=["POST"]),
+            CountedRoute(prefix + "/mpu/abort/{path:path}", _abort, methods=["POST"]),
         ]
     return found
 
@@ -53,7 +53,7 @@ async def _create(request: Request) -> Response:
         values = _values(body, {"path": wire.text, "num_parts": wire.integer}, "path")
         place = _place(request, values)
         id, urls = node.multipart.create(place.owner, place.path, values.get("num_parts", 1))
-        here = f"{request.base_url}{_PARTS.lstrip('/')}/{id}"
+        here = f"{_base_url(request)}{_PARTS}/{id}"
         headers = node.artifacts.storage.signed_headers
         return {
             "upload_id": id,
@@ -68,6 +68,18 @@ async def _create(request: Request) -> Response:
         }
 
     return artifacts.json_answer(await run_in_threadpool(create))
+
+
+def _base_url(request: Request) -> str:
+    """Where this caller reaches the server, also behind a proxy.
+
+    A caller who claims something else here gets URLs that are of no use to it, and harms nobody.
+    """
+    url = str(request.base_url).rstrip("/")
+    if request.headers.get("x-forwarded-proto") == "https":
+        url = f"https://{url.partition('://')[2]}"
+    prefix = request.headers.get("x-forwarded-prefix", "")
+    return url + prefix if re.fullmatch(r"(/[\w.~-]+)+", prefix) else url
 
 
 async def _put_part(request: Request) -> Response:
