@@ -83,12 +83,12 @@ def _answer(points: list[dict[str, Any]], token: str | None = None) -> dict[str,
 def get_history(call: Call) -> dict[str, Any]:
     """All points of a metric, by timestamp, step and value."""
     run_id, key = call["run_id"], call["metric_key"]
-    limit = call.get("max_results", 0)
+    limit = call.get("max_results")
     token = call.get("page_token")
     offset, last = wire.page_offset(token), wire.page_last(token)
-    if limit < 0:
+    if limit is not None and limit < 1:
         wire.check_max_results(limit, _BULK_MAX)
-    page = f"LIMIT {limit + 1}" if limit else ""
+    page = "" if limit is None else f"LIMIT {limit + 1}"
     after, params = "TRUE", []
     if last is not None:
         after, params = "(timestamp_ms, step, value) > (?::BIGINT, ?::BIGINT, ?::DOUBLE)", last
@@ -107,7 +107,7 @@ def get_history(call: Call) -> dict[str, Any]:
             f"ORDER BY timestamp_ms, step, value {page}",
             params,
         )
-    if not limit or len(columns[0]) <= limit:
+    if limit is None or len(columns[0]) <= limit:
         return _answer(_points(key, columns))
     columns = (columns[0][:limit], columns[1][:limit], columns[2][:limit])
     timestamp_ms, step, value = (column[-1] for column in columns)

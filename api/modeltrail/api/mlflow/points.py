@@ -8,7 +8,7 @@ from modeltrail.api.errors import InvalidRequest
 from modeltrail.api.mlflow import wire
 from modeltrail.schemas import Malformed, pack
 
-_FIELDS = 4  # key, value, timestamp, step
+_ALWAYS = 3  # key, value, timestamp
 
 
 class Points(NamedTuple):
@@ -40,8 +40,9 @@ def _points(metrics: Any) -> Points | None:
     if type(metrics) is not list or not metrics:
         return None
     try:
-        if max(map(len, metrics)) > _FIELDS:
-            return None
+        fields = _ALWAYS * len(metrics) + sum("step" in metric for metric in metrics)
+        if sum(map(len, metrics)) != fields:
+            return None  # some have more to say
         keys = [metric["key"] for metric in metrics]
         values = [metric["value"] for metric in metrics]
         times = [metric["timestamp"] for metric in metrics]

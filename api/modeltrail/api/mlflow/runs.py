@@ -52,7 +52,6 @@ _METRIC = {
     "dataset_digest": wire.text,
 }
 _LOGGED_MODELS = "mlflow.log-model.history"
-_BATCH_BYTES_MAX = 1_000_000
 _PAGE_MAX = 50_000
 _NEWEST_MAX = 5_000
 
@@ -293,7 +292,11 @@ def restore_run(call: Call) -> dict[str, Any]:
     """Bring a run back; one of a deleted experiment comes back with that."""
     live: LiveRuns = call.state[LiveRuns]
     experiment_id = live.run(call.node, call["run_id"]).experiment_id
-    if live.experiment(call.node, experiment_id).deleted:
+    try:
+        gone = live.experiment(call.node, experiment_id).deleted
+    except NotFound:
+        gone = False  # nobody made the experiment yet that the run names
+    if gone:
         raise InvalidRequest(
             f"The experiment {experiment_id} must be in the 'active' state. "
             "Current state is deleted. To bring the run back, restore the experiment."
@@ -398,11 +401,6 @@ _BATCH_FIELDS = {
 @endpoints.add("POST", "runs/log-batch", _BATCH_FIELDS, required=["run_id"])
 def log_batch(call: Call) -> dict[str, Any]:
     """Log metrics, params and tags together; of a batch that is refused, nothing stays."""
-    if call.body_bytes > _BATCH_BYTES_MAX:
-        raise InvalidRequest(
-            f"Batched logging API requests must be at most {_BATCH_BYTES_MAX} bytes, got a "
-            f"request of size {call.body_bytes}."
-        )
     wire.check_run_id(call["run_id"])
     metrics, params, tags = (call.get(name, []) for name in ("metrics", "params", "tags"))
     for n, metric in enumerate(() if isinstance(metrics, Points) else metrics):
