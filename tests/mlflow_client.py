@@ -1,4 +1,7 @@
-"""Unmodified MLflow clients, each in an environment of its own."""
+"""Unmodified MLflow clients, each in an environment of its own.
+
+Tests make the environments that they need; ``python tests/mlflow_client.py`` makes all beforehand.
+"""
 
 from __future__ import annotations
 
@@ -143,3 +146,8 @@ class FlowsOfClient:
         """End it, if it runs."""
         self._process.kill()
         self._process.wait()
+
+
+if __name__ == "__main__":
+    for _version in ("3", "2", "2.9"):
+        print(python_with_mlflow(_version))  # noqa: T201

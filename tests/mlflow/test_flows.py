@@ -19,7 +19,7 @@ import pytest
 from api_server import Server
 from mlflow_client import FlowsOfClient
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 FOLDER = Path(__file__).parent / "flows"
 MODULES = ("tracking", "autologging", "models", "upkeep")

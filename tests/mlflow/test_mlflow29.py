@@ -9,7 +9,7 @@ import pytest
 from api_server import Server
 from mlflow_client import MlflowClient, python_with_mlflow
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_mlflow_2_9(server: Server, tmp_path: Path) -> None:
