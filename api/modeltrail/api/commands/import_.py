@@ -33,12 +33,12 @@ _SHOWN_MAX = 20
 
 def import_mlflow(args: argparse.Namespace) -> int:
     """Bring in what an MLflow store has; exit code 1 if anything is not here as it is there."""
-    from modeltrail.api.importing.importer import Importer
-
     began = time.monotonic()
     with ExitStack() as stack:
         source = _source(args)
         stack.callback(source.close)
+        from modeltrail.api.importing.importer import Importer
+
         target, where = stack.enter_context(_target(args))
         with progress(f"importing {source.identity}") as bar:
             report = Importer(
