@@ -182,23 +182,31 @@ class Deliverer:
         """
         found = self._state.position()
         end = self._log.end().get(_PARTITION, 0)
-        if found is not None and found[0] > end:
-            logger.error(
-                "webhooks: the registry ends at offset %d, but was delivered up to %d: it was cut, "
-                "or this is another log. Delivery begins at its end.",
-                end,
-                found[0],
+        if found is None:
+            self._position = end
+            self._state.move(end, "", [], _now_ms())
+        elif found[0] > end:
+            self._begin_again(
+                f"the registry ends at offset {end}, but was delivered up to {found[0]}: it was "
+                "cut, or this is another log"
             )
-        if found is None or found[0] > end:
-            self._begin_at(end)
         else:
             self._position = found[0]
         self._fold.listen(self._folded)
         self._thread.start()
 
-    def _begin_at(self, offset: int) -> None:
-        self._position = offset
-        self._state.move(offset, "", [], _now_ms())
+    def _begin_again(self, why: str) -> None:
+        """On another log: what is kept names offsets of the old one, and means nothing here."""
+        counts = self._state.counts().values()
+        left = sum(n for states in counts for state, n in states.items() if state != "delivered")
+        logger.error(
+            "webhooks: %s. Delivery begins at its end; %d deliveries that were pending or dead are "
+            "forgotten.",
+            why,
+            left,
+        )
+        self._position = self._log.end().get(_PARTITION, 0)
+        self._state.begin_again(self._position)
 
     def stop(self) -> None:
         """Break off what is under way, which will be sent again, and end."""
@@ -248,12 +256,10 @@ class Deliverer:
         found = self._state.position()
         hash = self._hash(self._position)
         if found is not None and found[1] and found[1] != hash:
-            logger.error(
-                "webhooks: offset %d of the registry is not what it was: this is another log. "
-                "Delivery begins at its end.",
-                self._position - 1,
+            self._begin_again(
+                f"offset {self._position - 1} of the registry is not what it was: this is another "
+                "log"
             )
-            self._begin_at(self._log.end().get(_PARTITION, 0))
         return True
 
     def _hash(self, next_offset: int) -> str:
@@ -300,7 +306,10 @@ class Deliverer:
 
     def _dispatch(self) -> float:
         """Begin what is due; returns the seconds until something is."""
-        heads = self._state.heads()
+        with self._lock:
+            busy = set(self._busy)
+        # Read after that: of a webhook that is not busy, what was done is known.
+        heads = [head for head in self._state.heads() if head.webhook_id not in busy]
         if not heads:
             return _PAUSE_S
         statuses = self._statuses()
@@ -316,8 +325,8 @@ class Deliverer:
                 pause_s = min(pause_s, (head.next_try_ms - now_ms) / 1000)
                 continue
             with self._lock:
-                if head.webhook_id in self._busy or len(self._busy) >= self._workers:
-                    continue
+                if len(self._busy) >= self._workers:
+                    break  # whoever is done first comes back here
                 self._busy[head.webhook_id] = thread = threading.Thread(
                     target=self._work, args=[head], name="modeltrail-webhook", daemon=True
                 )

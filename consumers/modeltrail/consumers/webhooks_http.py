@@ -134,18 +134,50 @@ class Sender:
         try:
             with self._watched(_connected(addresses), deadline) as plain:
                 if target.scheme == "http":
-                    return _exchange(plain, target, body, headers, answer_bytes_max)
+                    return self._exchange(plain, deadline, target, body, headers, answer_bytes_max)
                 context = self._tls or ssl.create_default_context()
-                wrapped = context.wrap_socket(
+                tls = context.wrap_socket(
                     plain, server_hostname=target.host, do_handshake_on_connect=False
                 )
-                with self._watched(wrapped, deadline) as tls:
-                    wrapped.do_handshake()
-                    return _exchange(tls, target, body, headers, answer_bytes_max)
+                with self._watched(tls, deadline):
+                    tls.do_handshake()
+                    return self._exchange(tls, deadline, target, body, headers, answer_bytes_max)
         except (OSError, http.client.HTTPException, ValueError) as error:
             if time.monotonic() >= deadline:
-                raise NoAnswer(f"no answer within {self._total_timeout_s:g} s") from None
+                raise self._too_slow() from None
             raise NoAnswer(f"{type(error).__name__}: {error}") from None
+
+    def _exchange(
+        self,
+        connected: socket.socket,
+        deadline: float,
+        target: _Target,
+        body: bytes,
+        headers: Mapping[str, str],
+        answer_bytes_max: int,
+    ) -> Answer:
+        connection = http.client.HTTPConnection(target.host, target.port)
+        connection.default_port = _DEFAULT_PORTS[target.scheme]
+        connection.sock = connected
+        agent = {"User-Agent": f"modeltrail/{program_version()}", "Connection": "close"}
+        connection.request("POST", target.path, body, {**agent, **headers})
+        with connection.getresponse() as response:
+            # Headers that were cut off by us look as if they had ended.
+            if self._aborted:
+                raise NoAnswer("the server stops")
+            if time.monotonic() >= deadline:
+                raise self._too_slow()
+            text = b""
+            with suppress(OSError, http.client.HTTPException, ValueError):
+                text = response.read(answer_bytes_max)
+            return Answer(
+                response.status,
+                text.decode("utf-8", "replace"),
+                _seconds(response.getheader("Retry-After")),
+            )
+
+    def _too_slow(self) -> NoAnswer:
+        return NoAnswer(f"no answer within {self._total_timeout_s:g} s")
 
     def abort(self) -> None:
         """Break off all requests under way, and those that begin later: the server stops."""
@@ -266,30 +298,6 @@ def _connected(
             one.settimeout(READ_TIMEOUT_S)
             return one
     raise failure
-
-
-def _exchange(
-    connected: socket.socket,
-    target: _Target,
-    body: bytes,
-    headers: Mapping[str, str],
-    answer_bytes_max: int,
-) -> Answer:
-    connection = http.client.HTTPConnection(target.host, target.port)
-    connection.default_port = _DEFAULT_PORTS[target.scheme]
-    connection.sock = connected
-    # The connection closes its socket after an answer; ours is closed by who opened it.
-    agent = {"User-Agent": f"modeltrail/{program_version()}", "Connection": "close"}
-    connection.request("POST", target.path, body, {**agent, **headers})
-    with connection.getresponse() as response:
-        text = b""
-        with suppress(OSError, http.client.HTTPException, ValueError):
-            text = response.read(answer_bytes_max)
-        return Answer(
-            response.status,
-            text.decode("utf-8", "replace"),
-            _seconds(response.getheader("Retry-After")),
-        )
 
 
 def _seconds(text: str | None) -> float | None:

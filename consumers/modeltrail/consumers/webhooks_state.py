@@ -151,6 +151,15 @@ class State:
                 [("next_offset", str(next_offset)), ("hash", hash)],
             )
 
+    def begin_again(self, next_offset: int) -> None:
+        """Forget everything, and go on from an offset of another log."""
+        with self._transaction() as con:
+            for table in ("meta", "deliveries", "replays"):
+                con.execute(f"DELETE FROM {table}")
+            con.executemany(
+                "INSERT INTO meta VALUES (?, ?)", [("next_offset", str(next_offset)), ("hash", "")]
+            )
+
     def _add(self, con: sqlite3.Connection, new: Iterable[New], now_ms: int) -> None:
         waiting: dict[str, int] = {}
         for one in new:
