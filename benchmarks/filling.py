@@ -75,23 +75,22 @@ def _events(run: FilledRun, experiment: str) -> Iterator[NewEvent]:
         [ended_at_ms] * len(run.metrics),
         run.metrics.values(),
     )
-    for sequence, (type, fields) in enumerate(
+    said: list[tuple[str, dict[str, Any]]] = [
         (
-            (
-                "RunStarted",
-                {
-                    "experiment_id": experiment,
-                    "name": run.name,
-                    "user": tags["mlflow.user"],
-                    "started_at_ms": run.started_at_ms,
-                    "params": run.params,
-                    "tags": tags,
-                },
-            ),
-            ("MetricsLogged", {"series": [{"key": key} for key in run.metrics], **columns}),
-            ("RunEnded", {"status": "FINISHED", "ended_at_ms": ended_at_ms}),
-        )
-    ):
+            "RunStarted",
+            {
+                "experiment_id": experiment,
+                "name": run.name,
+                "user": tags["mlflow.user"],
+                "started_at_ms": run.started_at_ms,
+                "params": run.params,
+                "tags": tags,
+            },
+        ),
+        ("MetricsLogged", {"series": [{"key": key} for key in run.metrics], **columns}),
+        ("RunEnded", {"status": "FINISHED", "ended_at_ms": ended_at_ms}),
+    ]
+    for sequence, (type, fields) in enumerate(said):
         yield _event(run.run_id, producer, sequence, type, fields)
 
 

@@ -7,11 +7,13 @@ prints what it measured as JSON. It knows nothing of Modeltrail, so that both se
 
 from __future__ import annotations
 
+import http.client
 import json
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 FILTER = "metrics.accuracy > 0.5 and params.model = 'resnet'"
 ORDER = ["metrics.loss ASC"]
@@ -64,6 +66,37 @@ def log_batch(client: Any, n: int) -> Any:
     return {"began": began, "ended": time.time(), "points": 1_000 * n}
 
 
+def log_batch_http(client: Any, n: int) -> Any:
+    """The same requests as ``log_batch`` sends, made beforehand and sent by plain HTTP."""
+    url = urlsplit(client.tracking_uri)
+    run = client.create_run("0").info.run_id
+    bodies = [
+        json.dumps(
+            {
+                "run_id": run,
+                "metrics": [
+                    {"key": f"metric_{k}", "value": 1 / (k + s + 1),
+                     "timestamp": 1_700_000_000_000 + s, "step": s}
+                    for s in range(b * 100, b * 100 + 100) for k in range(10)
+                ],
+            }
+        )
+        for b in range(n)
+    ]  # fmt: skip
+    connection = http.client.HTTPConnection(url.netloc)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    began = time.time()
+    for body in bodies:
+        connection.request(
+            "POST", "/api/2.0/mlflow/runs/log-batch", body, {"Content-Type": "application/json"}
+        )
+        answer = connection.getresponse()
+        if answer.read() and answer.status != 200:
+            raise RuntimeError(f"answered {answer.status}")
+    return {"began": began, "ended": time.time(), "points": 1_000 * n}
+
+
 def search_runs(client: Any, n: int, experiment: str) -> Any:
     """100 runs by filter and order."""
 
@@ -100,7 +133,7 @@ def experiment(client: Any, name: str) -> Any:
 
 
 CALLS = {f.__name__: f for f in (
-    log_metric, create_run, log_batch, search_runs, history, promote, experiment,
+    log_metric, create_run, log_batch, log_batch_http, search_runs, history, promote, experiment,
 )}  # fmt: skip
 
 
