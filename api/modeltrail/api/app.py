@@ -15,6 +15,7 @@ from modeltrail.api.access import Access
 from modeltrail.api.errors import ApiError
 from modeltrail.api.guard import Counters, Guard, Hosts
 from modeltrail.api.mlflow.app import mlflow_routes
+from modeltrail.api.mlflow.openapi import describe_mlflow
 from modeltrail.api.node import Node
 from modeltrail.api.routes import access as access_routes
 from modeltrail.api.routes import (
@@ -92,6 +93,7 @@ def create_app(
     app.include_router(artifacts.models, dependencies=checks)
     app.include_router(access_routes.router, dependencies=checks)
     app.router.routes.extend(mlflow_routes(access_rules.endpoint_rule if access else None))
+    describe_mlflow(app)
     if access is not None:
         access_rules.close_gates(app.router.routes)
     return app

@@ -14,8 +14,8 @@ from starlette.types import Scope
 
 from modeltrail.api.access import Rights
 from modeltrail.api.context import Caller, caller_of
-from modeltrail.api.errors import NotFound
 from modeltrail.api.mlflow import wire
+from modeltrail.api.mlflow.absent import not_there
 from modeltrail.api.node import Node
 from modeltrail.api.tokens import Actor
 
@@ -31,14 +31,12 @@ class Call:
         node: The node.
         caller: Who asks. Without authentication MLflow's clients do not say; see ``actor``.
         values: The request's fields that were set, by name.
-        body_bytes: Size of the body.
         state: What the endpoints of this application keep between calls, by type.
     """
 
     node: Node
     caller: Caller
     values: dict[str, Any]
-    body_bytes: int
     state: dict[type, Any]
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -125,7 +123,7 @@ class CountedRoute(Route):
 class EndpointRoute(CountedRoute):
     """The route of an endpoint, which checks with the fields of the call what is allowed."""
 
-    endpoint_path: str
+    endpoint: Endpoint
 
 
 def routes(
@@ -147,7 +145,7 @@ def routes(
                 path = f"{prefix}/{endpoint.version}/mlflow/{endpoint.path}"
                 answerer = _answerer(endpoint, state, rule_of)
                 route = EndpointRoute(path, answerer, methods=endpoint.methods)
-                route.endpoint_path = endpoint.path
+                route.endpoint = endpoint
                 found.append(route)
     for prefix in _PREFIXES:
         path = prefix + "/{version}/mlflow/{rest:path}"
@@ -189,7 +187,7 @@ def _call(
     values = wire.check(values, endpoint.fields, endpoint.required)
     if rule is not None:
         rule(who.rights, values)
-    call = Call(request.app.state.node, who, values, len(body), state)
+    call = Call(request.app.state.node, who, values, state)
     if request.headers.get("x-modeltrail-consistency") == "log":
         # Who appends to the log beside this server, as the MLflow plugin does, asks for it.
         call.node.wait(log_end=True)
@@ -210,7 +208,4 @@ def caller(request: Request) -> Caller:
 
 
 async def _nothing(request: Request) -> Response:
-    raise NotFound(
-        f"{request.method} {request.url.path} is not an endpoint of this server",
-        code="ENDPOINT_NOT_FOUND",
-    )
+    raise not_there(request.method, request.url.path)

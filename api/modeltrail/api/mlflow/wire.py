@@ -130,6 +130,7 @@ def enum(*names: str) -> Reader:
             return names[value - 1]
         wrong_type(path, value)
 
+    read.names = names  # type: ignore[attr-defined]
     return read
 
 
@@ -141,7 +142,7 @@ def many(item: Reader) -> Reader:
             wrong_type(path, value)
         return [item(f"{path}[{n}]", entry) for n, entry in enumerate(value)]
 
-    read.is_list = True  # type: ignore[attr-defined]
+    read.item = item  # type: ignore[attr-defined]
     return read
 
 
@@ -157,6 +158,7 @@ def message(**fields: Reader) -> Reader:
             if value.get(name) is not None
         }
 
+    read.fields = fields  # type: ignore[attr-defined]
     return read
 
 
@@ -171,7 +173,7 @@ def query_fields(query: bytes, fields: Fields) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, reader in [*fields.items(), ("run_uuid", text)]:
         if name in found:
-            values[name] = found[name] if hasattr(reader, "is_list") else found[name][0]
+            values[name] = found[name] if hasattr(reader, "item") else found[name][0]
     return values
 
 
