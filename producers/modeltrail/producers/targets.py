@@ -24,6 +24,7 @@ from modeltrail.eventlog import (
     open_log,
 )
 from modeltrail.producers.forks import fork_gate
+from modeltrail.producers.settings import Settings, absolute_url, without_secrets
 from modeltrail.schemas import writer_schemas
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from modeltrail.eventlog import EventLog
     from modeltrail.producers.outbox import Frame
-    from modeltrail.producers.settings import Settings
 
 _CHUNK_BYTES = 1024 * 1024
 _CONNECT_TIMEOUT_S = 5.0
@@ -123,7 +123,13 @@ class LogTarget:
             )
         if elsewhere.startswith(("http://", "https://")):
             return HttpTarget(elsewhere, self._settings.token)
-        return FolderStore(os.path.abspath(elsewhere))
+        if "://" in elsewhere and not elsewhere.startswith("file:"):
+            raise NoArtifactStore(
+                "artifacts wait in the outbox: a training job stores them in a folder, or sends "
+                f"them to a server, and MODELTRAIL_ARTIFACTS is {without_secrets(elsewhere)}. Set "
+                "it to the URL of a server that keeps them there, then run 'modeltrail sync'."
+            )
+        return FolderStore(absolute_url(elsewhere))
 
     def close(self) -> None:
         """See ``Target.close``."""

@@ -113,6 +113,10 @@ class Latest(Generic[T]):
             self._items.move_to_end(key)
         return item
 
+    def all(self) -> list[T]:
+        """All things, those used last at the end."""
+        return list(self._items.values())
+
     def put(self, key: str, item: T) -> None:
         """Keep a thing, and forget the one that was not used for longest if there are too many."""
         self._items[key] = item

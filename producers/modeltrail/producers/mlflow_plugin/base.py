@@ -1,0 +1,136 @@
+"""What all parts of the tracking store share: what is known here, and whom else to ask."""
+
+from __future__ import annotations
+
+import logging
+import time
+from http import HTTPStatus
+from typing import Any
+
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import (
+    INVALID_PARAMETER_VALUE,
+)
+from mlflow.store.tracking.abstract_store import AbstractStore
+from mlflow.store.tracking.rest_store import RestStore
+from mlflow.utils.validation import (
+    _validate_run_id,
+)
+
+from modeltrail.producers import process
+from modeltrail.producers.mlflow_plugin import lifetime
+from modeltrail.producers.mlflow_plugin.address import parse_address
+from modeltrail.producers.mlflow_plugin.known import (
+    Known,
+    KnownRun,
+)
+from modeltrail.producers.mlflow_plugin.server import Server
+from modeltrail.producers.run import Run
+from modeltrail.producers.settings import read_settings
+
+logger = logging.getLogger("modeltrail")
+
+
+class BaseStore(AbstractStore):  # type: ignore[misc]  # MLflow ships no types
+    """A tracking store that has no methods of MLflow's yet."""
+
+    def __init__(self, store_uri: str) -> None:
+        """Open nothing yet; ``store_uri`` is the tracking URI."""
+        super().__init__()
+        address = parse_address(store_uri)
+        settings = read_settings(address.target)
+        server = address.server or settings.server
+        self.settings = settings._replace(artifacts=settings.artifacts or server)
+        self.known = Known()
+        self.server = Server(address, self.flush)
+        self.rest = RestStore(self.server.creds)
+        self.exiting = False
+        """True once the interpreter exits."""
+        self._warned = False
+        lifetime.know(self)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all that was logged is delivered; not at all while deliveries fail."""
+        marks = [(run, run.mark()) for run in list(process.current().open_runs.values())]
+
+        def over() -> bool:
+            return all(mark is None or run.delivered(mark) or run.stuck for run, mark in marks)
+
+        process.wait_until(over, timeout_s)
+        return all(mark is None or run.delivered(mark) for run, mark in marks)
+
+    def from_server(self, name: str, *args: Any, missing: bool = False) -> Any:
+        """What the server says; None where it cannot say.
+
+        Args:
+            name: The method of MLflow's REST store.
+            args: Its arguments.
+            missing: Whether it may not be on the server yet; else what the server refuses raises.
+        """
+        if not self.server.answers:
+            return None
+        try:
+            return getattr(self.rest, name)(*args)
+        except MlflowException as error:
+            if not missing and error.get_http_status_code() < HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                self.warn_away(error)
+            return None
+
+    def warn_away(self, error: MlflowException) -> None:
+        """Say once that the server could not answer."""
+        if not self._warned:
+            self._warned = True
+            logger.warning("answered from what this process knows, not by the server: %s", error)
+
+    def writable_run(self, run_id: str) -> KnownRun:
+        """A run to log to; raises ``MlflowException`` where it is known to be none."""
+        run = self.known.runs.get(run_id)
+        if run is None:
+            run = self.adopt_run(run_id)
+        if run.deleted:
+            raise MlflowException(
+                f"The run {run_id} must be in the 'active' state. Current state is deleted.",
+                error_code=INVALID_PARAMETER_VALUE,
+            )
+        return run
+
+    def adopt_run(self, run_id: str) -> KnownRun:
+        """A run that another process started. Where a server answers, it must know the run."""
+        _validate_run_id(run_id)
+        found = self.from_server("get_run", run_id)
+        with self.known.lock:
+            known = self.known.runs.get(run_id)
+            if known is not None:
+                return known
+            known = self.new_run(run_id, owner=False)
+            if found is not None:
+                info = found.info
+                known.experiment_id, known.user = info.experiment_id, info.user_id or ""
+                known.name, known.status = info.run_name or "", info.status
+                known.started_at_ms, known.ended_at_ms = info.start_time, info.end_time
+                known.deleted = info.lifecycle_stage == "deleted"
+                known.params, known.tags = dict(found.data.params), dict(found.data.tags)
+                known.experiment_location = str(info.artifact_uri).removesuffix(
+                    f"/{run_id}/artifacts"
+                )
+            self.known.runs.put(run_id, known)
+            return known
+
+    def new_run(self, run_id: str, *, owner: bool, user: str | None = None) -> KnownRun:
+        """A run with a writer of this process, in the experiment that was chosen last."""
+        writer = Run(run_id, self.settings, user=user or None, owner=owner)
+        writer.managed = True
+        experiment_id = self.known.last_experiment_id
+        return KnownRun(writer, owner, experiment_id, self.location(experiment_id))
+
+    def location(self, experiment_id: str) -> str:
+        """URI under which the runs of an experiment keep their artifacts."""
+        found = self.known.experiment(experiment_id)
+        return found.location if found else f"mlflow-artifacts:/{experiment_id}"
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970 UTC."""
+    return time.time_ns() // 1_000_000
