@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,10 +15,11 @@ from unittest import mock
 import pytest
 
 from modeltrail.api.artifacts import UPLOADS, ArtifactStore, Stored, open_storage
+from modeltrail.api.artifacts_layers import Layers
 from modeltrail.api.artifacts_multipart import Multipart
-from modeltrail.api.artifacts_storage import Entry
-from modeltrail.api.errors import InvalidRequest, NotFound, TooLarge
-from object_stores import STORES, ObjectStoreMissing
+from modeltrail.api.artifacts_storage import BadArtifacts, Entry
+from modeltrail.api.errors import InvalidRequest, NotFound, TooLarge, Unavailable
+from object_stores import STORES, ObjectStoreMissing, s3
 
 RUN = "0123456789abcdef" * 2
 MEGABYTE = 1024 * 1024
@@ -241,6 +243,73 @@ def test_ids_of_uploads_that_are_none(store: ArtifactStore, id: str) -> None:
     for parts in (0, -1, 10_001):
         with pytest.raises(InvalidRequest):
             multipart.create(RUN, "f", parts)
+
+
+def test_what_was_in_another_place_before(tmp_path: Path) -> None:
+    before = ArtifactStore(tmp_path / "before")
+    for path in ("a/old", "a/both", "gone"):
+        put(before, path, b"old")
+    store = ArtifactStore(Layers(open_storage(str(tmp_path / "now")), before.storage))
+    put(store, "a/both", b"newer")
+    put(store, "a/new", b"new")
+    assert store.entries(RUN) == [Entry("a", None), Entry("gone", 3)]
+    assert store.entries(RUN, "a") == [Entry("both", 5), Entry("new", 3), Entry("old", 3)]
+    assert [f.path for f in store.list(RUN)] == ["a/both", "a/new", "a/old", "gone"]
+    assert [get(store, f"a/{name}") for name in ("both", "new", "old")] == [
+        b"newer",
+        b"new",
+        b"old",
+    ]
+    for path, part in (("a/both", b"ewe"), ("a/old", b"ld")):
+        assert b"".join(store.read(RUN, path, 1, 1 + len(part))) == part
+    assert get(before, "a/both") == b"old"
+    for path in ("a/both", "gone"):
+        store.delete(RUN, path)
+        with pytest.raises(NotFound):
+            store.stat(RUN, path)
+    assert not store.storage.url.endswith("before")
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://host/artifacts", "expected a folder"),
+        ("ftp://host/x", "expected a folder"),
+        ("file://elsewhere/x", "another machine"),
+        ("s3://", "BUCKET"),
+        ("s3://key:secret@bucket/x", "environment"),
+        ("s3://bucket/x?secret=y", "environment"),
+    ],
+)
+def test_places_that_are_none(url: str, told: str) -> None:
+    with pytest.raises(BadArtifacts) as refusal:
+        open_storage(url)
+    assert told in str(refusal.value)
+    assert "secret" not in str(refusal.value)
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    with pytest.raises(BadArtifacts, match=r"modeltrail\[server,objects\]"):
+        open_storage("s3://bucket")
+
+
+def test_a_store_that_says_no_or_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with s3() as server, mock.patch.dict(os.environ, server.environment):
+        open_storage("s3://bucket/x").check()
+        missing = open_storage("s3://no-such-bucket/x")
+        with pytest.raises(BadArtifacts, match="bucket does not exist"):
+            missing.check()
+        with pytest.raises(Unavailable, match="bucket does not exist"):
+            missing.open("run/file")
+    away = {**server.environment, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    with mock.patch.dict(os.environ, away):
+        storage = open_storage("s3://bucket/x")
+        storage.check()
+        assert "out of reach" in caplog.text
+        with pytest.raises(Unavailable):
+            storage.stat("run/file")
+    assert "not-to-be-told" not in caplog.text
 
 
 def test_folders_outlive_their_moves(tmp_path: Path) -> None:

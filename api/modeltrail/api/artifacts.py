@@ -64,7 +64,7 @@ def open_storage(url: str) -> Storage:
 
     if scheme not in SCHEMES:
         raise BadArtifacts(
-            f"artifacts cannot be kept at {url}: expected a folder, or a URL that begins with "
+            f"artifacts cannot be kept at {scheme}: expected a folder, or a URL that begins with "
             f"file:, {', '.join(f'{s}://' for s in SCHEMES)}"
         )
     return open_objects(url)

@@ -98,10 +98,12 @@ class Objects:
 
         try:
             obstore.list_with_delimiter(self._store, "-")
-        except (PermissionDeniedError, UnauthenticatedError, FileNotFoundError) as error:
-            raise BadArtifacts(f"artifacts cannot be kept at {self.url}: {_plain(error)}") from None
         except Exception as error:
-            logger.warning("artifacts at %s are out of reach: %s", self.url, _plain(error))
+            told = f"artifacts at {self.url} are out of reach: {_plain(error)}"
+            no = (PermissionDeniedError, UnauthenticatedError, FileNotFoundError)
+            if isinstance(error, no) or "404 Not Found" in str(error):
+                raise BadArtifacts(told) from None
+            logger.warning("%s", told)
 
     def url_of(self, key: str) -> str:
         """See ``Storage.url_of``."""

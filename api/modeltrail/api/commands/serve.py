@@ -85,6 +85,7 @@ def _run(
     from modeltrail.api.access import LEVELS, Access
     from modeltrail.api.app import create_app
     from modeltrail.api.artifacts import ArtifactStore, open_storage
+    from modeltrail.api.artifacts_layers import Layers
     from modeltrail.api.node import Node
     from modeltrail.consumers.caretaker import Caretaker
     from modeltrail.consumers.fold import Fold
@@ -114,6 +115,9 @@ def _run(
         fold.start(bar)
     storage = open_storage(artifacts_url(args, folder))
     storage.check()
+    here = open_storage(str(folder.artifacts))
+    if storage.url != here.url:
+        storage = Layers(storage, here)
     artifacts = ArtifactStore(storage, bytes_max=args.artifact_limit, signs=args.presigned)
     node = Node(log, fold, artifacts)
     node.start()
