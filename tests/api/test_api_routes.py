@@ -425,7 +425,7 @@ def test_a_full_disk_refuses_the_artifact(
 
 
 def test_tokens_prove_the_actor(node: Node) -> None:
-    token = make_user(node, "ada")
+    token = make_user(node, "ada", admin=True)
     app = create_app(node, access=Access(node))
     with TestClient(app, base_url="http://localhost") as client:
         assert client.get(f"{API}/runs").status_code == 401

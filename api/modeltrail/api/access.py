@@ -13,7 +13,13 @@ from typing import Any, Final, NamedTuple
 import duckdb
 
 from modeltrail.api.credentials import Passwords, Presented, presented
-from modeltrail.api.errors import Forbidden, NotFound, Unauthenticated, Unavailable
+from modeltrail.api.errors import (
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+)
 from modeltrail.api.node import Node
 from modeltrail.api.tokens import TOKEN_PREFIX, Actor, token_hash
 from modeltrail.eventlog import REGISTRY, Partition
@@ -49,10 +55,16 @@ LEVELS: Final = {
 
 
 class Condition(NamedTuple):
-    """A condition in SQL, with the values of its marks."""
+    """A condition in SQL, with the values of its marks ``?``."""
 
     sql: str
     params: list[Any]
+
+    def named(self) -> tuple[str, dict[str, Any]]:
+        """The same with names in place of the marks, for queries that use names."""
+        pieces = self.sql.split("?")
+        text = pieces[0] + "".join(f"$access_{n}{piece}" for n, piece in enumerate(pieces[1:]))
+        return text, {f"access_{n}": value for n, value in enumerate(self.params)}
 
 
 @dataclass(slots=True)
@@ -182,6 +194,10 @@ class Rights:
     def run(self, run_id: str, need: Level) -> None:
         """May do this with a run."""
 
+    def is_run(self, run_id: str) -> bool:
+        """Whether this server knows of a run; without a look where nothing depends on it."""
+        return True
+
     def logged_model(self, model_id: str, need: Level) -> None:
         """May do this with a logged model."""
 
@@ -191,13 +207,20 @@ class Rights:
     def new_model(self, name: str) -> None:
         """May create a registered model under a name, or rename one to it."""
 
-    def readable_experiments(self) -> Condition | None:
-        """A query for the ids of the experiments that may be read; None for all."""
-        return None
+    def model_or_new(self, name: str, need: Level) -> None:
+        """May do this with a registered model, or create it where there is none."""
+        try:
+            self.model(name, need)
+        except NotFound:
+            self.new_model(name)
 
-    def readable_models(self) -> Condition | None:
-        """A query for the keys of the registered models that may be read; None for all."""
-        return None
+    def readable_experiments(self, id_sql: str) -> Condition:
+        """Whether an expression is the id of an experiment that may be read."""
+        return Condition("TRUE", [])
+
+    def readable_models(self, sql: str, column: str = "model_key") -> Condition:
+        """Whether an expression is the key of a registered model that may be read, or its name."""
+        return Condition("TRUE", [])
 
 
 EVERYTHING: Final = Rights()
@@ -292,7 +315,8 @@ class Access:
         if user is None:
             what = "token is not valid" if shown.user is None else "user or password is wrong"
             raise Unauthenticated(f"You are not authenticated: the {what}.")
-        return UserRights(self, state, user)
+        by_password = shown.user is not None and not shown.secret.startswith(TOKEN_PREFIX)
+        return UserRights(self, state, user, address, by_password)
 
     def _by_token(self, state: _State, shown: Presented) -> User | None:
         token = state.tokens.get(token_hash(shown.secret))
@@ -312,35 +336,22 @@ class Access:
         hash = None if user is None else user.password_hash
         return user if self.passwords.verify(name, shown.secret, hash, address) else None
 
-    def proves_password(self, authorization: str | None) -> bool:
-        """Whether a header that signed in did so with the password itself."""
-        shown = presented(authorization)
-        return (
-            shown is not None
-            and shown.user is not None
-            and not shown.secret.startswith(TOKEN_PREFIX)
-        )
-
-    def check_password(self, name: str, password: str, address: str) -> None:
-        """Check a user's password; raises ``Unauthenticated`` or ``TooBusy``."""
-        if self._by_password(self.state(), Presented(name, password), address) is None:
-            raise Unauthenticated("The password does not match.")
-
-    def rights_of(self, name: str) -> UserRights:
-        """The rights of a user; raises ``NotFound``."""
-        state = self.state()
-        user = state.users.get(name)
-        if user is None:
-            raise NotFound(f"User with username={name} not found")
-        return UserRights(self, state, user)
-
 
 class UserRights(Rights):
     """What a user may do."""
 
-    def __init__(self, access: Access, state: _State, user: User) -> None:
-        """Take what holds now."""
+    def __init__(
+        self,
+        access: Access,
+        state: _State,
+        user: User,
+        address: str = "",
+        by_password: bool = False,
+    ) -> None:
+        """Take what holds now, and how the user signed in."""
         self._access = access
+        self._address = address
+        self._by_password = by_password
         self._state = state
         self._user = user
         self.user = user.name
@@ -350,6 +361,42 @@ class UserRights(Rights):
     def actor(self) -> Actor:
         """Under whose name events are appended."""
         return Actor(self._user.name, True)
+
+    def of(self, name: str) -> UserRights:
+        """The rights of another user; raises ``NotFound``."""
+        user = self._state.users.get(name)
+        if user is None:
+            raise NotFound(f"User with username={name} not found")
+        return UserRights(self._access, self._state, user)
+
+    def check_password(self, current: str | None) -> None:
+        """Whether the caller knows the password, as who changes it has to.
+
+        A request that was signed with the password shows that already; one with a token does not.
+
+        Raises:
+            InvalidRequest: the password is missing or wrong.
+            TooBusy: after too many wrong ones.
+        """
+        if current is None:
+            if not self._by_password:
+                raise InvalidRequest(
+                    "Current password is required when changing your own password."
+                )
+            return
+        user, passwords = self._user, self._access.passwords
+        if not passwords.verify(user.name, current, user.password_hash, self._address):
+            raise InvalidRequest("Current password does not match.")
+
+    def _catch_up(self) -> None:
+        """Read the registry to its end as of now: what is missing may be new on another server."""
+        self._access.node.wait(log_end=True, stream=REGISTRY)
+        self._state = self._access.state()
+
+    def exists(self, experiment_id: str) -> None:
+        """Whether there is such an experiment; raises ``NotFound``."""
+        if experiment_id not in self._state.experiments:
+            raise NotFound(f"No Experiment with id={experiment_id} exists")
 
     def admin(self) -> None:
         """May administer the server."""
@@ -366,7 +413,12 @@ class UserRights(Rights):
 
     def reads_everything(self) -> bool:
         """Whether there is nothing that the user may not read."""
-        return self.readable_experiments() is None and self.readable_models() is None
+        return self._reads_all(EXPERIMENT) and self._reads_all(MODEL)
+
+    def _reads_all(self, resource: str) -> bool:
+        rules = self._user.rules[resource]
+        level = max(self._access.default, rules.prefixes.get("", Level.NONE))
+        return self.is_admin or (level >= Level.READ and not rules.denies())
 
     def _level(self, resource: str, entity_id: str | None, name: str | None) -> Level:
         if self.is_admin:
@@ -395,13 +447,16 @@ class UserRights(Rights):
         if self.is_admin:
             return
         if experiment_id not in self._state.experiments:
-            raise NotFound(f"No Experiment with id={experiment_id} exists")
+            self._catch_up()
+        self.exists(experiment_id)
         self._need(self.experiment_level(experiment_id), need, f"experiment {experiment_id}")
 
     def experiment_named(self, name: str, need: Level) -> None:
         """The same by the experiment's name."""
         if self.is_admin:
             return
+        if name not in self._state.experiment_ids:
+            self._catch_up()
         experiment_id = self._state.experiment_ids.get(name)
         if experiment_id is None:
             raise NotFound(f"Could not find experiment with name '{name}'")
@@ -433,27 +488,40 @@ class UserRights(Rights):
         """May do this with a run."""
         if self.is_admin:
             return
-        experiment_id = self._lookup(_RUN, run_id)
-        if experiment_id is None:
+        found = self._lookup(_RUN, run_id)
+        if found is None:
             raise NotFound(f"Run with id={run_id} not found")
-        self._need(self.experiment_level(experiment_id), need, f"run {run_id}")
+        experiment_id, name, actor = found
+        if experiment_id in self._state.experiments:
+            level = self.experiment_level(experiment_id)
+        else:
+            # The experiment that the run named is about to be created, for who started the run.
+            level = self.name_level(EXPERIMENT, name or "")
+            if actor == self.user:
+                level = max(level, Level.EDIT)
+        self._need(level, need, f"run {run_id}")
 
     def logged_model(self, model_id: str, need: Level) -> None:
         """May do this with a logged model."""
         if self.is_admin:
             return
-        experiment_id = self._lookup(_LOGGED_MODEL, model_id)
-        if experiment_id is None:
+        found = self._lookup(_LOGGED_MODEL, model_id)
+        if found is None:
             raise NotFound(f"Logged model with ID '{model_id}' not found.")
-        self._need(self.experiment_level(experiment_id), need, f"logged model {model_id}")
+        self._need(self.experiment_level(found[0]), need, f"logged model {model_id}")
 
-    def _lookup(self, query: str, value: str) -> str | None:
-        """The experiment of a run or logged model, which may be of a moment ago elsewhere."""
+    def is_run(self, run_id: str) -> bool:
+        """Whether this server knows of a run."""
+        with self._access.node.read() as cursor:
+            return cursor.execute(_RUN, [run_id]).fetchone() is not None
+
+    def _lookup(self, query: str, value: str) -> tuple[Any, ...] | None:
+        """The row of a run or logged model, which may be of a moment ago elsewhere."""
         for log_end in (False, True):
             with self._access.node.read(log_end=log_end) as cursor:
                 row = cursor.execute(query, [value]).fetchone()
             if row is not None:
-                return str(row[0])
+                return row
         return None
 
     def model(self, name: str, need: Level) -> None:
@@ -461,31 +529,31 @@ class UserRights(Rights):
         if self.is_admin:
             return
         if name not in self._state.models:
+            self._catch_up()
+        if name not in self._state.models:
             raise NotFound(f"Registered Model with name={name} not found")
         self._need(self.model_level(name), need, f"registered model '{name}'")
 
-    def readable_experiments(self) -> Condition | None:
-        """A query for the ids of the experiments that may be read; None for all."""
-        return self._readable(EXPERIMENT, "SELECT experiment_id FROM fold.experiments", "name")
+    def readable_experiments(self, id_sql: str) -> Condition:
+        """Whether an expression is the id of an experiment that may be read."""
+        if self._reads_all(EXPERIMENT):
+            return Condition("TRUE", [])
+        found = self._user.rules[EXPERIMENT].readable("experiment_id", "name", self._access.default)
+        query = f"SELECT experiment_id FROM fold.experiments WHERE {found.sql}"
+        return Condition(f"{id_sql} IN ({query})", found.params)
 
-    def readable_models(self) -> Condition | None:
-        """A query for the keys of the registered models that may be read; None for all."""
-        return self._readable(MODEL, "SELECT model_key FROM fold.models", "model")
-
-    def _readable(self, resource: str, query: str, name: str) -> Condition | None:
-        rules, default = self._user.rules[resource], self._access.default
-        if self.is_admin or (
-            not rules.denies() and max(default, rules.prefixes.get("", Level.NONE)) >= Level.READ
-        ):
-            return None
-        found = rules.readable(
-            "experiment_id" if resource == EXPERIMENT else "model_key", name, default
-        )
-        return Condition(f"{query} WHERE {found.sql}", found.params)
+    def readable_models(self, sql: str, column: str = "model_key") -> Condition:
+        """Whether an expression is the key of a registered model that may be read, or its name."""
+        if self._reads_all(MODEL):
+            return Condition("TRUE", [])
+        found = self._user.rules[MODEL].readable("model_key", "model", self._access.default)
+        query = f"SELECT {column} FROM fold.models WHERE NOT deleted AND {found.sql}"
+        return Condition(f"{sql} IN ({query})", found.params)
 
 
 _RUN = """
-    SELECT coalesce(r.experiment_id, n.experiment_id, r.experiment_derived_id)
+    SELECT coalesce(r.experiment_id, n.experiment_id, r.experiment_derived_id),
+        r.experiment_name, r.actor
     FROM fold.runs r LEFT JOIN fold.experiment_names n
         ON r.experiment_id IS NULL AND n.name = r.experiment_name
         AND r.appended_at_ms >= n.from_ms AND r.appended_at_ms < n.to_ms

@@ -231,3 +231,34 @@ def _listed(
     from modeltrail.api.context import rows
 
     return rows(cursor, query, params)
+
+
+def roles(cursor: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """All roles."""
+    return _listed(
+        cursor,
+        "SELECT role_id::BIGINT AS role_id, role, description FROM roles ORDER BY role",
+        [],
+    )
+
+
+def members(cursor: duckdb.DuckDBPyConnection) -> set[tuple[int, int]]:
+    """Pairs of a role's id and the id of a user who has it."""
+    return set(
+        cursor.execute(
+            "SELECT key::BIGINT, entity_id::BIGINT FROM fold.history "
+            "WHERE entity = 'user' AND attribute = 'role' AND to_offset IS NULL"
+        ).fetchall()
+    )
+
+
+def role_permission(
+    cursor: duckdb.DuckDBPyConnection, permission_id: int
+) -> tuple[Holder, Target] | None:
+    """Which role holds a permission, and for what; None if no role holds one of that id."""
+    row = cursor.execute(
+        "SELECT holder_id::BIGINT, resource, pattern, entity_id FROM fold.permissions "
+        "WHERE permission_id = ? AND holder = 'role' AND NOT deleted",
+        [str(permission_id)],
+    ).fetchone()
+    return None if row is None else (Holder(None, row[0]), Target(*row[1:]))

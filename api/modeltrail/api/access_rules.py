@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modeltrail.api.access import Level, Rights
+from modeltrail.api.access_files import check_place
 from modeltrail.api.context import rights_of
 from modeltrail.api.mlflow.artifacts import place_of
 from modeltrail.api.mlflow.calls import EndpointRoute, Rule
@@ -83,23 +84,7 @@ def _model(need: Level, field: str = "name") -> Rule:
 
 
 def _place(need: Level) -> Rule:
-    def rule(rights: Rights, values: Values) -> None:
-        place = place_of(str(values.get("path") or ""))
-        if place.kind == "run":
-            rights.run(place.id, need)
-        elif place.kind == "model":
-            rights.logged_model(place.id, need)
-        else:
-            # Files of nobody; under the id of an experiment they count as its own.
-            experiment_id = place.path.partition("/")[0]
-            if experiment_id.isdecimal():
-                rights.experiment(experiment_id, need)
-            elif need is READ:
-                rights.everything()
-            else:
-                rights.admin()
-
-    return rule
+    return lambda rights, values: check_place(rights, place_of(str(values.get("path") or "")), need)
 
 
 def _all(*rules: Rule) -> Rule:
@@ -193,15 +178,28 @@ MLFLOW: Final[Mapping[str, Rule]] = {
     **{
         f"{method} {path}": looks_itself
         for method, paths in {
-            "GET": "users/get users/list users/current users/current/permissions "
-            "users/permissions/list users/permissions/get users/roles/list roles/get roles/list "
-            "roles/permissions/list roles/users/list experiments/permissions/get "
+            "GET": "users/get users/current users/current/permissions users/permissions/list "
+            "users/permissions/get users/roles/list experiments/permissions/get "
             "registered-models/permissions/get",
             "PATCH": "users/update-password experiments/permissions/update "
             "registered-models/permissions/update",
             "POST": "users/permissions/grant users/permissions/revoke "
             "experiments/permissions/create registered-models/permissions/create",
             "DELETE": "experiments/permissions/delete registered-models/permissions/delete",
+        }.items()
+        for path in paths.split()
+    },
+    **{
+        f"{method} {path}": admin
+        for method, paths in {
+            "GET": "users/list roles/get roles/list roles/permissions/list roles/users/list "
+            "webhooks webhooks/{webhook_id}",
+            "POST": "users/create roles/create roles/assign roles/permissions/add webhooks "
+            "webhooks/{webhook_id}/test",
+            "PATCH": "users/update-admin roles/update roles/permissions/update "
+            "webhooks/{webhook_id}",
+            "DELETE": "users/delete roles/delete roles/unassign roles/permissions/remove "
+            "webhooks/{webhook_id}",
         }.items()
         for path in paths.split()
     },
@@ -252,8 +250,7 @@ OTHERS: Final[Mapping[str, Rule]] = {
     f"PATCH {_MODELS}": _model(EDIT, "model"),
     f"DELETE {_MODELS}": _model(MANAGE, "model"),
     f"GET {_MODELS}/versions": _model(READ, "model"),
-    # And READ on where the files come from, which the route looks up.
-    f"POST {_MODELS}/versions": _model(EDIT, "model"),
+    f"POST {_MODELS}/versions": looks_itself,
     f"GET {_VERSION}": _model(READ, "model"),
     f"PATCH {_VERSION}": _model(EDIT, "model"),
     f"DELETE {_VERSION}": _model(MANAGE, "model"),
@@ -277,6 +274,11 @@ OTHERS: Final[Mapping[str, Rule]] = {
     },
     "GET /api/v1/dead-letters": admin,
     "POST /api/v1/dead-letters/retry": admin,
+    "POST /api/v1/import": admin,
+    "GET /api/v1/webhooks": admin,
+    "GET /api/v1/webhooks/deliveries": admin,
+    "POST /api/v1/webhooks/retry": admin,
+    "POST /api/v1/webhooks/replay": admin,
     "PUT /api/v1/logged-models/{model_id}/artifacts/{path:path}": _logged_model(EDIT),
     # Clients send parts without credentials; the id of the upload, random and given only to who
     # may upload there, stands for them.

@@ -51,7 +51,8 @@ _REGISTRATIONS = """
 _EXPERIMENTS = """
     SELECT r.experiment_name,
         (SELECT count(*) FROM fold.experiment_names n WHERE n.name = r.experiment_name) AS held,
-        arg_min(r.actor, r.appended_at_ms) AS actor
+        arg_min(r.actor, r.appended_at_ms) AS actor,
+        arg_min(r.actor_verified, r.appended_at_ms) AS actor_verified
     FROM fold.runs r
     WHERE r.started AND r.experiment_id IS NULL AND NOT EXISTS (
         FROM fold.experiment_names n
@@ -154,12 +155,14 @@ class Caretaker:
     def _registry_work(self, cursor: duckdb.DuckDBPyConnection) -> list[NewEvent]:
         events = []
         limit = {"limit": _APPEND_EVENTS_MAX}
-        for name, held, actor in cursor.execute(_EXPERIMENTS, limit).fetchall():
+        for name, held, actor, verified in cursor.execute(_EXPERIMENTS, limit).fetchall():
             cause = uuid_from_cause("experiment named by a run", name, str(held))
             if self._decided(cursor, cause):
                 continue
             event = {
-                "envelope": self._envelope(cause, actor=actor, reason="a run named it"),
+                "envelope": self._envelope(
+                    cause, actor=actor, actor_verified=verified, reason="a run named it"
+                ),
                 "name": name,
                 "artifact_location": None,
                 "tags": {},

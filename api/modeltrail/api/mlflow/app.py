@@ -8,6 +8,7 @@ from starlette.routing import BaseRoute
 
 from modeltrail.api.mlflow import (
     artifacts,
+    auth,
     downloads,
     experiments,
     history,
@@ -26,6 +27,7 @@ def mlflow_routes(rule_of: Callable[[str, str], Rule] | None = None) -> list[Bas
     """Routes for an application, with state of their own; see ``calls.routes``."""
     parts = [
         service.endpoints,
+        auth.endpoints,
         experiments.endpoints,
         runs.endpoints,
         history.endpoints,

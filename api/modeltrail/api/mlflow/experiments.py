@@ -171,14 +171,15 @@ def search_experiments(call: Call) -> dict[str, Any]:
     order = compile_order(EXPERIMENT, call.get("order_by", []))
     terms = order.terms or ["e.created_at_ms DESC NULLS LAST"]
     view = call.get("view_type", "ACTIVE_ONLY")
+    readable = call.caller.rights.readable_experiments("e.experiment_id")
     lifecycle = {"ACTIVE_ONLY": "NOT e.deleted", "DELETED_ONLY": "e.deleted"}.get(view, "TRUE")
     with call.node.read() as cursor:
         found = cursor.execute(
             f"SELECT {_COLUMNS} FROM fold.experiments e{order.joins} "
-            f"WHERE {lifecycle} AND {condition.sql} "
+            f"WHERE {lifecycle} AND {readable.sql} AND {condition.sql} "
             f"ORDER BY {', '.join(terms)}, e.experiment_id::BIGINT "
             f"LIMIT {limit + 1} OFFSET {offset}",
-            [*order.params, *condition.params],
+            [*order.params, *readable.params, *condition.params],
         ).fetchall()
         answer: dict[str, Any] = {"experiments": _experiments(cursor, found[:limit])}
     if len(found) > limit:

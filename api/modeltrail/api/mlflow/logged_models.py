@@ -415,12 +415,13 @@ def search_logged_models(call: Call) -> dict[str, Any]:
         where += f" AND l.model_id IN (SELECT s.model_id FROM fold.series s WHERE {datasets})"
         params += dataset_params
     joins, join_params, terms = _order(call.get("order_by", []))
+    readable = call.caller.rights.readable_experiments("l.experiment_id")
     with call.node.read() as cursor:
         found = _models(
             cursor,
             f"{joins} WHERE NOT l.deleted AND list_contains(?::VARCHAR[], l.experiment_id) "
-            f"AND {where} ORDER BY {terms} LIMIT {limit + 1} OFFSET {offset}",
-            [*join_params, experiment_ids, *params],
+            f"AND {readable.sql} AND {where} ORDER BY {terms} LIMIT {limit + 1} OFFSET {offset}",
+            [*join_params, experiment_ids, *readable.params, *params],
         )
     token = _token(query, offset + limit) if len(found) > limit else None
     return wire.set_fields(models=found[:limit] or None, next_page_token=token)

@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 
+from modeltrail.api.access_files import check_source
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import sources, wire
 from modeltrail.api.mlflow.calls import Call, Endpoints
@@ -415,12 +416,14 @@ def search_models(call: Call) -> dict[str, Any]:
     condition = compile_filter(MODEL, call.get("filter"))
     order = compile_order(MODEL, call.get("order_by", []))
     hidden = _without_prompts(MODEL, condition.fields)
+    readable = call.caller.rights.readable_models("m.model_key")
     with call.node.read() as cursor:
         found = _models(
             cursor,
-            f"{order.joins} WHERE NOT m.deleted AND {hidden} AND {condition.sql} "
-            f"ORDER BY {_terms(order, 'm.model')} LIMIT {limit + 1} OFFSET {offset}",
-            [*order.params, *condition.params],
+            f"{order.joins} WHERE NOT m.deleted AND {readable.sql} AND {hidden} "
+            f"AND {condition.sql} ORDER BY {_terms(order, 'm.model')} "
+            f"LIMIT {limit + 1} OFFSET {offset}",
+            [*order.params, *readable.params, *condition.params],
         )
     return _page("registered_models", found, limit, offset)
 
@@ -603,6 +606,8 @@ def create_version(call: Call) -> dict[str, Any]:
     else:
         with call.node.read() as cursor:
             origin = sources.lineage(cursor, *origin)
+        check_source(call.caller.rights, call["source"])
+        check_source(call.caller.rights, *origin)
     verdict = _decide(
         call,
         "CreateModelVersion",
@@ -697,13 +702,14 @@ def search_versions(call: Call) -> dict[str, Any]:
     if not order.terms:
         last.insert(0, "v.updated_at_ms DESC")
     hidden = _without_prompts(VERSION, condition.fields)
+    readable = call.caller.rights.readable_models("m.model_key")
     with call.node.read() as cursor:
         found = _versions(
             cursor,
-            f"{order.joins} WHERE NOT v.deleted AND NOT m.deleted AND {hidden} "
-            f"AND {condition.sql} ORDER BY {_terms(order, *last)} "
+            f"{order.joins} WHERE NOT v.deleted AND NOT m.deleted AND {readable.sql} "
+            f"AND {hidden} AND {condition.sql} ORDER BY {_terms(order, *last)} "
             f"LIMIT {limit + 1} OFFSET {offset}",
-            [*order.params, *condition.params],
+            [*order.params, *readable.params, *condition.params],
         )
     versions = [version for _, version in found]
     for version in versions:

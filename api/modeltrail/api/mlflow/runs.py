@@ -597,8 +597,9 @@ def _search(
     view = call.get("run_view_type", "ACTIVE_ONLY")
     if view != "ALL":
         where.append(DELETED if view == "DELETED_ONLY" else f"NOT {DELETED}")
-    where.append(condition.sql)
-    params += condition.params
+    readable = call.caller.rights.readable_experiments(EXPERIMENT_ID)
+    where += [readable.sql, condition.sql]
+    params += [*readable.params, *condition.params]
     page = f"LIMIT {limit + 1} OFFSET {offset}"
     tables = f"FROM {from_runs(cursor)}{order.joins} WHERE {' AND '.join(where)}"
     if not order.terms and offset + limit < _NEWEST_MAX:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from modeltrail.api import access_admin
-from modeltrail.api.access import Access, Level, UserRights
+from modeltrail.api.access import Level, UserRights
 from modeltrail.api.access_admin import Holder, Target
 from modeltrail.api.context import Caller, CallerHere, NodeHere, answer, json_example, reading
-from modeltrail.api.errors import Forbidden, InvalidRequest, Unauthenticated
+from modeltrail.api.errors import Forbidden
 from modeltrail.api.node import Verdict
 
 router = APIRouter(prefix="/api/v1", tags=["access"])
@@ -128,24 +128,6 @@ def check_grant(rights: UserRights, target: Target, name: str | None) -> None:
         rights.model(str(name), Level.MANAGE)
 
 
-def check_own_password(request: Request, rights: UserRights, current: str | None) -> None:
-    """Who changes their own password has to know the one before.
-
-    A request that was signed with the password shows that already; one with a token does not.
-    """
-    access: Access = request.app.state.access
-    authorization = request.headers.get("authorization")
-    if current is None:
-        if access.proves_password(authorization):
-            return
-        raise InvalidRequest("Current password is required when changing your own password.")
-    address = request.client.host if request.client else ""
-    try:
-        access.check_password(str(rights.user), current, address)
-    except Unauthenticated:
-        raise InvalidRequest("Current password does not match.") from None
-
-
 def _done(verdict: Verdict) -> Response:
     return answer({"position": str(verdict.position)})
 
@@ -174,15 +156,13 @@ def create_user(new: NewUser, node: NodeHere, caller: CallerHere) -> Response:
 
 
 @router.patch("/users/{user}", summary="Change a password, or administrators", responses=_DONE)
-def change_user(
-    user: str, change: UserChange, request: Request, node: NodeHere, caller: CallerHere
-) -> Response:
+def change_user(user: str, change: UserChange, node: NodeHere, caller: CallerHere) -> Response:
     """Users may change their own password, administrators everything."""
     rights = user_rights(caller)
     if change.admin is not None or user != rights.user:
         rights.admin()
     if change.password is not None and user == rights.user:
-        check_own_password(request, rights, change.current_password)
+        rights.check_password(change.current_password)
     verdict = access_admin.update_user(
         node,
         caller.actor,

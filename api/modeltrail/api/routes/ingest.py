@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
+from modeltrail.api.access_ingest import check_events
 from modeltrail.api.context import CallerHere, NodeHere, answer, json_example
 from modeltrail.api.errors import InvalidRequest, NotFound, UnknownSchema
 from modeltrail.api.node import Node
@@ -91,9 +92,13 @@ def ingest(request: Request, node: NodeHere, caller: CallerHere, body: Body) -> 
     PUT it to `/api/v1/schemas/{fingerprint}` and send the batch again. Repeats have no effect.
     """
     verified = caller.actor if caller.actor.verified else None
-    events = [_check(node, index, payload, verified) for index, payload in enumerate(unframe(body))]
-    if not events:
+    checked = [
+        _check(node, index, payload, verified) for index, payload in enumerate(unframe(body))
+    ]
+    if not checked:
         return answer({"appended": 0, "positions": {}})
+    check_events(caller.rights, ((type, event) for _, type, event in checked))
+    events = [new for new, _, _ in checked]
     ends: dict[str, int] = {}
     for position in node.append(events):
         name = str(position.within)
@@ -101,7 +106,9 @@ def ingest(request: Request, node: NodeHere, caller: CallerHere, body: Body) -> 
     return answer({"appended": len(events), "positions": ends})
 
 
-def _check(node: Node, index: int, payload: bytes, verified: Actor | None) -> NewEvent:
+def _check(
+    node: Node, index: int, payload: bytes, verified: Actor | None
+) -> tuple[NewEvent, str, dict[str, Any]]:
     try:
         type, event = node.codec.decode(payload)
         if event_stream(type) != RUNS:
@@ -128,7 +135,7 @@ def _check(node: Node, index: int, payload: bytes, verified: Actor | None) -> Ne
         ) from None
     except Malformed as error:
         raise _bad(index, str(error)) from None
-    return NewEvent(RUNS, key, payload)
+    return NewEvent(RUNS, key, payload), type, event
 
 
 _ENDED = ("FINISHED", "FAILED", "KILLED")

@@ -9,6 +9,8 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from modeltrail.api.access import Level
+from modeltrail.api.access_files import check_source
 from modeltrail.api.context import (
     AsOf,
     Caller,
@@ -264,6 +266,7 @@ def _exactly_one(**given: Any) -> None:
 )
 def create_experiment(new: NewExperiment, node: NodeHere, caller: CallerHere) -> Response:
     """Its id follows from the name, so that jobs can log by name before it exists."""
+    caller.rights.new_experiment(new.name)
     fields = new.model_dump(exclude={"reason"})
     body = _decide(node, caller, new.reason, "CreateExperiment", fields)
     return _done(body, experiment_id=body["_"].experiment_id)
@@ -277,6 +280,7 @@ def change_experiment(
     _exactly_one(name=change.name, tags=change.tags)
     fields: dict[str, Any] = {"experiment_id": experiment_id}
     if change.name is not None:
+        caller.rights.new_experiment(change.name)
         type, fields["name"] = "RenameExperiment", change.name
     else:
         type, fields["tags"] = "ChangeExperimentTags", change.tags
@@ -329,14 +333,21 @@ def list_experiments(
 ) -> Response:
     """Experiments by name, now or at an earlier moment."""
     last = after(page_token, 1)
+    readable, values = caller.rights.readable_experiments("experiment_id").named()
     with reading(node, log_end) as cursor:
         offset = offset_of(cursor, as_of)
         found = rows(
             cursor,
             "SELECT * FROM experiments_at($at) WHERE deleted = $deleted "
             "AND ($name IS NULL OR name = $name) AND ($after IS NULL OR name > $after) "
-            f"ORDER BY name LIMIT {limit + 1}",
-            {"at": offset, "deleted": deleted, "name": name, "after": last and last[0]},
+            f"AND {readable} ORDER BY name LIMIT {limit + 1}",
+            {
+                "at": offset,
+                "deleted": deleted,
+                "name": name,
+                "after": last and last[0],
+                **values,
+            },
         )
         body = page(found, limit, "experiments", ["name"])
         tags = _tags(cursor, offset, "experiment", "experiment_id")
@@ -389,6 +400,7 @@ def _tags(
 @router.post("/models", summary="Create a registered model", responses=_DONE)
 def create_model(new: NewModel, node: NodeHere, caller: CallerHere) -> Response:
     """Refused with RESOURCE_ALREADY_EXISTS where the name is taken."""
+    caller.rights.new_model(new.model)
     fields = new.model_dump(exclude={"reason"})
     return _done(_decide(node, caller, new.reason, "CreateRegisteredModel", fields))
 
@@ -399,6 +411,7 @@ def change_model(model: str, change: ModelChange, node: NodeHere, caller: Caller
     _exactly_one(name=change.name, description=change.description, tags=change.tags)
     fields: dict[str, Any] = {"model": model}
     if change.name is not None:
+        caller.rights.new_model(change.name)
         type, fields["name"] = "RenameRegisteredModel", change.name
     elif change.description is not None:
         type, fields["description"] = "UpdateRegisteredModel", change.description
@@ -442,13 +455,14 @@ def list_models(
 ) -> Response:
     """Registered models by name, now or at an earlier moment."""
     last = after(page_token, 1)
+    readable, values = caller.rights.readable_models("model", "model").named()
     with reading(node, log_end) as cursor:
         offset = offset_of(cursor, as_of)
         found = rows(
             cursor,
-            "SELECT * FROM models_at($at) WHERE $after IS NULL OR model > $after "
-            f"ORDER BY model LIMIT {limit + 1}",
-            {"at": offset, "after": last and last[0]},
+            "SELECT * FROM models_at($at) WHERE ($after IS NULL OR model > $after) "
+            f"AND {readable} ORDER BY model LIMIT {limit + 1}",
+            {"at": offset, "after": last and last[0], **values},
         )
         body = page(found, limit, "models", ["model"])
         for model in body["models"]:
@@ -524,6 +538,11 @@ def _aliases_of(cursor: duckdb.DuckDBPyConnection, offset: int, model: str) -> l
 )
 def create_version(model: str, new: NewVersion, node: NodeHere, caller: CallerHere) -> Response:
     """Two that race get two numbers: the fold gives them in log order."""
+    if new.create_model:
+        caller.rights.model_or_new(model, Level.EDIT)
+    else:
+        caller.rights.model(model, Level.EDIT)
+    check_source(caller.rights, new.source, new.run_id, new.model_id)
     fields = {"model": model, **new.model_dump(exclude={"reason"})}
     body = _decide(node, caller, new.reason, "CreateModelVersion", fields)
     return _done(body, model=model, version=body["_"].version)
@@ -704,14 +723,16 @@ def list_stages(
 ) -> Response:
     """What was in Production on that day: the stage of every version, now or then."""
     model_after, version_after = after(page_token, 2) or (None, None)
+    readable, values = caller.rights.readable_models("model", "model").named()
     with reading(node, log_end) as cursor:
         found = rows(
             cursor,
             "SELECT * FROM stages_at($at) WHERE ($model IS NULL OR model = $model) "
             "AND ($stage IS NULL OR lower(stage) = lower($stage)) "
             "AND ($m IS NULL OR model > $m OR (model = $m AND version > $v)) "
-            f"ORDER BY model, version LIMIT {limit + 1}",
+            f"AND {readable} ORDER BY model, version LIMIT {limit + 1}",
             {
+                **values,
                 "at": offset_of(cursor, as_of),
                 "model": model,
                 "stage": stage,

@@ -86,6 +86,9 @@ def list_runs(
                 raise InvalidRequest(f"{view[:-1]}: expected key=value, got {pair[:100]!r}")
             where.append(f"run_id IN (SELECT run_id FROM {view} WHERE key = ? AND value = ?)")
             values += [key, value]
+    readable = caller.rights.readable_experiments("experiment_id")
+    where.append(readable.sql)
+    values += readable.params
     if (last := after(page_token, 2)) is not None:
         where.append("(appended_at, run_id) < (?::TIMESTAMP, ?)")
         values += [str(last[0]).removesuffix("Z"), last[1]]

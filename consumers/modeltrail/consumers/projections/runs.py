@@ -59,6 +59,7 @@ class _Run:
     heart_stopped: bool = False
     events_after_end: int = 0
     actor: str | None = None
+    actor_verified: bool | None = None
     appended_at_ms: int = 0
     offset: int = 0
 
@@ -263,6 +264,7 @@ class RunsProjection:
         row.started_at_ms = event["started_at_ms"]
         row.heartbeat_interval_ms = event["heartbeat_interval_ms"]
         row.actor = event["envelope"]["actor"]
+        row.actor_verified = event["envelope"]["actor_verified"]
         row.appended_at_ms, row.offset = incoming.record.appended_at_ms, incoming.record.offset
         source = event["source"]
         if source is not None:

@@ -29,6 +29,7 @@ CREATE TABLE fold.runs (
     heart_stopped BOOLEAN NOT NULL,
     events_after_end BIGINT NOT NULL,
     actor VARCHAR,
+    actor_verified BOOLEAN,
     appended_at_ms BIGINT NOT NULL,
     "offset" BIGINT NOT NULL
 );

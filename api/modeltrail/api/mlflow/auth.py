@@ -1,0 +1,615 @@
+"""MLflow's calls about users, permissions and roles, of 2.x and of 3.x.
+
+They exist on a server with ``--auth``. There are no workspaces: every role is in ``default``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modeltrail.api import access_admin
+from modeltrail.api.access import EXPERIMENT, LEVELS, MODEL, Level, UserRights
+from modeltrail.api.access_admin import Holder, Target
+from modeltrail.api.errors import InvalidRequest, NotFound
+from modeltrail.api.mlflow import wire
+from modeltrail.api.mlflow.calls import Call, Endpoints
+from modeltrail.api.routes.access import check_grant, user_rights
+from modeltrail.consumers.projections.access import PERMISSIONS
+
+endpoints = Endpoints()
+
+_WORKSPACE = "default"
+_USER = {"username": wire.text}
+_PASSWORD = {**_USER, "password": wire.text}
+_RESOURCES = {"experiment": EXPERIMENT, "registered_model": MODEL, "prompt": MODEL}
+_OF = {**_USER, "resource_type": wire.text, "resource_id": wire.text}
+_ROLE = {"role_id": wire.integer}
+
+
+def _rights(call: Call) -> UserRights:
+    return user_rights(call.caller)
+
+
+def _self_or_admin(call: Call) -> None:
+    rights = _rights(call)
+    if call["username"] != rights.user:
+        rights.admin()
+
+
+# Users
+
+
+def _user(call: Call, name: str) -> dict[str, Any]:
+    with call.node.read() as cursor:
+        found = access_admin.user(cursor, name)
+        granted = access_admin.permissions(cursor, Holder(name))
+    own = [one for one in granted if one["entity_id"] is not None]
+    return {
+        "id": found["user_id"],
+        "username": found["user"],
+        "is_admin": found["admin"],
+        "experiment_permissions": [
+            _experiment_permission(one["entity_id"], found["user_id"], one["permission"])
+            for one in own
+            if one["resource"] == EXPERIMENT
+        ],
+        "registered_model_permissions": [
+            _model_permission(one["pattern"], found["user_id"], one["permission"])
+            for one in own
+            if one["resource"] == MODEL
+        ],
+    }
+
+
+@endpoints.add("POST", "users/create", _PASSWORD, required=["username", "password"])
+def create_user(call: Call) -> dict[str, Any]:
+    """Create a user who is no administrator."""
+    _rights(call).admin()
+    if not call["username"] or not call["password"]:
+        raise InvalidRequest("Username and password cannot be empty.")
+    access_admin.create_user(
+        call.node, call.actor(), call["username"], call["password"], reason=call.caller.reason
+    )
+    return {"user": _user(call, call["username"])}
+
+
+@endpoints.add("GET", "users/get", _USER, required=["username"])
+def get_user(call: Call) -> dict[str, Any]:
+    """A user, for administrators and for the user."""
+    _self_or_admin(call)
+    return {"user": _user(call, call["username"])}
+
+
+@endpoints.add("GET", "users/list")
+def list_users(call: Call) -> dict[str, Any]:
+    """All users with their roles."""
+    _rights(call).admin()
+    with call.node.read() as cursor:
+        found = access_admin.users(cursor)
+        roles = access_admin.roles(cursor)
+        members = access_admin.members(cursor)
+    return {
+        "users": [
+            {
+                "id": one["user_id"],
+                "username": one["user"],
+                "is_admin": one["admin"],
+                "roles": [
+                    _role(role) for role in roles if (role["role_id"], one["user_id"]) in members
+                ],
+            }
+            for one in found
+        ]
+    }
+
+
+@endpoints.add("GET", "users/current")
+def current_user(call: Call) -> dict[str, Any]:
+    """Who is signed in."""
+    user = _user(call, str(_rights(call).user))
+    shown = {name: user[name] for name in ("id", "username", "is_admin")}
+    return {"user": shown, "is_basic_auth": True}
+
+
+@endpoints.add(
+    "PATCH",
+    "users/update-password",
+    {**_PASSWORD, "current_password": wire.text},
+    required=["username", "password"],
+)
+def update_password(call: Call) -> dict[str, Any]:
+    """Set the own password, or as administrator anybody's."""
+    _self_or_admin(call)
+    rights = _rights(call)
+    if call["username"] == rights.user:
+        current = call.get("current_password")
+        rights.check_password(current)
+        if current == call["password"]:
+            raise InvalidRequest("New password must differ from the current password.")
+    access_admin.update_user(
+        call.node,
+        call.actor(),
+        call["username"],
+        password=call["password"],
+        reason=call.caller.reason,
+    )
+    return {}
+
+
+@endpoints.add(
+    "PATCH",
+    "users/update-admin",
+    {**_USER, "is_admin": wire.boolean},
+    required=["username", "is_admin"],
+)
+def update_admin(call: Call) -> dict[str, Any]:
+    """Make a user an administrator, or no longer."""
+    _rights(call).admin()
+    access_admin.update_user(
+        call.node,
+        call.actor(),
+        call["username"],
+        admin=call["is_admin"],
+        reason=call.caller.reason,
+    )
+    return {}
+
+
+@endpoints.add("DELETE", "users/delete", _USER, required=["username"])
+def delete_user(call: Call) -> dict[str, Any]:
+    """Delete another user."""
+    rights = _rights(call)
+    rights.admin()
+    if call["username"] == rights.user:
+        raise InvalidRequest(
+            "Users cannot delete their own account. Ask another admin to delete this user instead.",
+            code="BAD_REQUEST",
+        )
+    access_admin.delete_user(call.node, call.actor(), call["username"], call.caller.reason)
+    return {}
+
+
+# Permissions for one experiment or model, as clients up to 3.12 ask
+
+
+def _experiment_permission(experiment_id: str, user_id: int, permission: str) -> dict[str, Any]:
+    return {"experiment_id": experiment_id, "user_id": user_id, "permission": permission}
+
+
+def _model_permission(name: str, user_id: int, permission: str) -> dict[str, Any]:
+    return {
+        "workspace": _WORKSPACE,
+        "name": name,
+        "user_id": user_id,
+        "permission": permission,
+    }
+
+
+def _check_permission(permission: str) -> str:
+    if permission not in PERMISSIONS:
+        raise InvalidRequest(
+            f"Invalid permission '{permission}'. Valid permissions are: {PERMISSIONS}"
+        )
+    return permission
+
+
+def _entity(call: Call, resource: str) -> Target:
+    """What a call means that names one entity; it takes MANAGE."""
+    rights = _rights(call)
+    if resource == EXPERIMENT:
+        experiment_id = call["experiment_id"]
+        rights.exists(experiment_id)
+        target, name = Target(EXPERIMENT, None, experiment_id), None
+    else:
+        name = call["name"]
+        target = access_admin.target_of(call.node, MODEL, name)
+        if target.entity_id is None:
+            raise NotFound(f"Registered Model with name={name} not found")
+    check_grant(rights, target, name)
+    return target
+
+
+def _granted(call: Call, target: Target, what: str) -> dict[str, Any]:
+    with call.node.read() as cursor:
+        access_admin.user(cursor, call["username"])
+        found = access_admin.permissions(cursor, Holder(call["username"]), target)
+        if not found:
+            raise NotFound(f"{what} and username={call['username']} not found")
+        return {**found[0], "user_id": access_admin.user(cursor, call["username"])["user_id"]}
+
+
+def _declare(resource: str, path: str, field: str, answer: str) -> None:
+    of = {field: wire.text, **_USER}
+
+    def shown(call: Call, target: Target) -> dict[str, Any]:
+        what = "Experiment" if resource == EXPERIMENT else "Registered model"
+        found = _granted(call, target, f"{what} permission with {field}={call[field]}")
+        make = _experiment_permission if resource == EXPERIMENT else _model_permission
+        return {answer: make(call[field], found["user_id"], found["permission"])}
+
+    def change(call: Call, exists: bool) -> Target:
+        target = _entity(call, resource)
+        access_admin.grant(
+            call.node,
+            call.actor(),
+            Holder(call["username"]),
+            target,
+            _check_permission(call["permission"]),
+            exists=exists,
+            reason=call.caller.reason,
+        )
+        return target
+
+    with_permission = {**of, "permission": wire.text}
+    needed = [field, "username", "permission"]
+
+    @endpoints.add("POST", f"{path}/permissions/create", with_permission, required=needed)
+    def create(call: Call) -> dict[str, Any]:
+        return shown(call, change(call, False))
+
+    @endpoints.add("GET", f"{path}/permissions/get", of, required=needed[:2])
+    def get(call: Call) -> dict[str, Any]:
+        return shown(call, _entity(call, resource))
+
+    @endpoints.add("PATCH", f"{path}/permissions/update", with_permission, required=needed)
+    def update(call: Call) -> dict[str, Any]:
+        change(call, True)
+        return {}
+
+    @endpoints.add("DELETE", f"{path}/permissions/delete", of, required=needed[:2])
+    def delete(call: Call) -> dict[str, Any]:
+        target = _entity(call, resource)
+        holder = Holder(call["username"])
+        access_admin.revoke(call.node, call.actor(), holder, target, call.caller.reason)
+        return {}
+
+
+_declare(EXPERIMENT, "experiments", "experiment_id", "experiment_permission")
+_declare(MODEL, "registered-models", "name", "registered_model_permission")
+
+
+# Permissions of a user, as clients of 3.13 and later ask
+
+
+def _target(call: Call, resource_type: str, pattern: str) -> Target:
+    """What a call means that names a type and an id; ``*`` ends a prefix, here as elsewhere."""
+    resource = _RESOURCES.get(resource_type)
+    if resource is None:
+        raise InvalidRequest(
+            f"Invalid resource type '{resource_type}'. "
+            f"Valid resource types are: {tuple(_RESOURCES)}"
+        )
+    if resource == EXPERIMENT and not pattern.endswith("*"):
+        return Target(EXPERIMENT, None, pattern)
+    return access_admin.target_of(call.node, resource, pattern)
+
+
+@endpoints.add(
+    "POST",
+    "users/permissions/grant",
+    {**_OF, "permission": wire.text},
+    required=[*_OF, "permission"],
+    version="3.0",
+)
+def grant(call: Call) -> dict[str, Any]:
+    """Grant what was not granted before."""
+    target = _target(call, call["resource_type"], call["resource_id"])
+    check_grant(_rights(call), target, call["resource_id"])
+    access_admin.grant(
+        call.node,
+        call.actor(),
+        Holder(call["username"]),
+        target,
+        _check_permission(call["permission"]),
+        exists=False,
+        reason=call.caller.reason,
+    )
+    return {}
+
+
+@endpoints.add("POST", "users/permissions/revoke", _OF, required=list(_OF), version="3.0")
+def revoke(call: Call) -> dict[str, Any]:
+    """Take back what was granted."""
+    target = _target(call, call["resource_type"], call["resource_id"])
+    check_grant(_rights(call), target, call["resource_id"])
+    holder = Holder(call["username"])
+    access_admin.revoke(call.node, call.actor(), holder, target, call.caller.reason)
+    return {}
+
+
+@endpoints.add("GET", "users/permissions/get", _OF, required=list(_OF), version="3.0")
+def get_permission(call: Call) -> dict[str, Any]:
+    """What a user may do with something, however that comes about."""
+    _self_or_admin(call)
+    target = _target(call, call["resource_type"], call["resource_id"])
+    rights = _rights(call).of(call["username"])
+    if target.entity_id is None:
+        level = rights.name_level(target.resource, str(target.pattern).removesuffix("*"))
+    elif target.resource == EXPERIMENT:
+        level = rights.experiment_level(target.entity_id)
+    else:
+        level = rights.model_level(call["resource_id"])
+    names = {level: name for name, level in LEVELS.items() if name != "DENY"}
+    return {"allowed": level >= Level.USE, "permission": names[level]}
+
+
+def _permissions_of(call: Call, name: str) -> dict[str, Any]:
+    with call.node.read() as cursor:
+        user = access_admin.user(cursor, name)
+        own = access_admin.permissions(cursor, Holder(name))
+        members = access_admin.members(cursor)
+        roles = [
+            (role, access_admin.permissions(cursor, Holder(None, role["role_id"])))
+            for role in access_admin.roles(cursor)
+            if (role["role_id"], user["user_id"]) in members
+        ]
+    direct = {"role_id": user["user_id"], "role": f"__user_{user['user_id']}__"}
+    return {
+        "is_admin": user["admin"],
+        "permissions": [
+            {
+                "role_id": role["role_id"],
+                "role_name": role["role"],
+                "workspace": _WORKSPACE,
+                **_resource(one),
+            }
+            for role, granted in [(direct, own), *roles]
+            for one in granted
+        ],
+    }
+
+
+def _resource(granted: dict[str, Any]) -> dict[str, Any]:
+    """A permission in the words of 3.x: experiments by id, models by name."""
+    by_id = granted["resource"] == EXPERIMENT and granted["entity_id"] is not None
+    return {
+        "resource_type": granted["resource"],
+        "resource_pattern": granted["entity_id"] if by_id else granted["pattern"],
+        "permission": granted["permission"],
+    }
+
+
+@endpoints.add("GET", "users/permissions/list", _USER, required=["username"], version="3.0")
+def list_permissions(call: Call) -> dict[str, Any]:
+    """All that is granted to a user and to the user's roles."""
+    _self_or_admin(call)
+    return _permissions_of(call, call["username"])
+
+
+@endpoints.add("GET", "users/current/permissions", version="3.0")
+def current_permissions(call: Call) -> dict[str, Any]:
+    """The same of who is signed in."""
+    return _permissions_of(call, str(_rights(call).user))
+
+
+# Roles
+
+
+def _role(role: dict[str, Any], granted: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    return {
+        "id": role["role_id"],
+        "name": role["role"],
+        "workspace": _WORKSPACE,
+        "description": role["description"],
+        "permissions": [_role_permission(role["role_id"], one) for one in granted or ()],
+    }
+
+
+def _role_permission(role_id: int, granted: dict[str, Any]) -> dict[str, Any]:
+    return {"id": granted["permission_id"], "role_id": role_id, **_resource(granted)}
+
+
+def _one_role(call: Call, role_id: int) -> dict[str, Any]:
+    with call.node.read() as cursor:
+        for role in access_admin.roles(cursor):
+            if role["role_id"] == role_id:
+                return _role(role, access_admin.permissions(cursor, Holder(None, role_id)))
+    raise NotFound(f"Role with id={role_id} not found")
+
+
+def _decide(call: Call, type: str, **fields: Any) -> int:
+    _rights(call).admin()
+    reason = call.caller.reason
+    return call.node.decide(type, fields, call.actor(), reason=reason).position.offset
+
+
+@endpoints.add(
+    "POST",
+    "roles/create",
+    {"name": wire.text, "workspace": wire.text, "description": wire.text},
+    required=["name", "workspace"],
+    version="3.0",
+)
+def create_role(call: Call) -> dict[str, Any]:
+    """Create a role."""
+    _rights(call).admin()
+    if call["workspace"] != _WORKSPACE:
+        raise InvalidRequest(
+            f"There are no workspaces here but '{_WORKSPACE}', so no '{call['workspace']}'."
+        )
+    description = call.get("description")
+    made = _decide(call, "CreateRole", role=call["name"], description=description)
+    return {"role": _one_role(call, made)}
+
+
+@endpoints.add("GET", "roles/get", _ROLE, required=["role_id"], version="3.0")
+def get_role(call: Call) -> dict[str, Any]:
+    """A role with its permissions."""
+    _rights(call).admin()
+    return {"role": _one_role(call, call["role_id"])}
+
+
+@endpoints.add("GET", "roles/list", {"workspace": wire.text}, version="3.0")
+def list_roles(call: Call) -> dict[str, Any]:
+    """All roles with their permissions."""
+    _rights(call).admin()
+    if call.get("workspace", _WORKSPACE) != _WORKSPACE:
+        return {"roles": []}
+    with call.node.read() as cursor:
+        return {
+            "roles": [
+                _role(role, access_admin.permissions(cursor, Holder(None, role["role_id"])))
+                for role in access_admin.roles(cursor)
+            ]
+        }
+
+
+@endpoints.add(
+    "PATCH",
+    "roles/update",
+    {**_ROLE, "name": wire.text, "description": wire.text},
+    required=["role_id"],
+    version="3.0",
+)
+def update_role(call: Call) -> dict[str, Any]:
+    """Rename or describe a role."""
+    name, description = call.get("name"), call.get("description")
+    if name is None and description is None:
+        raise InvalidRequest(
+            "At least one of 'name' or 'description' must be provided to update a role."
+        )
+    _decide(call, "UpdateRole", role_id=call["role_id"], role=name, description=description)
+    return {"role": _one_role(call, call["role_id"])}
+
+
+@endpoints.add("DELETE", "roles/delete", _ROLE, required=["role_id"], version="3.0")
+def delete_role(call: Call) -> dict[str, Any]:
+    """Delete a role."""
+    _decide(call, "DeleteRole", role_id=call["role_id"])
+    return {}
+
+
+@endpoints.add(
+    "POST",
+    "roles/permissions/add",
+    {
+        **_ROLE,
+        "resource_type": wire.text,
+        "resource_pattern": wire.text,
+        "permission": wire.text,
+    },
+    required=["role_id", "resource_type", "resource_pattern", "permission"],
+    version="3.0",
+)
+def add_role_permission(call: Call) -> dict[str, Any]:
+    """Grant a role something."""
+    _rights(call).admin()
+    holder = Holder(None, call["role_id"])
+    target = _target(call, call["resource_type"], call["resource_pattern"])
+    permission = _check_permission(call["permission"])
+    reason = call.caller.reason
+    access_admin.grant(
+        call.node, call.actor(), holder, target, permission, exists=False, reason=reason
+    )
+    return {"role_permission": _of_role(call, holder, target)}
+
+
+def _of_role(call: Call, holder: Holder, target: Target) -> dict[str, Any]:
+    with call.node.read() as cursor:
+        found = access_admin.permissions(cursor, holder, target)
+    return _role_permission(holder.role_id or 0, found[0])
+
+
+def _by_id(call: Call) -> tuple[Holder, Target]:
+    with call.node.read() as cursor:
+        found = access_admin.role_permission(cursor, call["role_permission_id"])
+    if found is None:
+        raise NotFound(f"Role permission with id={call['role_permission_id']} not found")
+    return found
+
+
+@endpoints.add(
+    "PATCH",
+    "roles/permissions/update",
+    {"role_permission_id": wire.integer, "permission": wire.text},
+    required=["role_permission_id", "permission"],
+    version="3.0",
+)
+def update_role_permission(call: Call) -> dict[str, Any]:
+    """Change what a role is granted."""
+    _rights(call).admin()
+    holder, target = _by_id(call)
+    permission = _check_permission(call["permission"])
+    reason = call.caller.reason
+    access_admin.grant(
+        call.node, call.actor(), holder, target, permission, exists=True, reason=reason
+    )
+    return {"role_permission": _of_role(call, holder, target)}
+
+
+@endpoints.add(
+    "DELETE",
+    "roles/permissions/remove",
+    {"role_permission_id": wire.integer},
+    required=["role_permission_id"],
+    version="3.0",
+)
+def remove_role_permission(call: Call) -> dict[str, Any]:
+    """Take back what a role was granted."""
+    _rights(call).admin()
+    access_admin.revoke(call.node, call.actor(), *_by_id(call), call.caller.reason)
+    return {}
+
+
+@endpoints.add("GET", "roles/permissions/list", _ROLE, required=["role_id"], version="3.0")
+def list_role_permissions(call: Call) -> dict[str, Any]:
+    """What a role is granted."""
+    _rights(call).admin()
+    return {"role_permissions": _one_role(call, call["role_id"])["permissions"]}
+
+
+def _assignment(user_id: int, role_id: int) -> dict[str, Any]:
+    # An assignment has no id of its own here; a user has a role once.
+    return {"id": role_id, "user_id": user_id, "role_id": role_id}
+
+
+@endpoints.add(
+    "POST", "roles/assign", {**_ROLE, **_USER}, required=["role_id", "username"], version="3.0"
+)
+def assign_role(call: Call) -> dict[str, Any]:
+    """Give a user a role."""
+    _decide(call, "AssignRole", role_id=call["role_id"], user=call["username"])
+    with call.node.read() as cursor:
+        user_id = access_admin.user(cursor, call["username"])["user_id"]
+    return {"assignment": _assignment(user_id, call["role_id"])}
+
+
+@endpoints.add(
+    "DELETE", "roles/unassign", {**_ROLE, **_USER}, required=["role_id", "username"], version="3.0"
+)
+def unassign_role(call: Call) -> dict[str, Any]:
+    """Take a role from a user."""
+    _decide(call, "UnassignRole", role_id=call["role_id"], user=call["username"])
+    return {}
+
+
+@endpoints.add("GET", "users/roles/list", _USER, required=["username"], version="3.0")
+def list_user_roles(call: Call) -> dict[str, Any]:
+    """The roles of a user."""
+    _self_or_admin(call)
+    with call.node.read() as cursor:
+        user_id = access_admin.user(cursor, call["username"])["user_id"]
+        members = access_admin.members(cursor)
+        return {
+            "roles": [
+                _role(role, access_admin.permissions(cursor, Holder(None, role["role_id"])))
+                for role in access_admin.roles(cursor)
+                if (role["role_id"], user_id) in members
+            ]
+        }
+
+
+@endpoints.add("GET", "roles/users/list", _ROLE, required=["role_id"], version="3.0")
+def list_role_users(call: Call) -> dict[str, Any]:
+    """Who has a role."""
+    _rights(call).admin()
+    _one_role(call, call["role_id"])
+    with call.node.read() as cursor:
+        members = access_admin.members(cursor)
+    return {
+        "assignments": [
+            _assignment(user_id, role_id)
+            for role_id, user_id in sorted(members)
+            if role_id == call["role_id"]
+        ]
+    }
