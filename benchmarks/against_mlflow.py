@@ -159,8 +159,9 @@ def mlflow_server(python: str, folder: Path) -> Iterator[Mlflow]:
                 time.sleep(0.1)
         yield Mlflow(url, python, database)
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(60)
+        # It does not end while it answers, and an answer may take it a minute.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @dataclass(frozen=True)
@@ -305,7 +306,7 @@ def main() -> int:
     parser.add_argument("--batches", type=int, default=100, help="of each of them")
     parser.add_argument("--points", type=int, default=1_000_000, help="of the long history")
     parser.add_argument("--runs", type=int, nargs="+", default=[10_000, 100_000])
-    parser.add_argument("--searches", type=int, default=15)
+    parser.add_argument("--searches", type=int, default=5)
     args = parser.parse_args()
     python = python_with_mlflow("3")
     folder = Path(tempfile.mkdtemp(prefix="modeltrail-bench-"))

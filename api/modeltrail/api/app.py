@@ -29,6 +29,7 @@ from modeltrail.api.routes import (
     sql,
     webhooks,
 )
+from modeltrail.api.routing import ByPath
 from modeltrail.api.sql import Queries
 from modeltrail.consumers.database import program_version
 
@@ -96,6 +97,7 @@ def create_app(
     describe_mlflow(app)
     if access is not None:
         access_rules.close_gates(app.router.routes)
+    app.router.routes.insert(0, ByPath(app.router.routes))
     return app
 
 
