@@ -237,6 +237,20 @@ def test_files_that_live_elsewhere_stay_there(store: TrackingDatabase, node: Nod
     assert "--artifacts-from" in found[0]
 
 
+def test_through_sqlalchemy_it_is_the_same(
+    store: TrackingDatabase, node: Node, tmp_path: Path
+) -> None:
+    first = bring(store, node)
+    source = DatabaseSource(f"sqlite+pysqlite:///{store.path}")
+    (tmp_path / "other").mkdir()
+    with node_on(tmp_path / "other") as other:
+        second = Importer(source, NodeTarget(other), user="eve").run()
+        source.close()
+        assert [e.here for e in second.experiments] == [e.here for e in first.experiments]
+        tables = "SELECT model, version, stage, source FROM model_versions ORDER BY 2"
+        assert ask(node, tables) == ask(other, tables)
+
+
 def test_only_some_experiments(
     store: TrackingDatabase, node: Node, capsys: pytest.CaptureFixture[str]
 ) -> None:

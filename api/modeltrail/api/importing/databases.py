@@ -141,7 +141,7 @@ class DatabaseSource:
         parts = urlsplit(source)
         self.notes: list[str] = []
         self._rows: _Rows
-        if parts.scheme.partition("+")[0] in ("sqlite", ""):
+        if parts.scheme in ("sqlite", ""):
             path = source
             if parts.scheme:
                 path = unquote(re.sub(r"^[^:]+:(///)?", "", source).partition("?")[0])

@@ -253,7 +253,7 @@ COMMENT ON COLUMN experiments.experiment_id IS 'Id of the experiment, a decimal 
 COMMENT ON COLUMN experiments.name IS 'Name; unique among active and deleted experiments.';
 COMMENT ON COLUMN experiments.artifact_location IS 'URI under which its runs keep artifacts; NULL for the server''s default.';
 COMMENT ON COLUMN experiments.deleted IS 'Whether it is among the deleted ones.';
-COMMENT ON COLUMN experiments.created_at IS 'When the log took the event that created it; NULL for Default, which is there from the start.';
+COMMENT ON COLUMN experiments.created_at IS 'When the log took the event that created it; for one that was imported, when its tracker says that it was created; NULL for Default, which is there from the start.';
 COMMENT ON COLUMN experiments.updated_at IS 'When it was last renamed, deleted or restored; else when it was created.';
 COMMENT ON COLUMN experiments.created_by IS 'Who created it.';
 
@@ -265,7 +265,7 @@ COMMENT ON COLUMN experiment_tags.value IS 'Value of the tag.';
 COMMENT ON VIEW models IS 'Registered models.';
 COMMENT ON COLUMN models.model IS 'Name of the registered model.';
 COMMENT ON COLUMN models.description IS 'Description.';
-COMMENT ON COLUMN models.created_at IS 'When the log took the event that created it.';
+COMMENT ON COLUMN models.created_at IS 'When the log took the event that created it; for one that was imported, when its tracker says that it was created.';
 COMMENT ON COLUMN models.updated_at IS 'When it was last changed, as MLflow counts: tags and aliases do not.';
 COMMENT ON COLUMN models.created_by IS 'Who created it.';
 
@@ -283,7 +283,7 @@ COMMENT ON COLUMN model_versions.source IS 'URI of the model''s files.';
 COMMENT ON COLUMN model_versions.run_id IS 'Run that made it.';
 COMMENT ON COLUMN model_versions.model_id IS 'Logged model that it was made from.';
 COMMENT ON COLUMN model_versions.run_link IS 'Link to the run on another server.';
-COMMENT ON COLUMN model_versions.created_at IS 'When the log took the event that created it.';
+COMMENT ON COLUMN model_versions.created_at IS 'When the log took the event that created it; for one that was imported, when its tracker says that it was created.';
 COMMENT ON COLUMN model_versions.updated_at IS 'When it was last changed, as MLflow counts: tags and aliases do not.';
 COMMENT ON COLUMN model_versions.created_by IS 'Who created it.';
 

@@ -260,7 +260,7 @@ COMMENT ON COLUMN logged_models.status_message IS 'Why it has this status.';
 COMMENT ON COLUMN logged_models.source_run_id IS 'Run that made it.';
 COMMENT ON COLUMN logged_models.artifact_location IS 'URI of the folder of its files.';
 COMMENT ON COLUMN logged_models.deleted IS 'Whether it is among the deleted ones.';
-COMMENT ON COLUMN logged_models.created_at IS 'When the log took the event that created it.';
+COMMENT ON COLUMN logged_models.created_at IS 'When the log took the event that created it; for one that was imported, when its tracker says that it was created.';
 COMMENT ON COLUMN logged_models.updated_at IS 'When its status last changed, or when it was deleted.';
 COMMENT ON COLUMN logged_models.created_by IS 'Who created it.';
 COMMENT ON COLUMN logged_models.position IS 'Where the event that created it is in the log.';
