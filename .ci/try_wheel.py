@@ -1,5 +1,6 @@
 """Use the installed wheel as its users do. ``thin``: only log. ``full``: also serve and ask."""
 
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -29,6 +30,21 @@ def log_a_run() -> None:
         (events,) = log.execute("SELECT count(*) FROM runs").fetchone()
     assert events >= 3, f"{events} events are in the log"
     print(f"logged {events} events")  # noqa: T201
+
+
+def check_entry_points() -> None:
+    """See that MLflow would find the plugin, and that finding it costs no import of MLflow."""
+    for group, names in {
+        "mlflow.tracking_store": ("file", "http", "https", "kafka"),
+        "mlflow.model_registry_store": ("file", "http", "https", "kafka"),
+    }.items():
+        found = importlib.metadata.entry_points(group=group)
+        for name in names:
+            assert callable(found[f"modeltrail+{name}"].load())
+    for group in ("mlflow.artifact_repository", "mlflow.request_header_provider"):
+        (entry_point,) = importlib.metadata.entry_points(group=group)
+        assert callable(entry_point.load())
+    assert "mlflow" not in sys.modules
 
 
 def serve_and_ask() -> None:
@@ -64,6 +80,7 @@ def serve_and_ask() -> None:
 
 os.environ["MODELTRAIL_URL"] = str(DATA)
 log_a_run()
+check_entry_points()
 if sys.argv[1] == "thin":
     present = [name for name in HEAVY if importlib.util.find_spec(name)]
     assert not present, f"a thin install brought {present}"

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
-import sys
 import uuid
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,10 +15,10 @@ from mlflow_client import MlflowClient, finished, python_with_mlflow
 from modeltrail.eventlog import RUNS, open_log
 from modeltrail.producers import sync
 from modeltrail.schemas import Codec
+from plugin_install import install_plugin
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
-ROOT = Path(__file__).resolve().parents[2]
 VERSIONS = ("3", "2")
 
 _HEAD = """
@@ -57,23 +54,7 @@ def factor(uri):
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for PYTHONPATH with the wheel, as a thin install for Kafka would have it."""
-    folder = tmp_path_factory.mktemp("installed")
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "dist")],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    site = folder / "site"
-    (wheel,) = (folder / "dist").glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
-    for name in ("fastavro", "kafka", "crc32c", "zstandard", "lz4"):
-        spec = importlib.util.find_spec(name)
-        assert spec is not None
-        assert spec.submodule_search_locations
-        (site / name).symlink_to(spec.submodule_search_locations[0])
-    return site
+    return install_plugin(tmp_path_factory.mktemp("installed"))
 
 
 class Plugin:
