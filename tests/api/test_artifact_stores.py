@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -310,6 +312,37 @@ def test_a_store_that_says_no_or_nothing(caplog: pytest.LogCaptureFixture) -> No
         with pytest.raises(Unavailable):
             storage.stat("run/file")
     assert "not-to-be-told" not in caplog.text
+
+
+def test_the_last_bytes_are_the_last_that_are_told_of(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    told: list[str] = []
+    first_is_in_place, first_may_tell = threading.Event(), threading.Event()
+
+    def tell(stored: Stored) -> None:
+        first_is_in_place.set()
+        assert first_may_tell.wait(10)
+        told.append(stored.sha256)
+
+    def send(data: bytes) -> Stored:
+        with store.write(RUN, "f") as upload:
+            upload.write(data)
+            return upload.finish(tell)
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(send, b"first")
+        assert first_is_in_place.wait(10)
+        second = pool.submit(send, b"second")
+        with pytest.raises(TimeoutError):
+            second.result(timeout=0.1)
+        assert get(store, "f") == b"first"
+        first_may_tell.set()
+        assert told_in_order(first, second) == told
+    assert get(store, "f") == b"second"
+
+
+def told_in_order(*uploads: Future[Stored]) -> list[str]:
+    return [upload.result(timeout=10).sha256 for upload in uploads]
 
 
 def test_folders_outlive_their_moves(tmp_path: Path) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -17,6 +20,7 @@ _NAME_BYTES_MAX = 255
 _PATH_CHARACTERS_MAX = 1_000
 UPLOADS = ".uploads"
 """The folder of what is not whole yet; no artifact has a name like it."""
+_LOCKS = 256
 _SHARED = ("models", "other")
 
 OTHER = "other/files"
@@ -89,11 +93,21 @@ class ArtifactStore:
         self.storage = Folder(storage, UPLOADS) if isinstance(storage, Path) else storage
         self.bytes_max = bytes_max
         self.signs = signs and self.storage.folder is None
+        self._locks = [threading.Lock() for _ in range(_LOCKS)]
+
+    def changing(self, owner: str, path: str) -> threading.Lock:
+        """Held while an artifact is replaced or removed and the event of it is appended.
+
+        Else of two that change it at once, one would have the last word in the store and the other
+        in the log.
+        """
+        return self._locks[hash((owner, path)) % _LOCKS]
 
     def write(self, owner: str, path: str) -> Upload:
         """Begin an upload."""
         key = key_of(owner, path)
-        return Upload(self.storage.write(key), self.storage.url_of(key), self.bytes_max)
+        lock = self.changing(owner, path)
+        return Upload(self.storage.write(key), self.storage.url_of(key), self.bytes_max, lock)
 
     def stat(self, owner: str, path: str) -> Stat:
         """What is known of an artifact that is there; raises ``NotFound``."""
@@ -164,11 +178,14 @@ def _missing(owner: str, path: str) -> NotFound:
 class Upload:
     """Bytes on their way into the store. They appear whole, and durable, or not at all."""
 
-    def __init__(self, sink: Sink, location: str, bytes_max: int) -> None:
+    def __init__(
+        self, sink: Sink, location: str, bytes_max: int, lock: AbstractContextManager[object]
+    ) -> None:
         """Count and hash what goes into a sink."""
         self._sink = sink
         self._location = location
         self._bytes_max = bytes_max
+        self._lock = lock
         self._size = 0
         self._digest = hashlib.sha256()
 
@@ -193,7 +210,11 @@ class Upload:
         self._digest.update(data)
         self._sink.write(data)
 
-    def finish(self) -> Stored:
-        """Put the bytes in place, durably."""
-        self._sink.finish()
-        return Stored(self._size, self._digest.hexdigest(), self._location)
+    def finish(self, record: Callable[[Stored], object] | None = None) -> Stored:
+        """Put the bytes in place, durably; then call ``record``, which is to append the event."""
+        stored = Stored(self._size, self._digest.hexdigest(), self._location)
+        with self._lock:
+            self._sink.finish()
+            if record is not None:
+                record(stored)
+        return stored

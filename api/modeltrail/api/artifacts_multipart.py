@@ -16,7 +16,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -71,7 +71,8 @@ class Multipart:
         if not 1 <= number <= int(self._upload(id)["parts"]):
             raise NotFound(f"the upload has no part {number}")
         key, storage = _part(id, number), self._store.storage
-        return Upload(storage.write(key), storage.url_of(key), self._store.bytes_max)
+        location, alone = storage.url_of(key), nullcontext()
+        return Upload(storage.write(key), location, self._store.bytes_max, alone)
 
     def etag_of_part(self, id: str, number: int) -> str:
         """The tag by which ``complete`` knows a part again."""
@@ -147,8 +148,7 @@ class Multipart:
                         raise InvalidRequest(f"part {number} is not the one that was uploaded")
                     for piece in pieces:
                         target.write(piece)
-            stored = target.finish()
-        record(stored)
+            stored = target.finish(record)
         self._note(id, "done", stored._asdict())
         self._forget_parts(id)
         return stored

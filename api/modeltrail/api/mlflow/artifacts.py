@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from modeltrail.api.artifacts import OTHER, Stored, of_model
+from modeltrail.api.artifacts import OTHER, Stored, key_of, of_model
 from modeltrail.api.artifacts_storage import Entry
 from modeltrail.api.errors import ApiError, InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
@@ -263,8 +263,11 @@ async def _upload(request: Request) -> Response:
     place = place_of(request.path_params["path"])
     if not place.path:
         raise InvalidRequest("the path of an artifact is needed")
-    stored = await receive(node, place.owner, place.path, request)
-    await run_in_threadpool(record_upload, node, place, stored, who.actor, who.reason)
+
+    def record(stored: Stored) -> None:
+        record_upload(node, place, stored, who.actor, who.reason)
+
+    await receive(node, place.owner, place.path, request, record)
     return json_answer({})
 
 
@@ -290,23 +293,20 @@ def _delete(request: Request) -> Response:
     user = _user(node, place)
     store = node.artifacts
     files = [file.path for file in store.list(place.owner, place.path)]
-    if place.path and not files:
-        try:
-            store.stat(place.owner, place.path)
-        except NotFound:
-            return json_answer({})
-        files = [place.path]
+    if place.path and store.storage.stat(key_of(place.owner, place.path)) is not None:
+        files.append(place.path)
     for path in files:
-        # The event goes first: bytes that are gone without a word would be the worse half.
-        if user is not None:
-            actor, fields = _acting(who.actor, user), {"path": path}
-            if place.kind == "run":
-                node.append_run_event("ArtifactDeleted", place.id, fields, actor, who.reason)
-            else:
-                node.append_model_event(
-                    "LoggedModelArtifactDeleted", place.id, fields, actor, who.reason
-                )
-        store.delete(place.owner, path)
+        with store.changing(place.owner, path):
+            # The event goes first: bytes that are gone without a word would be the worse half.
+            if user is not None:
+                actor, fields = _acting(who.actor, user), {"path": path}
+                if place.kind == "run":
+                    node.append_run_event("ArtifactDeleted", place.id, fields, actor, who.reason)
+                else:
+                    node.append_model_event(
+                        "LoggedModelArtifactDeleted", place.id, fields, actor, who.reason
+                    )
+            store.storage.delete(key_of(place.owner, path))
     return json_answer({})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email.utils import format_datetime
 from typing import Annotated
 from urllib.parse import quote
@@ -16,6 +16,7 @@ from modeltrail.api.artifacts import Stored, Upload, of_model
 from modeltrail.api.artifacts_storage import PIECE_BYTES
 from modeltrail.api.context import CallerHere, NodeHere, answer, json_example
 from modeltrail.api.node import Node
+from modeltrail.eventlog import Position
 
 router = APIRouter(prefix="/api/v1/runs/{run_id}/artifacts", tags=["artifacts"])
 models = APIRouter(prefix="/api/v1/logged-models/{model_id}/artifacts", tags=["artifacts"])
@@ -65,14 +66,16 @@ async def put_artifact(
 
     It appears whole or not at all, and takes the place of one that was there.
     """
-    stored = await receive(node, run_id, path, request)
-    body = {"path": path, **stored._asdict()}
-    if record:
-        position = await run_in_threadpool(
-            node.append_run_event, "ArtifactLogged", run_id, body, caller.actor, caller.reason
-        )
-        body["position"] = str(position)
-    return answer(body)
+    positions: list[Position] = []
+
+    def append(stored: Stored) -> None:
+        fields = {"path": path, **stored._asdict()}
+        event = ("ArtifactLogged", run_id, fields, caller.actor, caller.reason)
+        positions.append(node.append_run_event(*event))
+
+    stored = await receive(node, run_id, path, request, append if record else None)
+    told = {"position": str(positions[0])} if positions else {}
+    return answer({"path": path, **stored._asdict(), **told})
 
 
 @router.get(
@@ -105,11 +108,17 @@ async def put_model_artifact(
     return answer({"path": path, **stored._asdict()})
 
 
-async def receive(node: Node, owner: str, path: str, request: Request) -> Stored:
-    """Store a request's body as it comes; see ``put_artifact``."""
+async def receive(
+    node: Node,
+    owner: str,
+    path: str,
+    request: Request,
+    record: Callable[[Stored], object] | None = None,
+) -> Stored:
+    """Store a request's body as it comes; see ``put_artifact`` and ``Upload.finish``."""
     with await run_in_threadpool(node.artifacts.write, owner, path) as upload:
         await receive_into(upload, request)
-        return await run_in_threadpool(upload.finish)
+        return await run_in_threadpool(upload.finish, record)
 
 
 async def receive_into(upload: Upload, request: Request) -> None:
@@ -184,9 +193,10 @@ def _range(asked: str, size: int) -> tuple[int, int] | None:
 def delete_artifact(run_id: str, path: str, node: NodeHere, caller: CallerHere) -> Response:
     """Remove the bytes and append `ArtifactDeleted`; what was there stays in the trail."""
     node.artifacts.stat(run_id, path)
-    # The event goes first: bytes that are gone without a word would be the worse half.
-    position = node.append_run_event(
-        "ArtifactDeleted", run_id, {"path": path}, caller.actor, caller.reason
-    )
-    node.artifacts.delete(run_id, path)
+    with node.artifacts.changing(run_id, path):
+        # The event goes first: bytes that are gone without a word would be the worse half.
+        position = node.append_run_event(
+            "ArtifactDeleted", run_id, {"path": path}, caller.actor, caller.reason
+        )
+        node.artifacts.delete(run_id, path)
     return answer({"path": path, "position": str(position)})
