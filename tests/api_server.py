@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ class Job:
 class Server:
     """A `modeltrail serve` process on a free port."""
 
-    def __init__(self, data: Path, *options: str) -> None:
+    def __init__(self, data: Path, *options: str, env: Mapping[str, str] | None = None) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -65,7 +66,7 @@ class Server:
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=_environment(),
+            env={**_environment(), **(env or {})},
         )
 
     def ready(self, timeout_s: float = 30.0) -> float:
@@ -100,7 +101,9 @@ def _environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith("MODELTRAIL_")}
 
 
-def modeltrail(*args: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+def modeltrail(
+    *args: str, stdin: str | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run the command."""
     return subprocess.run(
         [sys.executable, "-m", "modeltrail.api.cli", *args],
@@ -108,6 +111,6 @@ def modeltrail(*args: str, stdin: str | None = None) -> subprocess.CompletedProc
         text=True,
         input=stdin,
         timeout=120,
-        env=_environment(),
+        env={**_environment(), **(env or {})},
         check=False,
     )
