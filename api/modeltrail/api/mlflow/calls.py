@@ -149,7 +149,7 @@ def routes(
                 found.append(route)
     for prefix in _PREFIXES:
         path = prefix + "/{version}/mlflow/{rest:path}"
-        found.append(CountedRoute(path, _nothing, methods=_METHODS))
+        found.append(CountedRoute(path, nothing_there, methods=_METHODS))
     return found
 
 
@@ -207,5 +207,6 @@ def caller(request: Request) -> Caller:
     )
 
 
-async def _nothing(request: Request) -> Response:
+async def nothing_there(request: Request) -> Response:
+    """Answers for a path that is not an endpoint."""
     raise not_there(request.method, request.url.path)
