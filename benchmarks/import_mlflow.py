@@ -53,14 +53,16 @@ def main() -> None:
             store.runs(number, runs, points)
         size = store.path.stat().st_size
         sys.stdout.write(f"{size / 1e6:,.0f} MB of SQLite, {2 * args.points:,} points\n")
+        cpu = 0.0
         for which in ("first", "second"):
             report, seconds = imported(store.path, Path(folder) / "data")
             points = sum(e["here"]["points"] for e in report["experiments"])
-            peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+            used = resource.getrusage(resource.RUSAGE_CHILDREN)
+            before, cpu = cpu, used.ru_utime + used.ru_stime
             sys.stdout.write(
                 f"{which} import: {points:,} points and {report['events']:,} events in "
                 f"{seconds:.1f} s, {points / seconds:,.0f} points/s with the check; "
-                f"at most {peak:,.0f} MB of memory\n"
+                f"{cpu - before:.1f} s of CPU, at most {used.ru_maxrss / 1024:,.0f} MB of memory\n"
             )
 
 
