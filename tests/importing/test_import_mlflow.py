@@ -21,6 +21,9 @@ from api_server import Server, modeltrail
 from mlflow_client import python_with_mlflow
 from modeltrail.api.cli import main
 
+# A module's stores are filled within its first test: half a minute, on a busy machine far more.
+pytestmark = pytest.mark.timeout(600)
+
 SCRIPTS = Path(__file__).parent / "scripts"
 
 
