@@ -328,6 +328,20 @@ def test_users_manage_only_what_is_theirs(world: World) -> None:
     world.ask("ada", "PUT", f"{V1}/permissions", 403, **of, pattern="not there")
 
 
+def test_a_server_that_asks_nobody_makes_no_users(world: World) -> None:
+    with TestClient(create_app(world.node), base_url="http://localhost") as client:
+        for answer in (
+            client.post(f"{V1}/users", json={"user": "x", "admin": True}),
+            client.post(f"{V2}/users/create", json={"username": "x", "password": PASSWORD}),
+            client.post(f"{V1}/tokens", json={"user": "root"}),
+            client.put(
+                f"{V1}/permissions",
+                json={"user": "bob", "resource": MODEL, "pattern": "*", "permission": "EDIT"},
+            ),
+        ):
+            assert (answer.status_code, "without --auth" in answer.text) == (403, True)
+
+
 # What is allowed
 
 
