@@ -6,9 +6,10 @@ import base64
 import hashlib
 import hmac
 import logging
+import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +248,16 @@ def test_every_event_of_models_and_prompts_as_mlflow_sends_it(
     assert len({g.delivery_id for g in got}) == len(expected)
 
 
+def documented_check() -> Callable[..., bool]:
+    """The function that the guide tells receivers to use."""
+    page = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text(encoding="utf-8")
+    (code,) = (c for c in re.findall(r"```python\n(.*?)```", page, re.S) if "is_genuine" in c)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    check: Callable[..., bool] = names["is_genuine"]
+    return check
+
+
 def test_a_delivery_is_signed_as_mlflow_signs(trail: Trail, receiver: Receiver) -> None:
     trail.webhook(receiver.url, secret="päss")
     unsigned = trail.webhook(receiver.url)
@@ -257,6 +268,12 @@ def test_a_delivery_is_signed_as_mlflow_signs(trail: Trail, receiver: Receiver) 
     signed = f"{first.delivery_id}.{timestamp}.{first.body.decode()}"
     digest = hmac.new("päss".encode(), signed.encode(), hashlib.sha256).digest()
     assert first.headers["x-mlflow-signature"] == "v1," + base64.b64encode(digest).decode()
+    documented = {k.title().replace("Mlflow", "MLflow"): v for k, v in first.headers.items()}
+    is_genuine = documented_check()
+    assert is_genuine(documented, first.body, "päss")
+    assert not is_genuine(documented, first.body, "pass")
+    assert not is_genuine(documented, first.body + b" ", "päss")
+    assert not is_genuine(documented, first.body, "päss", age_s_max=-1)
     assert first.headers["content-type"] == "application/json"
     assert first.headers["host"] == f"127.0.0.1:{receiver.port}"
     assert "x-mlflow-signature" not in second.headers
@@ -278,7 +295,7 @@ def test_only_what_was_accepted_while_the_webhook_was_there_active_and_asked_for
     trail.do("SetRegisteredModelAlias", model="m", alias="refused", version=99)
     trail.update(webhook, status="DISABLED")
     trail.alias("disabled")
-    trail.update(webhook, name="other")  # does not make it active again, as it does in MLflow
+    trail.update(webhook, name="other")  # which does not make it active again
     trail.alias("still disabled")
     trail.update(webhook, status="ACTIVE")
     trail.alias("b")

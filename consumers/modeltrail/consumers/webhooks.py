@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import random
-import sqlite3
 import threading
 import time
 from datetime import UTC, datetime
@@ -23,7 +22,6 @@ import duckdb
 
 from modeltrail.consumers import webhooks_events as events
 from modeltrail.consumers.fold import Fold
-from modeltrail.consumers.store import StoreError
 from modeltrail.consumers.webhooks_http import (
     Answer,
     NoAnswer,
@@ -33,7 +31,7 @@ from modeltrail.consumers.webhooks_http import (
 )
 from modeltrail.consumers.webhooks_secrets import Secrets, SecretUnreadable, WebhookKeyError
 from modeltrail.consumers.webhooks_state import PENDING_MAX, Delivery, New, State
-from modeltrail.eventlog import REGISTRY, EventLog, LogError, Partition
+from modeltrail.eventlog import REGISTRY, EventLog, Partition
 
 logger = logging.getLogger("modeltrail.webhooks")
 
@@ -47,6 +45,7 @@ _ANSWER_BYTES_MAX = 64 * 1024
 _ERROR_CHARACTERS_MAX = 500
 _REQUESTS_A_PAGE = 500
 _PAUSE_S = 5.0
+_REST_S = 1.0
 _STOP_S = 5.0
 _PARTITION = Partition(REGISTRY, 0)
 
@@ -244,7 +243,8 @@ class Deliverer:
                         self._dispatch()
                     pause_s = self._dispatch()
                 self._error = None
-            except (LogError, StoreError, duckdb.Error, sqlite3.Error) as error:
+            except Exception as error:
+                # A full disk, a log out of reach, or a bug: say so, and try again for ever.
                 text = f"{type(error).__name__}: {error}"
                 if text != self._error and not self._stopping:
                     logger.error("webhooks stand still, and will go on: %s", text)
@@ -349,10 +349,10 @@ class Deliverer:
     def _work(self, delivery: Delivery) -> None:
         try:
             self._deliver(delivery)
-        except (StoreError, duckdb.Error, sqlite3.Error) as error:
+        except Exception as error:
             if not self._stopping:
                 logger.error("delivery %s will be tried again: %s", delivery.delivery_id, error)
-                time.sleep(1.0)
+                time.sleep(_REST_S)  # in which this webhook counts as busy
         finally:
             with self._lock:
                 del self._busy[delivery.webhook_id]

@@ -210,6 +210,8 @@ class Sender:
     # Where it may go
 
     def _target(self, url: str) -> _Target:
+        if not url.strip():
+            raise UrlRefused(f"Webhook URL cannot be empty or just whitespace: {url[:100]!r}")
         if not url.isprintable() or " " in url or "\\" in url:
             raise UrlRefused(f"Invalid webhook URL {url!r}: it has characters that no URL has")
         try:
@@ -218,7 +220,7 @@ class Sender:
             host = (parts.hostname or "").encode("idna").decode()
         except (ValueError, UnicodeError) as error:
             raise UrlRefused(f"Invalid webhook URL {url!r}: {error!r}") from None
-        allowed = ["https", "http"] if self.allow_private else ["https"]
+        allowed = ["http", "https"] if self.allow_private else ["https"]
         if parts.scheme not in allowed:
             raise UrlRefused(
                 f"Invalid webhook URL scheme: {parts.scheme!r}. "
