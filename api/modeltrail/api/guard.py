@@ -244,8 +244,6 @@ def _limited(receive: Receive, limit: int) -> Receive:
 async def _answer(send: Send, status: int, body: dict[str, object]) -> None:
     data = json.dumps(body).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(data))]
-    if status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
     if status in (413, 403):
         headers.append((b"connection", b"close"))  # the body was not read
     await send({"type": "http.response.start", "status": status, "headers": headers})

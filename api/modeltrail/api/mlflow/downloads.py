@@ -9,6 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from modeltrail.api.access import Level
+from modeltrail.api.access_files import check_place
+from modeltrail.api.context import rights_of
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import artifacts, sources
 from modeltrail.api.mlflow.calls import CountedRoute, caller
@@ -43,6 +46,10 @@ def _answerer(
         place = artifacts.place_of_uri(root)
         if place is None:
             raise artifacts.NotServed(root)
+        if root_of is not _root_of_version:
+            # What a version is made of was looked at when it was made. The root of a run or logged
+            # model may have come with events of a job, and must not lead into others' files.
+            check_place(rights_of(request), place, Level.READ)
         within = "/".join(part for part in (place.path, path) if part)
         return artifacts.download(request, place._replace(path=within))
 
