@@ -39,7 +39,9 @@ def main(report: str, *names: str) -> None:
             mlflow.end_run()
         mlflow.autolog(disable=True)
         outcomes[name] = {"seconds": round(time.monotonic() - began, 2), "error": error}
-        Path(report).write_text(json.dumps(outcomes), encoding="utf-8")
+        half = Path(report).with_suffix(".half")
+        half.write_text(json.dumps(outcomes), encoding="utf-8")
+        half.replace(report)
 
 
 if __name__ == "__main__":
