@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -306,6 +305,13 @@ def _state(data: Path) -> list[Any]:
     return rows
 
 
+def _bytes_of(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # SQLite comes and goes with it
+        return 0
+
+
 def test_killed_again_and_again_it_brings_each_thing_once(tmp_path: Path) -> None:
     store = TrackingDatabase(tmp_path / "mlflow.db")
     store.experiment(1, "vision")
@@ -313,17 +319,15 @@ def test_killed_again_and_again_it_brings_each_thing_once(tmp_path: Path) -> Non
     store.runs(1, 1, 60_000)
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     command = [sys.executable, "-m", "modeltrail.api.cli", "import", "mlflow", str(store.path)]
-    log = killed / "log.sqlite-wal"
     for _ in range(3):
-        before = log.stat().st_size if log.exists() else 0
-        process = subprocess.Popen([*command, "--into", str(killed)], stdout=subprocess.DEVNULL)
-        until = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < until:
-            if log.exists() and log.stat().st_size > before + 200_000:
-                break
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        before = _bytes_of(killed / "log.sqlite-wal")
+        with subprocess.Popen([*command, "--into", str(killed)], stdout=subprocess.DEVNULL) as one:
+            until = time.monotonic() + 60
+            while one.poll() is None and time.monotonic() < until:
+                if _bytes_of(killed / "log.sqlite-wal") > before + 200_000:
+                    break
+                time.sleep(0.002)
+            one.kill()
     for data in (killed, whole):
         done = modeltrail("import", "mlflow", str(store.path), "--into", str(data), "--json")
         assert done.returncode == 0, done.stdout + done.stderr
