@@ -66,7 +66,7 @@ def measure(
         text=True,
         check=True,
     )
-    median, p99 = done.stdout.splitlines()[0].split()
+    median, p99 = done.stdout.splitlines()[-1].split()
     return float(median), float(p99)
 
 

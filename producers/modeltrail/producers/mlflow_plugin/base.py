@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from http import HTTPStatus
 from typing import Any
@@ -39,8 +40,9 @@ class BaseStore(AbstractStore):  # type: ignore[misc]  # MLflow ships no types
         super().__init__()
         address = parse_address(store_uri)
         settings = read_settings(address.target)
+        token = settings.token or os.environ.get("MLFLOW_TRACKING_TOKEN") or None
         server = address.server or settings.server
-        self.settings = settings._replace(artifacts=settings.artifacts or server)
+        self.settings = settings._replace(artifacts=settings.artifacts or server, token=token)
         self.known = Known()
         self.server = Server(address, self.flush)
         self.rest = RestStore(self.server.creds)
