@@ -40,7 +40,7 @@ from modeltrail.eventlog import open_log
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from mlflow_client import python_with_mlflow
 
-_SCRIPT = str(Path(__file__).with_name("mlflow_calls.py"))
+_SCRIPT = str(Path(__file__).with_name("client_calls.py"))
 _SHARE_OF_ALONE = 0.5
 _PARTS = ("log_metric", "create_run", "promote", "log_batch", "history", "search")
 

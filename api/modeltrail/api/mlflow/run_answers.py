@@ -112,7 +112,8 @@ def run_entity(cursor: duckdb.DuckDBPyConnection, fields: Iterable[tuple[str, st
         keys
         and cursor.execute(
             "SELECT 1 FROM fold.series WHERE list_contains(?::VARCHAR[], key) AND "
-            "(model_id IS NOT NULL OR dataset_name IS NOT NULL OR dataset_digest IS NOT NULL) LIMIT 1",
+            "(model_id IS NOT NULL OR dataset_name IS NOT NULL "
+            "OR dataset_digest IS NOT NULL) LIMIT 1",
             [keys],
         ).fetchone()
     )

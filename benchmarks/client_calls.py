@@ -1,6 +1,6 @@
 """What an unmodified MLflow client does for a benchmark; runs in an environment that has MLflow.
 
-    python benchmarks/mlflow_calls.py WHAT URL '{"argument": ...}'
+    python benchmarks/client_calls.py WHAT URL '{"argument": ...}'
 
 prints what it measured as JSON. It knows nothing of Modeltrail, so that both servers get the same.
 """
