@@ -46,6 +46,7 @@ _ERROR_CHARACTERS_MAX = 500
 _REQUESTS_A_PAGE = 500
 _PAUSE_S = 5.0
 _REST_S = 1.0
+_GATHER_S = 0.05
 _STOP_S = 5.0
 _PARTITION = Partition(REGISTRY, 0)
 
@@ -250,6 +251,10 @@ class Deliverer:
                     logger.error("webhooks stand still, and will go on: %s", text)
                 self._error = text
             self._due.wait(pause_s)
+            if not self._stopping:
+                # What is decided in quick succession is looked at together; whoever decides it
+                # has better use for the processor.
+                time.sleep(_GATHER_S)
 
     def _check_log(self) -> bool:
         """Whether this is the log that was delivered from; if not, begin at its end."""
@@ -346,45 +351,49 @@ class Deliverer:
 
     # One delivery, in a thread of its own
 
-    def _work(self, delivery: Delivery) -> None:
+    def _work(self, first: Delivery) -> None:
+        """Make deliveries of one webhook until there is none, or one has to wait."""
+        delivery: Delivery | None = first
         try:
-            self._deliver(delivery)
+            while delivery is not None and not self._stopping and self._deliver(delivery):
+                delivery = self._state.head(first.webhook_id)
         except Exception as error:
             if not self._stopping:
-                logger.error("delivery %s will be tried again: %s", delivery.delivery_id, error)
+                logger.error("webhook %s will be tried again: %s", first.webhook_id, error)
                 time.sleep(_REST_S)  # in which this webhook counts as busy
         finally:
             with self._lock:
-                del self._busy[delivery.webhook_id]
+                del self._busy[first.webhook_id]
             self._due.set()
 
-    def _deliver(self, delivery: Delivery) -> None:
+    def _deliver(self, delivery: Delivery) -> bool:
+        """Try once; whether that is the end of it, so that the next one may follow."""
+        if delivery.next_try_ms > _now_ms():
+            return False
         cursor = self._fold.cursor()
         try:
             webhook = definition(cursor, delivery.webhook_id)
             page = events.fired(cursor, delivery.log_offset, delivery.log_offset + 1, 1)
         finally:
             cursor.close()
-        if webhook is None:
-            return  # deleted a moment ago; the next turn sees to it
+        if webhook is None or webhook.status != "ACTIVE":
+            return False  # since a moment ago; the next turn sees to it
         event = next((event for event in page.fired if event.n == delivery.n), None)
         if event is None:
-            self._fail(delivery, webhook, "the log has no such event any more", None, None)
-            return
+            return self._fail(delivery, webhook, "the log has no such event any more", None, None)
         try:
             answer = send(self._tools, webhook, delivery.delivery_id, event.body())
         except (UrlRefused, SecretUnreadable) as error:
-            self._fail(delivery, webhook, str(error), None, None)
+            return self._fail(delivery, webhook, str(error), None, None)
         except (NoAnswer, WebhookKeyError) as error:
-            if not self._stopping:
-                self._fail(delivery, webhook, str(error), None, self._pause_s(delivery))
-        else:
-            if 200 <= answer.status < 300:
-                self._state.delivered(delivery, answer.status, _now_ms())
-            else:
-                self._fail(
-                    delivery, webhook, _said(answer), answer.status, self._wait(delivery, answer)
-                )
+            if self._stopping:
+                return False
+            return self._fail(delivery, webhook, str(error), None, self._pause_s(delivery))
+        if not 200 <= answer.status < 300:
+            pause_s = self._wait(delivery, answer)
+            return self._fail(delivery, webhook, _said(answer), answer.status, pause_s)
+        self._state.delivered(delivery, answer.status, _now_ms())
+        return True
 
     def _wait(self, delivery: Delivery, answer: Answer) -> float | None:
         """How long to wait after an answer that is no success; None if no retry will help."""
@@ -403,9 +412,14 @@ class Deliverer:
         return pause_s * random.uniform(0.8, 1.2)
 
     def _fail(
-        self, delivery: Delivery, webhook: Definition, error: str, status: int | None,
+        self,
+        delivery: Delivery,
+        webhook: Definition,
+        error: str,
+        status: int | None,
         pause_s: float | None,
-    ) -> None:  # fmt: skip
+    ) -> bool:
+        """Note a failure; whether it was the last, as ``pause_s`` is None."""  # fmt: skip
         now_ms = _now_ms()
         next_try_ms = None if pause_s is None else now_ms + int(pause_s * 1000)
         error = error[:_ERROR_CHARACTERS_MAX]
@@ -423,6 +437,7 @@ class Deliverer:
                 delivery.tries + 1,
                 error,
             )
+        return next_try_ms is None
 
     # For people
 

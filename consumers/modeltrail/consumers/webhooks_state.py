@@ -222,6 +222,15 @@ class State:
         )
         return [Delivery(*row) for row in self._rows(query)]
 
+    def head(self, webhook_id: str) -> Delivery | None:
+        """The first pending delivery of a webhook."""
+        found = self._rows(
+            f"SELECT {_COLUMNS} FROM deliveries WHERE state = 'pending' AND webhook_id = ? "
+            "ORDER BY seq LIMIT 1",
+            [webhook_id],
+        )
+        return Delivery(*found[0]) if found else None
+
     def pending_max(self) -> int:
         """How many deliveries wait for the webhook for which most wait."""
         query = (
