@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
@@ -16,6 +16,7 @@ from modeltrail.api.access import Rights
 from modeltrail.api.context import Caller, caller_of
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.absent import not_there
+from modeltrail.api.mlflow.repeats import Key, Repeats
 from modeltrail.api.node import Node
 from modeltrail.api.tokens import Actor
 
@@ -73,6 +74,8 @@ class Endpoint(NamedTuple):
     fields: wire.Fields
     required: Sequence[str]
     handler: Handler
+    makes: bool = False
+    """Whether it makes something new each time, so that a repeat must be told from a request."""
 
 
 class Endpoints:
@@ -90,6 +93,7 @@ class Endpoints:
         *,
         required: Sequence[str] = (),
         version: str = "2.0",
+        makes: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function as an endpoint.
 
@@ -99,11 +103,12 @@ class Endpoints:
             fields: The request's fields, and how each is read.
             required: Those that must be there.
             version: The version in the path.
+            makes: Whether it makes something new each time, though the request be the same.
         """
 
         def declare(handler: Handler) -> Handler:
             names = tuple(methods.split())
-            self.all.append(Endpoint(names, path, version, fields or {}, required, handler))
+            self.all.append(Endpoint(names, path, version, fields or {}, required, handler, makes))
             return handler
 
         return declare
@@ -123,7 +128,7 @@ class CountedRoute(Route):
 class EndpointRoute(CountedRoute):
     """The route of an endpoint, which checks with the fields of the call what is allowed."""
 
-    endpoint: Endpoint
+    declared: Endpoint
 
 
 def routes(
@@ -145,7 +150,7 @@ def routes(
                 path = f"{prefix}/{endpoint.version}/mlflow/{endpoint.path}"
                 answerer = _answerer(endpoint, state, rule_of)
                 route = EndpointRoute(path, answerer, methods=endpoint.methods)
-                route.endpoint = endpoint
+                route.declared = endpoint
                 found.append(route)
     for prefix in _PREFIXES:
         path = prefix + "/{version}/mlflow/{rest:path}"
@@ -163,13 +168,32 @@ def _answerer(
         rules = {method: rule_of(method, endpoint.path) for method in endpoint.methods}
         rules.setdefault("HEAD", rules.get("GET", next(iter(rules.values()))))
 
+    repeats = Repeats()
+
     async def answer(request: Request) -> Response:
-        body = await request.body()
-        rule = rules[request.method] if rules else None
-        data = await run_in_threadpool(_call, endpoint, state, rule, request, body)
+        try:
+            body = await request.body()
+
+            async def work() -> bytes:
+                rule = rules[request.method] if rules else None
+                return await run_in_threadpool(_call, endpoint, state, rule, request, body)
+
+            if endpoint.makes:
+                data = await repeats.answer(request, _said(request, body), work)
+            else:
+                data = await work()
+        except ClientDisconnect:
+            return Response(status_code=499)  # nobody is there to read it; counters show it
         return Response(data, media_type="application/json")
 
     return answer
+
+
+def _said(request: Request, body: bytes) -> Key:
+    """All that a request says, and who says it."""
+    headers = request.headers
+    who = (headers.get("authorization"), headers.get("x-modeltrail-actor"))
+    return (request.url.path, request.scope["query_string"], body, *who)
 
 
 def _call(

@@ -193,6 +193,7 @@ def _check_pairs(what: str, pairs: dict[str, str]) -> dict[str, str]:
         "tags": wire.many(wire.TAG),
     },
     required=["experiment_id"],
+    makes=True,
 )
 def create_logged_model(call: Call) -> dict[str, Any]:
     """Create a logged model, which waits for its files."""

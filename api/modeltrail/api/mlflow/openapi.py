@@ -51,8 +51,8 @@ def describe_mlflow(app: FastAPI) -> None:
         for route in app.router.routes:
             if isinstance(route, EndpointRoute) and route.path.startswith("/api/"):
                 path = document["paths"].setdefault(route.path_format, {})
-                for method in route.endpoint.methods:
-                    path[method.lower()] = _operation(method, route, route.endpoint)
+                for method in route.declared.methods:
+                    path[method.lower()] = _operation(method, route, route.declared)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

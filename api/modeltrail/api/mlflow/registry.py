@@ -593,6 +593,7 @@ def get_version_by_alias(call: Call) -> dict[str, Any]:
         "model_id": wire.text,
     },
     required=["name", "source"],
+    makes=True,
 )
 def create_version(call: Call) -> dict[str, Any]:
     """Create a version; the fold gives the number."""

@@ -175,6 +175,7 @@ def _new_params(call: Call, run: LiveRun, params: dict[str, str]) -> dict[str, s
         "start_time": wire.integer,
         "tags": wire.many(wire.TAG),
     },
+    makes=True,
 )
 def create_run(call: Call) -> dict[str, Any]:
     """Start a run."""

@@ -1,0 +1,94 @@
+"""Requests that are sent again because their client went away before the answer came.
+
+MLflow's clients give up waiting after a while, close the connection and send the request again,
+without a word that says so. For most requests that is harmless. A few make something new each time;
+for these, an answer that nobody took is given to who asks the very same again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from starlette.requests import ClientDisconnect, Request
+
+_KEPT_S = 300.0  # MLflow's clients try for about four minutes
+_KEPT_MAX = 1_000
+
+Key = tuple[str | bytes | None, ...]
+
+
+@dataclass(eq=False)
+class _Attempt:
+    """A request that is being answered; ``heir`` is set when another one waits for its answer."""
+
+    request: Request
+    heir: bool = False
+    done: asyncio.Future[bytes | None] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class Repeats:
+    """Answers whose clients were gone, to be used from one event loop."""
+
+    def __init__(self) -> None:
+        """Keep none."""
+        self._kept: OrderedDict[Key, tuple[float, bytes]] = OrderedDict()
+        self._attempts: dict[Key, list[_Attempt]] = {}
+
+    async def answer(
+        self, request: Request, key: Key, work: Callable[[], Awaitable[bytes]]
+    ) -> bytes:
+        """The answer to a request: one that nobody took, or that of the work.
+
+        Args:
+            request: The request, whose body was read.
+            key: What makes requests the same: all that they say, and who says it.
+            work: Does what is asked. Its errors are not kept.
+
+        Raises:
+            ClientDisconnect: the client was gone before the work began, and nothing was done.
+        """
+        await asyncio.sleep(0)  # so that a connection that was closed already is noticed
+        if await request.is_disconnected():
+            raise ClientDisconnect
+        attempt = _Attempt(request)
+        others = self._attempts.setdefault(key, [])
+        earlier = list(others)
+        others.append(attempt)
+        data: bytes | None = None
+        try:
+            data = self._take(key)
+            if data is None:
+                data = await self._inherited(earlier)
+            if data is None:
+                data = await work()
+            if not attempt.heir and await request.is_disconnected():
+                self._keep(key, data)
+            return data
+        finally:
+            attempt.done.set_result(data)
+            others.remove(attempt)
+            if not others:
+                self._attempts.pop(key, None)
+
+    async def _inherited(self, earlier: list[_Attempt]) -> bytes | None:
+        """The answer of an attempt under way whose client is gone; None if it failed."""
+        for attempt in earlier:
+            if not attempt.heir and await attempt.request.is_disconnected():
+                attempt.heir = True
+                return await asyncio.shield(attempt.done)
+        return None
+
+    def _take(self, key: Key) -> bytes | None:
+        at_s, data = self._kept.pop(key, (0.0, b""))
+        return data if data and time.monotonic() - at_s < _KEPT_S else None
+
+    def _keep(self, key: Key, data: bytes) -> None:
+        self._kept[key] = (time.monotonic(), data)
+        if len(self._kept) > _KEPT_MAX:
+            self._kept.popitem(last=False)
