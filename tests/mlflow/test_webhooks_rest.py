@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ EVENTS = [{"entity": "REGISTERED_MODEL", "action": "CREATED"}]
 
 
 @pytest.fixture
-def node(node: Node, tmp_path: Any) -> Iterator[Node]:
+def node(node: Node, tmp_path: Path) -> Iterator[Node]:
     """A node that delivers, to private addresses too."""
     tools = node.webhooks = Webhooks(Secrets(tmp_path), Sender(allow_private=True))
     tools.deliverer = Deliverer(node.log, node.fold, tmp_path, tools, backoff_s=0.01)
@@ -191,6 +192,14 @@ def test_no_answer_and_no_table_has_a_secret(
         assert "gAAAA" not in text, "encrypted by Fernet, and not shown either"
     hidden = client.get("/api/v1/sql", params={"statement": "FROM fold.webhook_secrets"})
     assert hidden.status_code == 400
+
+
+def test_a_key_that_is_broken_is_told(ask: Ask, receiver: Receiver, tmp_path: Path) -> None:
+    (tmp_path / "webhook.key").write_text("torn")
+    given = {"name": "w", "url": receiver.url, "events": EVENTS, "secret": "hush"}
+    assert "webhook.key" in ask("POST", "webhooks", 503, **given)["message"]
+    webhook = create(ask, receiver)
+    assert ask("POST", f"webhooks/{webhook['webhook_id']}/test")["result"]["success"]
 
 
 def test_deliveries_retry_and_replay(ask: Ask, client: TestClient, receiver: Receiver) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from modeltrail.api.errors import InvalidRequest, NotFound, Refused
+from modeltrail.api.errors import InvalidRequest, NotFound, Refused, Unavailable
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, Endpoints
 from modeltrail.api.node import Verdict
@@ -19,6 +19,7 @@ from modeltrail.consumers.projections import registry_rules as rules
 from modeltrail.consumers.projections import webhooks as definitions
 from modeltrail.consumers.webhooks import Webhooks, definition
 from modeltrail.consumers.webhooks_http import UrlRefused
+from modeltrail.consumers.webhooks_secrets import WebhookKeyError
 
 endpoints = Endpoints()
 
@@ -117,7 +118,10 @@ def _checked(call: Call) -> dict[str, Any]:
             raise InvalidRequest(str(error)) from None
     if secret:
         wire.check_length("secret", secret, SECRET_CHARACTERS_MAX)
-        secret = tools.secrets.encrypt(secret)
+        try:
+            secret = tools.secrets.encrypt(secret)
+        except WebhookKeyError as error:
+            raise Unavailable(f"the secret cannot be encrypted: {error}") from None
     return {
         "name": call.get("name") or None,
         "url": url,
