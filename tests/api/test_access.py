@@ -566,7 +566,8 @@ def _routes(world: World) -> list[tuple[str, str, Any]]:
     for route in world.client.app.router.routes:  # type: ignore[attr-defined]
         if isinstance(route, EndpointRoute):
             for method in (route.methods or set()) - {"HEAD"}:
-                rule = access_rules.MLFLOW.get(f"{method} {route.endpoint.path}")
+                path = route.path.partition("/mlflow/")[2]
+                rule = access_rules.MLFLOW.get(f"{method} {path}")
                 found.append((method, route.path, rule))
             continue
         if isinstance(route, ByPath):  # has the very routes that come behind it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -28,6 +28,7 @@ _REGISTRY = Partition(REGISTRY, 0)
 # What the log says is taken over at once. From time to time all is read anew, for the one case in
 # which the past changes: a dead letter that could be decoded later.
 _REREAD_S = 30.0
+_KEPT_MAX = 100_000
 
 EXPERIMENT: Final = "experiment"
 MODEL: Final = "registered_model"
@@ -241,6 +242,8 @@ class Access:
         self.passwords = Passwords()
         self._lock = threading.Lock()
         self._state: _State | None = None
+        # Runs and logged models never change their experiment, so that it is looked up once.
+        self._experiments_of: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     # -- what the fold has ------------------------------------------------------------------
 
@@ -284,6 +287,18 @@ class Access:
             finally:
                 cursor.execute("ROLLBACK")
         return new
+
+    def experiment_of(self, query: str, value: str) -> str | None:
+        """The experiment of a run or logged model, if it was kept before."""
+        with self._lock:
+            return self._experiments_of.get((query, value))
+
+    def keep_experiment_of(self, query: str, value: str, experiment_id: str) -> None:
+        """Keep the experiment of a run or logged model; it must be there."""
+        with self._lock:
+            self._experiments_of[query, value] = experiment_id
+            if len(self._experiments_of) > _KEPT_MAX:
+                self._experiments_of.popitem(last=False)
 
     def has_users(self) -> bool:
         """Whether there is any user."""
@@ -488,12 +503,19 @@ class UserRights(Rights):
         """May do this with a run."""
         if self.is_admin:
             return
+        kept = self._access.experiment_of(_RUN, run_id)
+        if kept is not None:
+            self._need(self.experiment_level(kept), need, f"run {run_id}")
+            return
         found = self._lookup(_RUN, run_id)
         if found is None:
             raise NotFound(f"Run with id={run_id} not found")
         experiment_id, name, actor = found
+        if experiment_id not in self._state.experiments:
+            self._state = self._access.state()
         if experiment_id in self._state.experiments:
             level = self.experiment_level(experiment_id)
+            self._access.keep_experiment_of(_RUN, run_id, experiment_id)
         else:
             # The experiment that the run named is about to be created, for who started the run.
             level = self.name_level(EXPERIMENT, name or "")
@@ -505,13 +527,19 @@ class UserRights(Rights):
         """May do this with a logged model."""
         if self.is_admin:
             return
-        found = self._lookup(_LOGGED_MODEL, model_id)
-        if found is None:
-            raise NotFound(f"Logged model with ID '{model_id}' not found.")
-        self._need(self.experiment_level(found[0]), need, f"logged model {model_id}")
+        experiment_id = self._access.experiment_of(_LOGGED_MODEL, model_id)
+        if experiment_id is None:
+            found = self._lookup(_LOGGED_MODEL, model_id)
+            if found is None:
+                raise NotFound(f"Logged model with ID '{model_id}' not found.")
+            experiment_id = str(found[0])
+            self._access.keep_experiment_of(_LOGGED_MODEL, model_id, experiment_id)
+        self._need(self.experiment_level(experiment_id), need, f"logged model {model_id}")
 
     def is_run(self, run_id: str) -> bool:
         """Whether this server knows of a run."""
+        if self._access.experiment_of(_RUN, run_id) is not None:
+            return True
         with self._access.node.read() as cursor:
             return cursor.execute(_RUN, [run_id]).fetchone() is not None
 
