@@ -423,7 +423,7 @@ class UserRights(Rights):
         if not self.reads_everything():
             raise _denied(
                 "this shows all experiments and models at once, so it is for those who may read "
-                "all of them: administrators, and users to whom nothing is denied"
+                "all of them: administrators, and users with READ on everything"
             )
 
     def reads_everything(self) -> bool:
