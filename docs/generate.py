@@ -20,7 +20,7 @@ from typing import Any
 from starlette.routing import Match
 
 from modeltrail.api.app import create_app
-from modeltrail.api.artifacts import ArtifactStore
+from modeltrail.api.artifacts.store import ArtifactStore
 from modeltrail.api.mlflow.calls import nothing_there
 from modeltrail.api.node import Node
 from modeltrail.consumers import Fold

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from api_server import Server
 from modeltrail.api.app import create_app
-from modeltrail.api.artifacts import ArtifactStore
+from modeltrail.api.artifacts.store import ArtifactStore
 from modeltrail.api.node import Node
 from modeltrail.consumers.fold import Fold
 from modeltrail.eventlog import open_log

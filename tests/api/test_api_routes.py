@@ -18,7 +18,7 @@ from access_users import make_user
 from api_server import Job
 from modeltrail.api.access import Access
 from modeltrail.api.app import create_app
-from modeltrail.api.artifacts_folder import FileSink
+from modeltrail.api.artifacts.folder import FileSink
 from modeltrail.api.node import Node
 from modeltrail.api.routes.ingest import frame
 from modeltrail.eventlog import NewEvent, Partition

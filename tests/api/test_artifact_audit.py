@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 from api_server import Server
 from modeltrail.api.app import create_app
-from modeltrail.api.artifacts import ArtifactStore, open_storage
+from modeltrail.api.artifacts.store import ArtifactStore, open_storage
 from modeltrail.api.cli import main
 from modeltrail.api.node import Node
 from modeltrail.consumers.fold import Fold

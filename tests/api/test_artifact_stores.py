@@ -16,10 +16,10 @@ from unittest import mock
 
 import pytest
 
-from modeltrail.api.artifacts import UPLOADS, ArtifactStore, Stored, open_storage
-from modeltrail.api.artifacts_layers import Layers
-from modeltrail.api.artifacts_multipart import Multipart
-from modeltrail.api.artifacts_storage import BadArtifacts, Entry
+from modeltrail.api.artifacts.layers import Layers
+from modeltrail.api.artifacts.multipart import Multipart
+from modeltrail.api.artifacts.storage import BadArtifacts, Entry
+from modeltrail.api.artifacts.store import UPLOADS, ArtifactStore, Stored, open_storage
 from modeltrail.api.errors import InvalidRequest, NotFound, TooLarge, Unavailable
 from object_stores import STORES, ObjectStoreMissing, s3
 

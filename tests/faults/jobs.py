@@ -232,7 +232,7 @@ def decide(
         nth: Of the calls.
         before: Before or after the call.
     """
-    from modeltrail.api.artifacts import ArtifactStore
+    from modeltrail.api.artifacts.store import ArtifactStore
     from modeltrail.api.node import Node
     from modeltrail.consumers import Fold
     from modeltrail.eventlog import open_log

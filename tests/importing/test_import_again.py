@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from api_server import Server, modeltrail
-from modeltrail.api.artifacts import ArtifactStore
+from modeltrail.api.artifacts.store import ArtifactStore
 from modeltrail.api.cli import main
 from modeltrail.api.importing.databases import DatabaseSource
 from modeltrail.api.importing.importer import Importer, Report

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from modeltrail.api.artifacts import key_of
+from modeltrail.api.artifacts.store import key_of
 from modeltrail.api.errors import InvalidRequest
 from modeltrail.api.mlflow.artifacts import place_of, place_of_uri
 from modeltrail.api.node import Node

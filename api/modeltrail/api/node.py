@@ -13,8 +13,8 @@ from uuid import UUID
 
 import duckdb
 
-from modeltrail.api.artifacts import ArtifactStore
-from modeltrail.api.artifacts_multipart import Multipart
+from modeltrail.api.artifacts.multipart import Multipart
+from modeltrail.api.artifacts.store import ArtifactStore
 from modeltrail.api.errors import ApiError, Conflict, InvalidRequest, Refused, Unavailable
 from modeltrail.api.tokens import Actor
 from modeltrail.consumers.database import program_version

@@ -42,7 +42,7 @@ _UNITS_S = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 @contextmanager
 def _node(args: argparse.Namespace) -> Iterator[tuple[Node, Actor]]:
     """A node of our own on the log, which no server has, and who we are there."""
-    from modeltrail.api.artifacts import ArtifactStore, open_storage
+    from modeltrail.api.artifacts.store import ArtifactStore, open_storage
     from modeltrail.api.node import Node
     from modeltrail.api.tokens import Actor
     from modeltrail.consumers.fold import Fold

@@ -23,8 +23,8 @@ Records = list[dict[str, Any]]
 
 def check_artifacts(args: argparse.Namespace, folder: DataFolder) -> dict[str, Any]:
     """Compare what was recorded with the bytes that are there; returns what was found."""
-    from modeltrail.api.artifacts import open_storage
-    from modeltrail.api.artifacts_check import Checker
+    from modeltrail.api.artifacts.check import Checker
+    from modeltrail.api.artifacts.store import open_storage
 
     checker = Checker(open_storage(artifacts_url(args, folder)))
     with _source(args, folder) as source:
@@ -86,7 +86,7 @@ def _source(args: argparse.Namespace, folder: DataFolder) -> Iterator[_Source]:
     if server is not None:
         yield _of_server(args, server)
         return
-    from modeltrail.api.artifacts_check import count, recorded, roots
+    from modeltrail.api.artifacts.check import count, recorded, roots
 
     with caught_up(args) as (_, fold):
         cursor = fold.cursor()

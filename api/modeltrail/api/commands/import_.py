@@ -75,7 +75,7 @@ def _target(args: argparse.Namespace) -> Iterator[tuple[Target, str]]:
     if server is not None:
         yield ServerTarget(server), server
         return
-    from modeltrail.api.artifacts import ArtifactStore, open_storage
+    from modeltrail.api.artifacts.store import ArtifactStore, open_storage
     from modeltrail.api.node import Node
     from modeltrail.consumers.fold import Fold
     from modeltrail.eventlog import open_log

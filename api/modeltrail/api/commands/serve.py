@@ -84,8 +84,8 @@ def _run(
 
     from modeltrail.api.access import LEVELS, Access
     from modeltrail.api.app import create_app
-    from modeltrail.api.artifacts import ArtifactStore, open_storage
-    from modeltrail.api.artifacts_layers import Layers
+    from modeltrail.api.artifacts.layers import Layers
+    from modeltrail.api.artifacts.store import ArtifactStore, open_storage
     from modeltrail.api.node import Node
     from modeltrail.consumers.caretaker import Caretaker
     from modeltrail.consumers.fold import Fold

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from modeltrail.api.artifacts import open_storage
-from modeltrail.api.artifacts_storage import Storage
+from modeltrail.api.artifacts.storage import Storage
+from modeltrail.api.artifacts.store import open_storage
 from modeltrail.api.errors import ApiError
 from modeltrail.api.importing.entities import File, SourceError
 

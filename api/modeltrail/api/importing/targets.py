@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
-from modeltrail.api.artifacts import Stored, of_model
+from modeltrail.api.artifacts.store import Stored, of_model
 from modeltrail.api.errors import ApiError, Unavailable
 from modeltrail.api.node import Node
 from modeltrail.api.routes.ingest import frame

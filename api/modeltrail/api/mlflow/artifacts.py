@@ -25,8 +25,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from modeltrail.api.artifacts import OTHER, Stored, key_of, of_model
-from modeltrail.api.artifacts_storage import Entry
+from modeltrail.api.artifacts.storage import Entry
+from modeltrail.api.artifacts.store import OTHER, Stored, key_of, of_model
 from modeltrail.api.errors import ApiError, InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, CountedRoute, Endpoints, caller

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from modeltrail.api.artifacts import Stored, key_of
+from modeltrail.api.artifacts.store import Stored, key_of
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import artifacts, wire
 from modeltrail.api.mlflow.calls import CountedRoute, caller

@@ -12,8 +12,8 @@ from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from modeltrail.api.artifacts import Stored, Upload, of_model
-from modeltrail.api.artifacts_storage import PIECE_BYTES
+from modeltrail.api.artifacts.storage import PIECE_BYTES
+from modeltrail.api.artifacts.store import Stored, Upload, of_model
 from modeltrail.api.context import CallerHere, NodeHere, answer, json_example
 from modeltrail.api.node import Node
 from modeltrail.eventlog import Position

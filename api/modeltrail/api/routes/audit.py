@@ -10,7 +10,7 @@ import duckdb
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from modeltrail.api import artifacts_check
+from modeltrail.api.artifacts import check
 from modeltrail.api.context import (
     CallerHere,
     Limit,
@@ -144,9 +144,9 @@ def audit_artifacts(
     """
     last = after(page_token, 3)
     with reading(node, log_end) as cursor:
-        roots, elsewhere = artifacts_check.roots(cursor, run, model)
-        records = artifacts_check.recorded(cursor, roots, limit + 1, last)
-        total = artifacts_check.count(cursor, roots)
+        roots, elsewhere = check.roots(cursor, run, model)
+        records = check.recorded(cursor, roots, limit + 1, last)
+        total = check.count(cursor, roots)
     body = page(records, limit, "artifacts", ["kind", "id", "path"])
     return answer({**body, "total": total, "elsewhere": elsewhere})
 

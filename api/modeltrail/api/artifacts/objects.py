@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from modeltrail.api.artifacts_storage import PIECE_BYTES, BadArtifacts, Entry, Pieces, Stat
+from modeltrail.api.artifacts.storage import PIECE_BYTES, BadArtifacts, Entry, Pieces, Stat
 from modeltrail.api.errors import InvalidRequest, Unavailable
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from modeltrail.api.artifacts_storage import PIECE_BYTES, BadArtifacts, Entry, Pieces, Stat
+from modeltrail.api.artifacts.storage import PIECE_BYTES, BadArtifacts, Entry, Pieces, Stat
 from modeltrail.api.errors import InvalidRequest, Unavailable
 
 

@@ -14,8 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 import duckdb
 
-from modeltrail.api.artifacts import key_of, of_model, open_storage
-from modeltrail.api.artifacts_storage import Pieces, Stat, Storage
+from modeltrail.api.artifacts.storage import Pieces, Stat, Storage
+from modeltrail.api.artifacts.store import key_of, of_model, open_storage
 from modeltrail.api.context import rows
 from modeltrail.api.errors import ApiError, NotFound
 from modeltrail.api.mlflow import artifacts, sources

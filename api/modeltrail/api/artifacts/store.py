@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from modeltrail.api.artifacts_folder import Folder
-from modeltrail.api.artifacts_storage import BadArtifacts, Entry, Pieces, Sink, Stat, Storage
+from modeltrail.api.artifacts.folder import Folder
+from modeltrail.api.artifacts.storage import BadArtifacts, Entry, Pieces, Sink, Stat, Storage
 from modeltrail.api.errors import InvalidRequest, NotFound, TooLarge
 
 _NAME_BYTES_MAX = 255
@@ -64,7 +64,7 @@ def open_storage(url: str) -> Storage:
         if parts.netloc not in ("", "localhost"):
             raise BadArtifacts(f"{url} names a folder of another machine")
         return Folder(Path(unquote(parts.path)), UPLOADS)
-    from modeltrail.api.artifacts_objects import SCHEMES, open_objects
+    from modeltrail.api.artifacts.objects import SCHEMES, open_objects
 
     if scheme not in SCHEMES:
         raise BadArtifacts(

@@ -20,7 +20,7 @@ from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from modeltrail.api.artifacts import UPLOADS, ArtifactStore, Stored, Upload, key_of
+from modeltrail.api.artifacts.store import UPLOADS, ArtifactStore, Stored, Upload, key_of
 from modeltrail.api.errors import InvalidRequest, NotFound
 
 logger = logging.getLogger("modeltrail.artifacts")

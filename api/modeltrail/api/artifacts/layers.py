@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from modeltrail.api.artifacts_storage import Entry, Pieces, Sink, Stat, Storage
+from modeltrail.api.artifacts.storage import Entry, Pieces, Sink, Stat, Storage
 
 
 class Layers:
