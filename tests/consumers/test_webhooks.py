@@ -20,7 +20,7 @@ from modeltrail.consumers.webhooks import Deliverer, Webhooks
 from modeltrail.consumers.webhooks_http import Sender
 from modeltrail.consumers.webhooks_secrets import Secrets
 from modeltrail.eventlog import EventLog, open_log
-from registry_requests import REGISTRY, request
+from registry_requests import REGISTRY, Registry, request
 from webhook_receiver import Got, Receiver, Reply, eventually
 from writers import Writer
 
@@ -502,6 +502,48 @@ def test_a_secret_of_another_key_is_a_dead_letter_and_the_others_go_on(
     (dead,) = trail.deliverer.deliveries(None, "dead", None, 10)
     assert "MODELTRAIL_WEBHOOK_KEY" in dead["error"]
     assert len(receiver.got) == 1
+
+
+def test_the_fold_goes_on_from_its_tables_and_comes_to_the_same() -> None:
+    def told(registry: Registry, restarted: bool) -> list[Any]:
+        create = {"name": "w", "description": None, "events": ALIASES, "status": "ACTIVE"}
+        create |= {"stage_transitions": True, "secret": "encrypted"}
+        keep = dict.fromkeys(
+            ("name", "url", "description", "events", "stage_transitions", "secret", "status")
+        )
+
+        def do(type: str, **fields: Any) -> None:
+            registry.do(type, **fields)
+            if restarted:
+                registry.database._load()
+
+        do("CreateWebhook", url="https://a.example/secret", **create)
+        do("CreateWebhook", url="https://b.example", **create)
+        first, second = registry.values("SELECT webhook_id FROM webhooks ORDER BY created_at")
+        do("UpdateWebhook", webhook_id=first, **keep | {"url": "https://c.example/x?y"})
+        do("UpdateWebhook", webhook_id=first, **keep | {"secret": "", "status": "DISABLED"})
+        do("DeleteWebhook", webhook_id=second)
+        assert registry.refused("DeleteWebhook", webhook_id=second) == (
+            "RESOURCE_DOES_NOT_EXIST",
+            f"Webhook with ID {second} not found.",
+        )
+        assert registry.rows("SELECT * EXCLUDE webhook_id FROM fold.webhook_secrets") == [
+            ("https://c.example/x?y", None),
+            (None, None),
+        ]
+        return [
+            registry.rows("SELECT name, endpoint, events, status FROM webhooks"),
+            registry.rows(
+                "SELECT attribute, value, from_offset, to_offset FROM webhooks_history ORDER BY ALL"
+            ),
+        ]
+
+    webhooks, history = told(Registry(), restarted=False)
+    stages = "model_version_stage.transitioned"
+    shown = ("w", "https://c.example/(not shown)", [*ALIASES, stages], "DISABLED")
+    assert webhooks == [shown]
+    assert ("endpoint", "https://a.example/(not shown)", 0, 2) in history
+    assert told(Registry(), restarted=True) == [webhooks, history]
 
 
 def test_another_log_is_noticed(

@@ -180,6 +180,8 @@ def test_no_answer_and_no_table_has_a_secret(
     texts = [answer.text for answer in answers]
     texts.append(client.patch(f"/api/2.0/mlflow/{path}", json={"secret": "hush-hush"}).text)
     texts.append(client.get("/api/2.0/mlflow/webhooks").text)
+    assert all("room=models" in text for text in texts)
+    told = len(texts)
     texts += [client.get(f"/api/v1/{path}").text for path in ("webhooks", "audit", "history")]
     tables = ("fold.requests", "fold.history", "fold.webhooks", "audit", "webhooks_history")
     for table in tables:
@@ -190,6 +192,8 @@ def test_no_answer_and_no_table_has_a_secret(
     for text in texts:
         assert "hush" not in text
         assert "gAAAA" not in text, "encrypted by Fernet, and not shown either"
+    for text in texts[told:]:
+        assert "room=models" not in text, "the path of a URL may be a password"
     hidden = client.get("/api/v1/sql", params={"statement": "FROM fold.webhook_secrets"})
     assert hidden.status_code == 400
 

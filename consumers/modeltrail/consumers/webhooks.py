@@ -89,8 +89,8 @@ class DelivererStatus(NamedTuple):
 def definition(cursor: duckdb.DuckDBPyConnection, webhook_id: str) -> Definition | None:
     """A webhook that is there."""
     row = cursor.execute(
-        "SELECT w.webhook_id, w.name, w.url, w.status, s.secret FROM fold.webhooks w "
-        "LEFT JOIN fold.webhook_secrets s ON s.webhook_id = w.webhook_id "
+        "SELECT w.webhook_id, w.name, s.url, w.status, s.secret FROM fold.webhooks w "
+        "JOIN fold.webhook_secrets s ON s.webhook_id = w.webhook_id "
         "WHERE w.webhook_id = ? AND NOT w.deleted",
         [webhook_id],
     ).fetchone()

@@ -28,7 +28,7 @@ def list_(args: argparse.Namespace) -> int:
     if args.json:
         say_json(found)
     else:
-        columns = ["webhook_id", "name", "url", "events", "status", "pending", "dead"]
+        columns = ["webhook_id", "name", "endpoint", "events", "status", "pending", "dead"]
         table(columns, [[webhook.get(name) for name in columns] for webhook in found["webhooks"]])
         if delivery is None:
             say("this server does not deliver (--no-webhooks)")

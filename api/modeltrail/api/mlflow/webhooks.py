@@ -54,7 +54,7 @@ _ID = {"webhook_id": wire.text}
 
 _SELECT = (
     "SELECT webhook_id, name, url, description, events, status, created_at_ms, updated_at_ms "
-    "FROM fold.webhooks WHERE NOT deleted"
+    "FROM fold.webhooks JOIN fold.webhook_secrets USING (webhook_id) WHERE NOT deleted"
 )
 
 

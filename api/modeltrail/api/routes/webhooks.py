@@ -66,7 +66,7 @@ def _deliverer(node: Node) -> Deliverer:
                 {
                     "webhook_id": _DELIVERY["webhook_id"],
                     "name": "chat",
-                    "url": "https://hooks.example.org/models",
+                    "endpoint": "https://hooks.example.org/(not shown)",
                     "description": None,
                     "events": ["model_version_alias.created"],
                     "status": "ACTIVE",
@@ -89,7 +89,7 @@ def _deliverer(node: Node) -> Deliverer:
     ),
 )
 def webhooks(node: NodeHere, caller: CallerHere, log_end: LogEnd) -> Response:
-    """Never their secrets. `delivery` is null on a server that does not deliver."""
+    """Never their secrets, nor the paths of their URLs. `delivery` is null on a server that does not deliver."""
     with reading(node, log_end) as cursor:
         found = rows(cursor, "FROM webhooks ORDER BY created_at, webhook_id")
     delivery = delivery_status(node)

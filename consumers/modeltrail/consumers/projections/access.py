@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from modeltrail.consumers.projections import registry_rules as rules
 from modeltrail.consumers.projections.registry_rules import Rejected
+from modeltrail.consumers.projections.webhooks import endpoint
 
 if TYPE_CHECKING:
     from modeltrail.consumers.projections.registry import Entity, RegistryProjection
@@ -108,10 +109,13 @@ _Target = tuple[str, str, str, str | None, str | None]
 
 
 def redacted(event: Event) -> Event:
-    """An event as everybody may see it: without hashes and secrets."""
-    if not any(event.get(name) for name in _SECRETS):
+    """An event as everybody may see it: without hashes, secrets and the paths of webhooks' URLs."""
+    if not any(event.get(name) for name in (*_SECRETS, "url")):
         return event
-    return {k: "(not shown)" if k in _SECRETS and v else v for k, v in event.items()}
+    shown = {k: "(not shown)" if k in _SECRETS and v else v for k, v in event.items()}
+    if shown.get("url"):
+        shown["url"] = endpoint(shown["url"])
+    return shown
 
 
 class Access:

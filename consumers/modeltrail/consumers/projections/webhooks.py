@@ -1,8 +1,9 @@
 """Webhooks, as a part of the registry: who is told what, and since when.
 
 Which webhook an event is for is read from the intervals of its status and its events, at the
-event's own offset. The secrets that sign deliveries are kept as they came, encrypted, in a table of
-their own, which no query reaches.
+event's own offset. What only the sender may know is kept in a table of its own, which no query
+reaches: the secrets that sign deliveries, encrypted as they came, and the URLs, since with many
+services whoever knows the path may post.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ TABLES: Final = {
         {
             "webhook_id": pa.string(),
             "name": pa.string(),
-            "url": pa.string(),
+            "endpoint": pa.string(),
             "description": pa.string(),
             "events": pa.string(),
             "status": pa.string(),
@@ -68,18 +69,21 @@ TABLES: Final = {
             "created_by": pa.string(),
             "deleted": pa.bool_(),
         },
-        ("name", "url", "description", "events", "status", "updated_at_ms", "deleted"),
+        ("name", "endpoint", "description", "events", "status", "updated_at_ms", "deleted"),
     ),
     "webhook_secret": (
         "fold.webhook_secrets",
         ("webhook_id",),
-        {"webhook_id": pa.string(), "secret": pa.string()},
-        ("secret",),
+        {"webhook_id": pa.string(), "url": pa.string(), "secret": pa.string()},
+        ("url", "secret"),
     ),
 }
 """The tables, as ``RegistryProjection`` writes them: keys, columns, and those that change."""
 
-LOAD: Final = ("FROM fold.webhooks WHERE NOT deleted", "FROM fold.webhook_secrets")
+LOAD: Final = (
+    "FROM fold.webhooks WHERE NOT deleted",
+    "FROM fold.webhook_secrets WHERE url IS NOT NULL",
+)
 """Queries for what ``Webhooks.load`` takes, in its order."""
 
 
@@ -117,14 +121,16 @@ class Webhooks:
             {
                 "webhook_id": webhook_id,
                 "name": event["name"],
-                "url": event["url"],
+                "endpoint": endpoint(event["url"]),
                 "description": event["description"] or None,
                 "events": events,
                 "status": event["status"],
             },
         )
         self._webhooks[webhook_id] = webhook
-        self._keep_secret(webhook_id, event["secret"])
+        row = {"webhook_id": webhook_id, "url": event["url"], "secret": event["secret"] or None}
+        self._secrets[webhook_id] = row
+        self._registry.add("webhook_secret", row)
         self._note(webhook)
 
     def update(self, event: Event) -> None:
@@ -132,13 +138,14 @@ class Webhooks:
         webhook = self._webhook(event)
         given = {
             name: event[name]
-            for name in ("name", "url", "description", "status")
+            for name in ("name", "description", "status")
             if event[name] is not None
         }
         if "name" in given:
             check_name(given["name"])
-        if "url" in given:
-            check_url(given["url"])
+        if event["url"] is not None:
+            check_url(event["url"])
+            given["endpoint"] = endpoint(event["url"])
         if "status" in given:
             _check_status(given["status"])
         rules.description(event["description"])
@@ -151,8 +158,12 @@ class Webhooks:
             STAGE_TRANSITIONS in old if stages is None else stages,
         )
         self._registry.update("webhook", webhook, **given)
+        hidden = self._secrets[webhook.row["webhook_id"]]
+        if event["url"] is not None:
+            hidden["url"] = event["url"]
         if event["secret"] is not None:
-            self._keep_secret(webhook.row["webhook_id"], event["secret"])
+            hidden["secret"] = event["secret"] or None
+        self._registry.change("webhook_secret", hidden)
         self._note(webhook)
         self._registry.touch("webhook", webhook)
 
@@ -161,7 +172,9 @@ class Webhooks:
         webhook = self._webhook(event)
         webhook_id = webhook.row["webhook_id"]
         self._registry.end("webhook", webhook)
-        self._keep_secret(webhook_id, None)
+        hidden = self._secrets.pop(webhook_id)
+        hidden.update(url=None, secret=None)
+        self._registry.change("webhook_secret", hidden)
         del self._webhooks[webhook_id]
 
     def _webhook(self, event: Event) -> Entity:
@@ -173,17 +186,8 @@ class Webhooks:
     def _note(self, webhook: Entity) -> None:
         """Keep as intervals what decides about deliveries, and where they go."""
         row = webhook.row
-        for name in ("name", "url", "events", "status"):
+        for name in ("name", "endpoint", "events", "status"):
             self._registry.put("webhook", webhook, name, None, row[name])
-
-    def _keep_secret(self, webhook_id: str, secret: str | None) -> None:
-        row = self._secrets.get(webhook_id)
-        if row is not None:
-            row["secret"] = secret or None
-            self._registry.change("webhook_secret", row)
-        elif secret:
-            row = self._secrets[webhook_id] = {"webhook_id": webhook_id, "secret": secret}
-            self._registry.add("webhook_secret", row)
 
 
 DECISIONS: Final[dict[str, Callable[[Webhooks, Event], None]]] = {
@@ -191,6 +195,20 @@ DECISIONS: Final[dict[str, Callable[[Webhooks, Event], None]]] = {
     "DeleteWebhook": Webhooks.delete,
     "UpdateWebhook": Webhooks.update,
 }
+
+
+def endpoint(url: str) -> str:
+    """A URL as everybody may see it: without its path and query."""
+    try:
+        parts = urlsplit(url)
+        port = "" if parts.port is None else f":{parts.port}"
+        host = parts.hostname or ""
+    except ValueError:
+        return "(not shown)"
+    if ":" in host:
+        host = f"[{host}]"
+    rest = "(not shown)" if parts.path not in ("", "/") or parts.query else ""
+    return f"{parts.scheme}://{host}{port}/{rest}"
 
 
 def check_name(name: str) -> None:
@@ -215,21 +233,19 @@ def check_url(url: str) -> None:
             rules.INVALID, f"'url' exceeds the maximum length of {URL_CHARACTERS_MAX} characters"
         )
     if not url.isprintable() or " " in url or "\\" in url:
-        raise Rejected(
-            rules.INVALID, f"Invalid webhook URL {url!r}: it has characters that no URL has"
-        )
+        raise Rejected(rules.INVALID, "Invalid webhook URL: it has characters that no URL has")
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise Rejected(rules.INVALID, f"Invalid webhook URL {url!r}: {error!r}") from None
+        raise Rejected(rules.INVALID, f"Invalid webhook URL: {error!r}") from None
     if parts.scheme not in ("http", "https"):
         raise Rejected(
             rules.INVALID,
             f"Invalid webhook URL scheme: {parts.scheme!r}. Allowed schemes are: https.",
         )
     if not host:
-        raise Rejected(rules.INVALID, f"Webhook URL must include a hostname: {url!r}")
+        raise Rejected(rules.INVALID, "Webhook URL must include a hostname")
     if "@" in parts.netloc:
         raise Rejected(
             rules.INVALID, "Webhook URL must not hold a user or a password; use the secret"

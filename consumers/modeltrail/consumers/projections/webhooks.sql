@@ -3,7 +3,7 @@
 CREATE TABLE fold.webhooks (
     webhook_id VARCHAR NOT NULL,
     name VARCHAR NOT NULL,
-    url VARCHAR NOT NULL,
+    endpoint VARCHAR NOT NULL,
     description VARCHAR,
     events VARCHAR NOT NULL,
     status VARCHAR NOT NULL,
@@ -13,15 +13,16 @@ CREATE TABLE fold.webhooks (
     deleted BOOLEAN NOT NULL
 );
 
--- What signs deliveries, encrypted. SQL from outside must not name it.
+-- Where deliveries go, and what signs them, encrypted. SQL from outside must not name it.
 CREATE TABLE fold.webhook_secrets (
     webhook_id VARCHAR NOT NULL,
+    url VARCHAR,
     secret VARCHAR
 );
 
 CREATE VIEW webhooks AS
 SELECT
-    webhook_id, name, url, description, from_json(events, '["VARCHAR"]') AS events, status,
+    webhook_id, name, endpoint, description, from_json(events, '["VARCHAR"]') AS events, status,
     fold.at(created_at_ms) AS created_at, fold.at(updated_at_ms) AS updated_at, created_by
 FROM fold.webhooks
 WHERE NOT deleted;
@@ -34,10 +35,10 @@ SELECT
 FROM fold.history h JOIN fold.webhooks w ON w.webhook_id = h.entity_id
 WHERE h.entity = 'webhook' AND h.attribute <> 'updated';
 
-COMMENT ON VIEW webhooks IS 'Webhooks; never their secrets.';
+COMMENT ON VIEW webhooks IS 'Webhooks, without their secrets.';
 COMMENT ON COLUMN webhooks.webhook_id IS 'Id of the webhook: the id of the event that created it.';
 COMMENT ON COLUMN webhooks.name IS 'Its name.';
-COMMENT ON COLUMN webhooks.url IS 'Where deliveries are posted.';
+COMMENT ON COLUMN webhooks.endpoint IS 'Where deliveries are posted, without the path, which may be a password.';
 COMMENT ON COLUMN webhooks.description IS 'Its description.';
 COMMENT ON COLUMN webhooks.events IS 'What is delivered, as in model_version_alias.created.';
 COMMENT ON COLUMN webhooks.status IS 'ACTIVE or DISABLED.';
@@ -48,7 +49,7 @@ COMMENT ON COLUMN webhooks.created_by IS 'Who created it.';
 COMMENT ON VIEW webhooks_history IS 'What changed about webhooks, as intervals; deleted ones included.';
 COMMENT ON COLUMN webhooks_history.webhook_id IS 'Id of the webhook.';
 COMMENT ON COLUMN webhooks_history.name IS 'Its last name.';
-COMMENT ON COLUMN webhooks_history.attribute IS 'lifecycle, name, url, status or events.';
+COMMENT ON COLUMN webhooks_history.attribute IS 'lifecycle, name, endpoint, status or events.';
 COMMENT ON COLUMN webhooks_history.value IS 'Its value; events as a JSON list.';
 COMMENT ON COLUMN webhooks_history.valid_from IS 'From when it held; by the log''s time.';
 COMMENT ON COLUMN webhooks_history.valid_to IS 'Until when it held; NULL if it still does.';
