@@ -506,8 +506,8 @@ def test_a_secret_of_another_key_is_a_dead_letter_and_the_others_go_on(
 
 def test_the_fold_goes_on_from_its_tables_and_comes_to_the_same() -> None:
     def told(registry: Registry, restarted: bool) -> list[Any]:
-        create = {"name": "w", "description": None, "events": ALIASES, "status": "ACTIVE"}
-        create |= {"stage_transitions": True, "secret": "encrypted"}
+        create: dict[str, Any] = {"name": "w", "description": None, "events": ALIASES}
+        create |= {"stage_transitions": True, "secret": "encrypted", "status": "ACTIVE"}
         keep = dict.fromkeys(
             ("name", "url", "description", "events", "stage_transitions", "secret", "status")
         )
