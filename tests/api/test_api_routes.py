@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -500,6 +501,7 @@ def test_health_metrics_status_and_first_page(client: TestClient) -> None:
         "status": "ok",
         "dead_letters": 0,
         "lag": {"registry:0": 0, "runs:0": 0},
+        "webhooks": None,  # this node delivers none
     }
     client.get(f"{API}/runs/none")
     text = client.get("/metrics").text
@@ -545,9 +547,15 @@ def test_log_consistency_waits_for_what_others_appended(client: TestClient, node
     assert client.get(f"{API}/runs?consistency=other").status_code == 400
 
 
-def test_every_route_is_in_openapi_with_an_example(client: TestClient) -> None:
+def own_routes(client: TestClient) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The OpenAPI document, and its paths but for MLflow's."""
     spec = client.get("/openapi.json").json()
-    for path, methods in spec["paths"].items():
+    theirs = re.compile(r"/(ajax-)?api/[23]\.0/|/(model-versions/)?get-artifact$|/version$")
+    return spec, {p: methods for p, methods in spec["paths"].items() if not theirs.match(p)}
+
+
+def test_every_route_is_in_openapi_with_an_example(client: TestClient) -> None:
+    for path, methods in own_routes(client)[1].items():
         for method, operation in methods.items():
             content = operation["responses"]["200"].get("content", {})
             binary = {"application/octet-stream"} & set(content)
@@ -556,9 +564,9 @@ def test_every_route_is_in_openapi_with_an_example(client: TestClient) -> None:
 
 def test_openapi_examples_are_accepted(client: TestClient) -> None:
     """Each request example is sent to its route; a name in it may be missing, its shape may not."""
-    spec = client.get("/openapi.json").json()
+    spec, paths = own_routes(client)
     values = {"model": "digits", "version": "1", "alias": "champion", "experiment_id": "0"}
-    for path, methods in spec["paths"].items():
+    for path, methods in paths.items():
         for method, operation in methods.items():
             body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
             reference = body.get("schema", {}).get("$ref")
@@ -567,4 +575,5 @@ def test_openapi_examples_are_accepted(client: TestClient) -> None:
             example = spec["components"]["schemas"][reference.rpartition("/")[2]]["example"]
             url = path.format(**values) if "{" in path else path
             answer = client.request(method, url, json=example)
-            assert answer.status_code in (200, 404, 409), (url, answer.text)
+            # 403: users are not managed where nobody is asked who they are
+            assert answer.status_code in (200, 403, 404, 409), (url, answer.text)

@@ -60,6 +60,8 @@ class _Body(BaseModel):
 class NewUser(_Body):
     """A user to create."""
 
+    model_config = ConfigDict(json_schema_extra={"example": {"user": "ada", "admin": False}})
+
     user: str
     password: str | None = Field(None, description="Without one, the user has tokens only.")
     admin: bool = Field(False, description="Whether the user may do everything.")
@@ -67,6 +69,10 @@ class NewUser(_Body):
 
 class UserChange(_Body):
     """What to change about a user."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"admin": True, "reason": "is on call"}}
+    )
 
     password: str | None = None
     current_password: str | None = Field(
@@ -78,6 +84,10 @@ class UserChange(_Body):
 class NewToken(_Body):
     """A token to make."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"user": "ada", "description": "sweeps"}}
+    )
+
     user: str | None = Field(None, description="Whose; by default the caller's.")
     description: str | None = Field(None, description="What it is for.")
     expires_at_ms: int | None = Field(
@@ -88,6 +98,12 @@ class NewToken(_Body):
 class Of(_Body):
     """Who holds a permission, and for what."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"user": "ada", "resource": "experiment", "pattern": "/vision/*"}
+        }
+    )
+
     user: str
     resource: Literal["experiment", "registered_model"]
     pattern: str = Field(description="A name, or a prefix followed by `*`.")
@@ -95,6 +111,17 @@ class Of(_Body):
 
 class Granted(Of):
     """A permission to grant."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "user": "ada",
+                "resource": "experiment",
+                "pattern": "/vision/*",
+                "permission": "EDIT",
+            }
+        }
+    )
 
     permission: Literal["READ", "USE", "EDIT", "MANAGE", "NO_PERMISSIONS", "DENY"]
 
