@@ -565,7 +565,10 @@ def test_every_route_is_in_openapi_with_an_example(client: TestClient) -> None:
 def test_openapi_examples_are_accepted(client: TestClient) -> None:
     """Each request example is sent to its route; a name in it may be missing, its shape may not."""
     spec, paths = own_routes(client)
-    values = {"model": "digits", "version": "1", "alias": "champion", "experiment_id": "0"}
+    values = {
+        **{"model": "digits", "version": "1", "alias": "champion", "experiment_id": "0"},
+        **{"user": "ada"},
+    }
     for path, methods in paths.items():
         for method, operation in methods.items():
             body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from modeltrail.api.context import (
@@ -45,6 +46,34 @@ _DELIVERY = {
     "next_try_ms": None,
     "updated_ms": 1772366400000,
 }
+
+
+_Id = Annotated[str | None, Field(max_length=100)]
+
+
+class Retry(BaseModel):
+    """Which dead letters to try again."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {}})
+
+    webhook: _Id = Field(None, description="Only of this one.")
+    delivery: _Id = Field(None, description="Only this one.")
+
+
+class Replay(BaseModel):
+    """What to deliver again."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"from": "registry:0:17"}}
+    )
+
+    start: str = Field(
+        alias="from",
+        max_length=100,
+        description="A position as in `registry:0:17`, or a time as in `2026-03-01T12:00:00Z`: "
+        "the first event that the log took then or later.",
+    )
+    webhook: _Id = Field(None, description="Only to this one.")
 
 
 def _deliverer(node: Node) -> Deliverer:
@@ -89,7 +118,10 @@ def _deliverer(node: Node) -> Deliverer:
     ),
 )
 def webhooks(node: NodeHere, caller: CallerHere, log_end: LogEnd) -> Response:
-    """Never their secrets, nor the paths of their URLs. `delivery` is null on a server that does not deliver."""
+    """Never their secrets, nor the paths of their URLs.
+
+    `delivery` is null on a server that does not deliver.
+    """
     with reading(node, log_end) as cursor:
         found = rows(cursor, "FROM webhooks ORDER BY created_at, webhook_id")
     delivery = delivery_status(node)
@@ -156,14 +188,9 @@ def _shown(delivery: dict[str, Any]) -> dict[str, Any]:
     summary="Try dead letters again",
     responses=json_example({"retried": 3}),
 )
-def retry(
-    node: NodeHere,
-    caller: CallerHere,
-    webhook: Annotated[str | None, Body(max_length=100, description="Only of this one.")] = None,
-    delivery: Annotated[str | None, Body(max_length=100, description="Only this one.")] = None,
-) -> Response:
+def retry(node: NodeHere, caller: CallerHere, body: Retry) -> Response:
     """In the order in which they were meant to be delivered."""
-    return answer({"retried": _deliverer(node).retry(webhook, delivery)})
+    return answer({"retried": _deliverer(node).retry(body.webhook, body.delivery)})
 
 
 @router.post(
@@ -171,22 +198,9 @@ def retry(
     summary="Deliver again from a position or time on",
     responses=json_example({"replay": 1, "from": "registry:0:17", "to": "registry:0:42"}),
 )
-def replay(
-    node: NodeHere,
-    caller: CallerHere,
-    start: Annotated[
-        str,
-        Body(
-            alias="from",
-            max_length=100,
-            description="A position as in `registry:0:17`, or a time as in "
-            "`2026-03-01T12:00:00Z`: the first event that the log took then or later.",
-        ),
-    ],
-    webhook: Annotated[str | None, Body(max_length=100, description="Only to this one.")] = None,
-) -> Response:
+def replay(node: NodeHere, caller: CallerHere, body: Replay) -> Response:
     """Each webhook gets what it asked for when it was active, under the same delivery ids."""
-    deliverer = _deliverer(node)
+    deliverer, start, webhook = _deliverer(node), body.start, body.webhook
     with node.read() as cursor:
         if (
             webhook is not None
