@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from modeltrail.api.access_admin import SERVER_ACTOR, create_token, create_user
+from modeltrail.api.access.admin import SERVER_ACTOR, create_token, create_user
 from modeltrail.api.node import Node
 
 PASSWORD = "correct horse battery"

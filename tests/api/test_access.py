@@ -16,12 +16,14 @@ from starlette.testclient import TestClient
 
 from access_users import PASSWORD, basic, bearer, make_user
 from api_server import Job
-from modeltrail.api import access_admin, access_rules, credentials
-from modeltrail.api.access import EXPERIMENT, LEVELS, MODEL, Access, Level, Rules
-from modeltrail.api.access_admin import SERVER_ACTOR, Holder, Target
+from modeltrail.api.access import admin as access_admin
+from modeltrail.api.access import credentials
+from modeltrail.api.access import rules as access_rules
+from modeltrail.api.access.admin import SERVER_ACTOR, Holder, Target
+from modeltrail.api.access.credentials import Passwords, presented
+from modeltrail.api.access.rights import EXPERIMENT, LEVELS, MODEL, Access, Level, Rules
 from modeltrail.api.app import create_app
 from modeltrail.api.artifacts.store import ArtifactStore, open_storage
-from modeltrail.api.credentials import Passwords, presented
 from modeltrail.api.errors import TooBusy
 from modeltrail.api.mlflow.calls import EndpointRoute
 from modeltrail.api.node import Node

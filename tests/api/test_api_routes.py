@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 
 from access_users import make_user
 from api_server import Job
-from modeltrail.api.access import Access
+from modeltrail.api.access.rights import Access
 from modeltrail.api.app import create_app
 from modeltrail.api.artifacts.folder import FileSink
 from modeltrail.api.node import Node

@@ -153,8 +153,8 @@ class _Client(threading.Thread):
         return row and int(row[0])
 
     def _ask(self, type: str, fields: dict[str, Any], key: str | None) -> None:
+        from modeltrail.api.access.tokens import Actor
         from modeltrail.api.errors import Refused
-        from modeltrail.api.tokens import Actor
 
         report("ask", self.name, [type, fields, key])
         try:

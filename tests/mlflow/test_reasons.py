@@ -34,8 +34,7 @@ WRITES: list[tuple[str, str, dict[str, Any]]] = [
 
 def _audit(client: TestClient) -> list[tuple[Any, ...]]:
     statement = (
-        "SELECT type, actor, actor_verified, reason FROM audit "
-        "WHERE accepted ORDER BY log_offset"
+        "SELECT type, actor, actor_verified, reason FROM audit WHERE accepted ORDER BY log_offset"
     )
     answer = client.post("/api/v1/sql", json={"statement": statement})
     assert answer.status_code == 200, answer.text

@@ -10,8 +10,9 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from modeltrail.api import access_rules, routes
-from modeltrail.api.access import Access
+from modeltrail.api import routes
+from modeltrail.api.access import rules as access_rules
+from modeltrail.api.access.rights import Access
 from modeltrail.api.errors import ApiError
 from modeltrail.api.guard import Counters, Guard, Hosts
 from modeltrail.api.mlflow.app import mlflow_routes

@@ -14,11 +14,11 @@ import duckdb
 from fastapi import Depends, Header, Query, Request
 from starlette.responses import Response
 
-from modeltrail.api.access import EVERYTHING, Access, Rights, UserRights
+from modeltrail.api.access.rights import EVERYTHING, Access, Rights, UserRights
+from modeltrail.api.access.tokens import Actor
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.node import Node
 from modeltrail.api.sql import plain
-from modeltrail.api.tokens import Actor
 from modeltrail.eventlog import REGISTRY, Position
 
 _NAME_CHARACTERS_MAX = 250

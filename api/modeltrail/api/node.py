@@ -13,10 +13,10 @@ from uuid import UUID
 
 import duckdb
 
+from modeltrail.api.access.tokens import Actor
 from modeltrail.api.artifacts.multipart import Multipart
 from modeltrail.api.artifacts.store import ArtifactStore
 from modeltrail.api.errors import ApiError, Conflict, InvalidRequest, Refused, Unavailable
-from modeltrail.api.tokens import Actor
 from modeltrail.consumers.database import program_version
 from modeltrail.consumers.fold import Fold, FoldBehind
 from modeltrail.consumers.projections.access import redacted

@@ -31,8 +31,8 @@ from modeltrail.api.commands.common import (
 )
 
 if TYPE_CHECKING:
+    from modeltrail.api.access.tokens import Actor
     from modeltrail.api.node import Node
-    from modeltrail.api.tokens import Actor
 
 PASSWORD_VARIABLE = "MODELTRAIL_NEW_PASSWORD"
 
@@ -42,9 +42,9 @@ _UNITS_S = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 @contextmanager
 def _node(args: argparse.Namespace) -> Iterator[tuple[Node, Actor]]:
     """A node of our own on the log, which no server has, and who we are there."""
+    from modeltrail.api.access.tokens import Actor
     from modeltrail.api.artifacts.store import ArtifactStore, open_storage
     from modeltrail.api.node import Node
-    from modeltrail.api.tokens import Actor
     from modeltrail.consumers.fold import Fold
     from modeltrail.eventlog import open_log
 
@@ -109,7 +109,7 @@ def _list(args: argparse.Namespace, found: list[dict[str, Any]], columns: list[s
 
 def user_create(args: argparse.Namespace) -> int:
     """Create a user."""
-    from modeltrail.api import access_admin
+    from modeltrail.api.access import admin as access_admin
 
     server = server_of(args)
     password = None if args.no_password else _new_password()
@@ -128,7 +128,7 @@ def user_create(args: argparse.Namespace) -> int:
 
 def user_list(args: argparse.Namespace) -> int:
     """Print all users."""
-    from modeltrail.api import access_admin
+    from modeltrail.api.access import admin as access_admin
 
     server = server_of(args)
     if server is not None:
@@ -141,7 +141,7 @@ def user_list(args: argparse.Namespace) -> int:
 
 def user_password(args: argparse.Namespace) -> int:
     """Set a password."""
-    from modeltrail.api import access_admin
+    from modeltrail.api.access import admin as access_admin
 
     server = server_of(args)
     password = _new_password()
@@ -156,7 +156,7 @@ def user_password(args: argparse.Namespace) -> int:
 
 def user_delete(args: argparse.Namespace) -> int:
     """Delete a user."""
-    from modeltrail.api import access_admin
+    from modeltrail.api.access import admin as access_admin
 
     server = server_of(args)
     if server is not None:
@@ -172,7 +172,7 @@ def user_delete(args: argparse.Namespace) -> int:
 
 def token_create(args: argparse.Namespace) -> int:
     """Make a token, and print it this once."""
-    from modeltrail.api import access_admin
+    from modeltrail.api.access import admin as access_admin
 
     expires_at_ms = None if args.expires is None else _expires_at_ms(args.expires)
     server = server_of(args)
@@ -220,7 +220,7 @@ def _expires_at_ms(text: str) -> int:
 
 def token_list(args: argparse.Namespace) -> int:
     """Print all tokens; never their secrets."""
-    from modeltrail.api import access_admin
+    from modeltrail.api.access import admin as access_admin
 
     server = server_of(args)
     if server is not None:
@@ -233,7 +233,7 @@ def token_list(args: argparse.Namespace) -> int:
 
 def token_revoke(args: argparse.Namespace) -> int:
     """End a token."""
-    from modeltrail.api import access_admin
+    from modeltrail.api.access import admin as access_admin
 
     server = server_of(args)
     if server is not None:
@@ -255,7 +255,7 @@ def _of(args: argparse.Namespace) -> dict[str, str]:
 
 def permission_grant(args: argparse.Namespace) -> int:
     """Grant a permission, or change it."""
-    from modeltrail.api import access_admin
+    from modeltrail.api.access import admin as access_admin
 
     of, server = _of(args), server_of(args)
     body = {"user": args.user, **of, "permission": args.permission}
@@ -276,7 +276,7 @@ def permission_grant(args: argparse.Namespace) -> int:
 
 def permission_revoke(args: argparse.Namespace) -> int:
     """Take a permission back."""
-    from modeltrail.api import access_admin
+    from modeltrail.api.access import admin as access_admin
 
     of, server = _of(args), server_of(args)
     body = {"user": args.user, **of}
@@ -292,7 +292,7 @@ def permission_revoke(args: argparse.Namespace) -> int:
 
 def permission_list(args: argparse.Namespace) -> int:
     """Print what is granted."""
-    from modeltrail.api import access_admin
+    from modeltrail.api.access import admin as access_admin
 
     server = server_of(args)
     if server is not None:

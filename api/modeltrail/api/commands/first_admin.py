@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from modeltrail.api.commands.common import CommandError, note
 
 if TYPE_CHECKING:
-    from modeltrail.api.access import Access
+    from modeltrail.api.access.rights import Access
 
 PASSWORD_VARIABLE = "MODELTRAIL_ADMIN_PASSWORD"
 _NAME = "admin"
@@ -36,7 +36,7 @@ def first_admin(access: Access) -> Iterator[None]:
     Raises:
         CommandError: the password in ``MODELTRAIL_ADMIN_PASSWORD`` is too short.
     """
-    from modeltrail.api.credentials import PASSWORD_CHARACTERS_MIN
+    from modeltrail.api.access.credentials import PASSWORD_CHARACTERS_MIN
 
     given = os.environ.get(PASSWORD_VARIABLE)
     if given is not None and len(given) < PASSWORD_CHARACTERS_MIN:
@@ -56,7 +56,7 @@ def first_admin(access: Access) -> Iterator[None]:
 
 
 def _make(access: Access, given: str | None, stopping: threading.Event) -> None:
-    from modeltrail.api.access_admin import SERVER_ACTOR, create_user
+    from modeltrail.api.access.admin import SERVER_ACTOR, create_user
     from modeltrail.api.errors import ApiError, Unavailable
 
     while True:

@@ -82,7 +82,7 @@ def _run(
 ) -> None:
     import uvicorn
 
-    from modeltrail.api.access import LEVELS, Access
+    from modeltrail.api.access.rights import LEVELS, Access
     from modeltrail.api.app import create_app
     from modeltrail.api.artifacts.layers import Layers
     from modeltrail.api.artifacts.store import ArtifactStore, open_storage

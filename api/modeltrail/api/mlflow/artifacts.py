@@ -25,6 +25,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from modeltrail.api.access.tokens import Actor
 from modeltrail.api.artifacts.storage import Entry
 from modeltrail.api.artifacts.store import OTHER, Stored, key_of, of_model
 from modeltrail.api.errors import ApiError, InvalidRequest, NotFound
@@ -34,7 +35,6 @@ from modeltrail.api.mlflow.experiments import artifact_location
 from modeltrail.api.mlflow.run_answers import artifact_uri
 from modeltrail.api.node import Node
 from modeltrail.api.routes.artifacts import receive, sent
-from modeltrail.api.tokens import Actor
 
 endpoints = Endpoints()
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from modeltrail.api import access_admin
-from modeltrail.api.access import EXPERIMENT, LEVELS, MODEL, Level, UserRights
-from modeltrail.api.access_admin import Holder, Target
+from modeltrail.api.access import admin as access_admin
+from modeltrail.api.access.admin import Holder, Target
+from modeltrail.api.access.rights import EXPERIMENT, LEVELS, MODEL, Level, UserRights
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, Endpoints

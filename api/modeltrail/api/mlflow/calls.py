@@ -12,13 +12,13 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
-from modeltrail.api.access import Rights
+from modeltrail.api.access.rights import Rights
+from modeltrail.api.access.tokens import Actor
 from modeltrail.api.context import Caller, caller_of
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.absent import not_there
 from modeltrail.api.mlflow.repeats import Key, Repeats
 from modeltrail.api.node import Node
-from modeltrail.api.tokens import Actor
 
 _PREFIXES = ("/api", "/ajax-api")
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]

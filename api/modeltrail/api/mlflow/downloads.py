@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from modeltrail.api.access import Level
-from modeltrail.api.access_files import check_place
+from modeltrail.api.access.files import check_place
+from modeltrail.api.access.rights import Level
 from modeltrail.api.context import rights_of
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import artifacts, sources

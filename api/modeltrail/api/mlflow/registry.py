@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from modeltrail.api.access_files import check_source
+from modeltrail.api.access.files import check_source
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import sources, wire
 from modeltrail.api.mlflow.calls import Call, Endpoints

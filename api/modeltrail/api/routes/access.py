@@ -8,9 +8,9 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from modeltrail.api import access_admin
-from modeltrail.api.access import Level, UserRights
-from modeltrail.api.access_admin import Holder, Target
+from modeltrail.api.access import admin as access_admin
+from modeltrail.api.access.admin import Holder, Target
+from modeltrail.api.access.rights import Level, UserRights
 from modeltrail.api.context import Caller, CallerHere, NodeHere, answer, json_example, reading
 from modeltrail.api.errors import Forbidden
 from modeltrail.api.node import Verdict

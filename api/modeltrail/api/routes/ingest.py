@@ -9,11 +9,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from modeltrail.api.access_ingest import check_events
+from modeltrail.api.access.ingest import check_events
+from modeltrail.api.access.tokens import Actor
 from modeltrail.api.context import CallerHere, NodeHere, answer, json_example
 from modeltrail.api.errors import InvalidRequest, NotFound, UnknownSchema
 from modeltrail.api.node import Node
-from modeltrail.api.tokens import Actor
 from modeltrail.consumers.projections import KEY_LENGTH_MAX, VALUE_LENGTH_MAX
 from modeltrail.eventlog import RUNS, NewEvent
 from modeltrail.schemas import (

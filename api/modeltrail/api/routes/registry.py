@@ -9,8 +9,8 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from modeltrail.api.access import Level
-from modeltrail.api.access_files import check_source
+from modeltrail.api.access.files import check_source
+from modeltrail.api.access.rights import Level
 from modeltrail.api.context import (
     AsOf,
     Caller,

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from modeltrail.api.credentials import hash_password
+from modeltrail.api.access.credentials import hash_password
+from modeltrail.api.access.tokens import Actor, new_token, token_hash
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.node import Node, Verdict
-from modeltrail.api.tokens import Actor, new_token, token_hash
 from modeltrail.consumers.projections.access import SERVER
 
 SERVER_ACTOR = Actor(SERVER, True)

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from modeltrail.api.access import Level, Rights
-from modeltrail.api.access_files import check_place
+from modeltrail.api.access.files import check_place
+from modeltrail.api.access.rights import Level, Rights
 from modeltrail.api.context import rights_of
 from modeltrail.api.mlflow.artifacts import place_of
 from modeltrail.api.mlflow.calls import EndpointRoute, Rule

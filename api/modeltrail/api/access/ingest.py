@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from modeltrail.api.access import Level, Rights
-from modeltrail.api.access_files import check_source
+from modeltrail.api.access.files import check_source
+from modeltrail.api.access.rights import Level, Rights
 from modeltrail.api.errors import NotFound
 
 _CREATING = ("LoggedModelCreated", "LoggedModelImported")

@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple
 
 import duckdb
 
-from modeltrail.api.credentials import Passwords, Presented, presented
+from modeltrail.api.access.credentials import Passwords, Presented, presented
+from modeltrail.api.access.tokens import TOKEN_PREFIX, Actor, token_hash
 from modeltrail.api.errors import (
     Forbidden,
     InvalidRequest,
@@ -21,7 +22,6 @@ from modeltrail.api.errors import (
     Unavailable,
 )
 from modeltrail.api.node import Node
-from modeltrail.api.tokens import TOKEN_PREFIX, Actor, token_hash
 from modeltrail.eventlog import REGISTRY, Partition
 
 _REGISTRY = Partition(REGISTRY, 0)

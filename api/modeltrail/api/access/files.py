@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from modeltrail.api.access import Level, Rights
+from modeltrail.api.access.rights import Level, Rights
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow.artifacts import Place, place_of_uri
 
