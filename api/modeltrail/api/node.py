@@ -410,7 +410,12 @@ class Node:
 
     def _outcome(self, position: Position, event_id: bytes) -> tuple[Any, ...] | None:
         """The row of a decided request; for a repeat, that of the first."""
-        columns = '"offset", type, accepted, code, message, version, experiment_id, request'
+        names = ("offset", "type", "accepted", "code", "message", "version", "experiment_id",
+                 "request")  # fmt: skip
+        decided = self.fold.decision(position.offset)
+        if decided is not None:
+            return tuple(decided[name] for name in names)
+        columns = ", ".join(f'"{name}"' for name in names)
         with self.cursor() as cursor:
             for condition, value in (('"offset" = ?', position.offset), ("event_id = ?", event_id)):
                 row = cursor.execute(

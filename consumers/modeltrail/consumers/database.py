@@ -47,9 +47,10 @@ class Database:
         self._codec = codec
         self._streams = {type: event_stream(type) for type in event_types()}
         self._runs = RunsProjection()
+        self._registry = RegistryProjection()
         self._projections: dict[str, Projection] = {
             self._runs.stream: self._runs,
-            RegistryProjection.stream: RegistryProjection(),
+            self._registry.stream: self._registry,
         }
         self._sequences = Sequences()
         self._dead: list[tuple[LogRecord, str | None, str]] = []
@@ -72,6 +73,10 @@ class Database:
             # Readers in other threads may keep it from this; the next start replays the WAL.
             logger.info("no checkpoint at the end: %s", error)
         self.connection.close()
+
+    def decided(self) -> list[dict[str, Any]]:
+        """The rows of ``fold.requests`` for the requests that the last batch decided."""
+        return self._registry.decided
 
     def positions(self) -> dict[Partition, int]:
         """For each partition the offset of the next record to fold."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -29,6 +30,7 @@ _SILENCE_MAX_S = 60.0
 _BATCH_BYTES_MAX = 32 * 1024 * 1024
 _REST_MAX_S = 0.03
 _RESTS_PER_BATCH = 4
+_DECISIONS_KEPT = 1_000
 
 
 class FoldBehind(Exception):
@@ -84,6 +86,7 @@ class Fold:
         self._folding = threading.Lock()
         self._folded = threading.Condition()
         self._positions: dict[Partition, int] = {}
+        self._decisions: dict[int, dict[str, Any]] = {}  # the last ones, by offset
         self._records = 0
         self._folded_at_ms: int | None = None
         self._error: str | None = None
@@ -273,6 +276,10 @@ class Fold:
 
     def _publish(self, database: Database) -> None:
         with self._folded:
+            for row in database.decided()[-_DECISIONS_KEPT:]:
+                self._decisions[row["offset"]] = row
+            while len(self._decisions) > _DECISIONS_KEPT:
+                del self._decisions[next(iter(self._decisions))]
             self._positions = database.positions()
             self._folded.notify_all()
 
@@ -321,6 +328,7 @@ class Fold:
                 rebuilt, old = other._opened(), self._opened()
                 store.mark_complete(rebuilt.connection)
                 self._database = rebuilt
+                self._decisions.clear()
                 self._publish(rebuilt)
                 old.close()
         return found
@@ -355,6 +363,10 @@ class Fold:
             raise FoldBehind(
                 self._error or f"the fold did not come as far as {wanted} in {timeout_s:g} s"
             )
+
+    def decision(self, offset: int) -> dict[str, Any] | None:
+        """The row of ``fold.requests`` at an offset, if it was decided here and not long ago."""
+        return self._decisions.get(offset)
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection for queries, for one thread; close it. Raises ``StoreError`` if closed."""

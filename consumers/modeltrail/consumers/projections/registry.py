@@ -174,6 +174,8 @@ class RegistryProjection:
 
     def __init__(self) -> None:
         """Know nothing; call ``load`` first."""
+        self.decided: list[dict[str, Any]] = []
+        """The rows of ``fold.requests`` that the last ``write`` wrote for decided requests."""
         self._forget()
 
     def _forget(self) -> None:
@@ -290,6 +292,7 @@ class RegistryProjection:
 
     def write(self, con: duckdb.DuckDBPyConnection) -> None:
         """Write the effects of everything since the last write, in the open transaction."""
+        self.decided = [row for row in self._requests.values() if row["accepted"] is not None]
         _insert(con, "fold.requests", list(self._requests.values()), _REQUEST_COLUMNS)
         _insert(con, "fold.history", list(self._opened.values()), _HISTORY_COLUMNS)
         if self._closed:
