@@ -99,6 +99,23 @@ def test_a_silent_run_is_ended_while_others_go_on_logging() -> None:
         fold.stop()
 
 
+def test_the_caretaker_is_woken_when_runs_want_something_of_the_registry() -> None:
+    log, woken = MemoryLog(), []
+    fold = Fold(log, None, threads=1, on_registry_work=lambda: woken.append(True))
+    fold.open()
+    first = RunWriter(RUN)
+    log.append([first.started(experiment_id="0")])
+    fold.catch_up()
+    assert woken == []
+    log.append([RunWriter("b" * 32).started(experiment_id=None, experiment_name="named")])
+    fold.catch_up()
+    assert woken == [True]
+    log.append([first.metric("m", 1, 1.0)])
+    fold.catch_up()
+    assert woken == [True]
+    fold.stop()
+
+
 def test_a_run_that_was_only_cut_off_goes_on(house: House) -> None:
     run = RunWriter(RUN)
     house.log.append([run.started(experiment_id="0", heartbeat_interval_ms=5000)])

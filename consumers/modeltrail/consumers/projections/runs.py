@@ -108,6 +108,8 @@ class RunsProjection:
         self._environments: set[str] = set()
         self._points = PointsWriter()
         self._models = LoggedModels()
+        self.asks_for_registry = False
+        """Set by runs that want something of the registry; who reads it sets it back."""
         self._clear_batch()
         self._handlers: dict[str, Callable[[_State, Incoming, Producer], None]] = {
             "RunStarted": self._run_started,
@@ -137,7 +139,6 @@ class RunsProjection:
         self._artifacts: dict[tuple[int, str], dict[str, Any] | None] = {}
         self._packages: list[tuple[str, str, str]] = []
         self._registrations: list[dict[str, Any]] = []
-        self.asks_for_registry = False
 
     def create(self, con: duckdb.DuckDBPyConnection) -> None:
         """See ``Projection.create``."""
