@@ -44,10 +44,9 @@ class Artifacts(ArtifactRepository):  # type: ignore[misc]  # MLflow ships no ty
         self._within = "/".join(names[at + 1 :])
 
     def _writer(self) -> Run:
-        with self._store.known.lock:
-            if self._of_model:
-                return self._store.writable_model(self._id).writer
-            return self._store.writable_run(self._id).writer
+        if self._of_model:
+            return self._store.writable_model(self._id).writer
+        return self._store.writable_run(self._id).writer
 
     def _path(self, artifact_path: str | None) -> str | None:
         return "/".join(part for part in (self._within, artifact_path) if part) or None

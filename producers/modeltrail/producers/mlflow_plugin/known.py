@@ -6,9 +6,11 @@ points are kept, of runs and models those that were used last.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
@@ -100,17 +102,19 @@ class KnownModel:
 
 
 class Latest(Generic[T]):
-    """Keeps the things that were used last."""
+    """Keeps the things that were used last, and those that must not be forgotten."""
 
-    def __init__(self) -> None:
-        """Begin with none."""
+    def __init__(self, needed: Callable[[T], bool] = lambda item: False) -> None:
+        """Begin with none; ``needed`` says whether a thing must not be forgotten."""
         self._items: OrderedDict[str, T] = OrderedDict()
+        self._needed = needed
 
     def get(self, key: str) -> T | None:
-        """The thing, if it is still known."""
+        """The thing, if it is still known. May be called without the lock."""
         item = self._items.get(key)
         if item is not None:
-            self._items.move_to_end(key)
+            with contextlib.suppress(KeyError):  # forgotten this very moment
+                self._items.move_to_end(key)
         return item
 
     def all(self) -> list[T]:
@@ -122,7 +126,10 @@ class Latest(Generic[T]):
         self._items[key] = item
         self._items.move_to_end(key)
         if len(self._items) > _ITEMS_MAX:
-            self._items.popitem(last=False)
+            for old in list(self._items)[:-1]:
+                if not self._needed(self._items[old]):
+                    del self._items[old]
+                    break
 
 
 class KnownExperiment(NamedTuple):
@@ -144,7 +151,9 @@ class Known:
     def __init__(self) -> None:
         """Know the default experiment."""
         self.lock = threading.RLock()
-        self.runs: Latest[KnownRun] = Latest()
+        self.runs: Latest[KnownRun] = Latest(
+            lambda run: run.writer.owner and not run.writer.finished
+        )
         self.models: Latest[KnownModel] = Latest()
         self._experiments: dict[str, KnownExperiment] = {}
         self._names: dict[str, str] = {}

@@ -127,16 +127,16 @@ class LoggedModels(BaseStore):
 
     def finalize_logged_model(self, model_id: str, status: Any) -> Any:
         """Say that the files of a model are all there, or that they never will be."""
+        model = self.writable_model(model_id)
         with self.known.lock:
-            model = self.writable_model(model_id)
             model.status, model.updated_at_ms = str(getattr(status, "value", status)), now_ms()
             model.writer.record("LoggedModelUpdated", {"status": model.status})
             return entities.model_of(model)
 
     def set_logged_model_tags(self, model_id: str, tags: Sequence[Any]) -> None:
         """Set tags of a logged model."""
+        model = self.writable_model(model_id)
         with self.known.lock:
-            model = self.writable_model(model_id)
             values = _pairs(tags)
             model.tags |= values
             if values:
@@ -144,8 +144,8 @@ class LoggedModels(BaseStore):
 
     def delete_logged_model_tag(self, model_id: str, key: str) -> None:
         """Delete a tag of a logged model, which must be there."""
+        model = self.writable_model(model_id)
         with self.known.lock:
-            model = self.writable_model(model_id)
             if model.tags.pop(key, None) is None:
                 raise MlflowException(
                     f"No tag with key {key!r} found for model with ID {model_id!r}.",
@@ -155,8 +155,8 @@ class LoggedModels(BaseStore):
 
     def log_logged_model_params(self, model_id: str, params: Sequence[Any]) -> None:
         """Log params of a logged model; the first value of each stands."""
+        model = self.writable_model(model_id)
         with self.known.lock:
-            model = self.writable_model(model_id)
             new = {k: v for k, v in _pairs(params).items() if k not in model.params}
             model.params |= new
             if new:

@@ -109,8 +109,9 @@ class Runs(BaseStore):
         found = self.from_server("get_run", run_id, missing=known is not None)
         if found is not None and (known is None or self._delivered(known)):
             return found
+        known = known or self.adopt_run(run_id)
         with self.known.lock:
-            return entities.run_of(known or self.adopt_run(run_id))
+            return entities.run_of(known)
 
     def _delivered(self, run: KnownRun) -> bool:
         mark = run.writer.mark()
@@ -125,37 +126,39 @@ class Runs(BaseStore):
         self, run_id: str, run_status: Any, end_time: int | None, run_name: str | None
     ) -> Any:
         """Change a run's status, end or name. Ending one waits for the local disk, not the log."""
+        run = self.writable_run(run_id)
+        if self.exiting and not run.writer.owner:
+            # A forked child may inherit active runs, and MLflow would end them as it exits.
+            return entities.info_of(run)
+        status = None if run_status is None else RunStatus.to_string(run_status)
         with self.known.lock:
-            run = self.writable_run(run_id)
-            if self.exiting and not run.writer.owner:
-                # A forked child may inherit active runs, and MLflow would end them as it exits.
-                return entities.info_of(run)
-            if run_name:
-                run.name = run_name
-            status = None if run_status is None else RunStatus.to_string(run_status)
-            if status in _ENDED:
-                if run_name:
-                    run.writer.record("RunUpdated", {"name": run_name})
-                self._end(run, status, end_time or now_ms())
-            elif status == "RUNNING":
+            run.name = run_name or run.name
+            if status == "RUNNING":
                 run.writer.resume(run_name)
                 run.status, run.ended_at_ms, run.readable = status, None, True
                 lifetime.end_runs_at_exit()
-            elif status is not None or run_name or end_time is not None:
+                return entities.info_of(run)
+            if status in _ENDED:
+                fields: dict[str, Any] = {"name": run_name, "status": None, "ended_at_ms": None}
+            else:
                 fields = {"name": run_name, "status": status, "ended_at_ms": end_time}
+            if any(value is not None for value in fields.values()):
                 run.writer.record("RunUpdated", fields)
                 run.status = status or run.status
                 run.ended_at_ms = end_time if end_time is not None else run.ended_at_ms
-            return entities.info_of(run)
+        if status in _ENDED:
+            self._end(run, status, end_time or now_ms())
+        return entities.info_of(run)
 
     def _end(self, run: KnownRun, status: str, ended_at_ms: int) -> None:
         writer = run.writer
-        run.status, run.ended_at_ms = status, ended_at_ms
-        if writer.owner and not writer.finished:
-            writer.end(status, ended_at_ms=ended_at_ms)
-        else:
-            fields = {"status": status, "ended_at_ms": ended_at_ms, "message": None}
-            writer.record("RunEnded", fields, force=True)
+        with self.known.lock:
+            run.status, run.ended_at_ms = status, ended_at_ms
+            if writer.owner and not writer.finished:
+                writer.end(status, ended_at_ms=ended_at_ms)
+            else:
+                fields = {"status": status, "ended_at_ms": ended_at_ms, "message": None}
+                writer.record("RunEnded", fields, force=True)
         mark = writer.mark()
         if mark is not None:
             self._ending.append((writer, mark))
@@ -168,15 +171,15 @@ class Runs(BaseStore):
 
     def delete_run(self, run_id: str) -> None:
         """Move a run to the deleted ones."""
+        run = self.writable_run(run_id)
         with self.known.lock:
-            run = self.writable_run(run_id)
             run.deleted = True
             run.writer.record("RunDeleted", {})
 
     def restore_run(self, run_id: str) -> None:
         """Bring a deleted run back."""
+        run = self.known.runs.get(run_id) or self.adopt_run(run_id)
         with self.known.lock:
-            run = self.known.runs.get(run_id) or self.adopt_run(run_id)
             run.deleted = False
             run.writer.record("RunRestored", {})
 
@@ -248,20 +251,20 @@ class Runs(BaseStore):
 
     def delete_tag(self, run_id: str, key: str) -> None:
         """Delete a tag, which must be there as far as this process can tell."""
-        with self.known.lock:
-            run = self.writable_run(run_id)
-            if key == _RUN_NAME:
+        run = self.writable_run(run_id)
+        if key == _RUN_NAME:
+            raise MlflowException(
+                f"Tag '{key}' is the run's name; it can be changed, not deleted.",
+                error_code=INVALID_PARAMETER_VALUE,
+            )
+        if key not in run.tags:
+            found = self.from_server("get_run", run_id, missing=True)
+            if found is None or key not in found.data.tags:
                 raise MlflowException(
-                    f"Tag '{key}' is the run's name; it can be changed, not deleted.",
-                    error_code=INVALID_PARAMETER_VALUE,
+                    f"No tag with name: {key} in run with id {run_id}",
+                    error_code=RESOURCE_DOES_NOT_EXIST,
                 )
-            if key not in run.tags:
-                found = self.from_server("get_run", run_id, missing=True)
-                if found is None or key not in found.data.tags:
-                    raise MlflowException(
-                        f"No tag with name: {key} in run with id {run_id}",
-                        error_code=RESOURCE_DOES_NOT_EXIST,
-                    )
+        with self.known.lock:
             run.tags.pop(key, None)
             run.writer.delete_tag(key)
 
@@ -321,8 +324,8 @@ class Runs(BaseStore):
     def record_logged_model(self, run_id: str, mlflow_model: Any) -> None:
         """Add a model to the tag in which MLflow 2 lists those of a run."""
         model = mlflow_model.get_tags_dict()
+        run = self.writable_run(run_id)
         with self.known.lock:
-            run = self.writable_run(run_id)
             history = []
             with contextlib.suppress(ValueError):
                 history = json.loads(run.tags.get(_LOGGED_MODELS, "[]"))
