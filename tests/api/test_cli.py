@@ -53,7 +53,8 @@ def test_a_server_from_start_to_stop(tmp_path: Path) -> None:
     seconds = server.ready()
     assert seconds < 10, f"ready after {seconds:.1f} s; on a quiet machine 1.5 s is the promise"
     info = json.loads((data / "server.json").read_text())
-    assert info == {"url": server.url, "pid": server.process.pid}
+    artifacts = (data / "artifacts").as_uri()
+    assert info == {"url": server.url, "pid": server.process.pid, "artifacts": artifacts}
     job = Job()
     _ingest(server, job.started(), job.metrics("loss", [0.5, 0.25]))
     server.ask("/api/v1/models/digits/versions", {"source": "s3://a/b", "create_model": True})

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from modeltrail.consumers import Fold
-from modeltrail.consumers.webhooks import Deliverer, Webhooks
-from modeltrail.consumers.webhooks_http import Sender
-from modeltrail.consumers.webhooks_secrets import Secrets
+from modeltrail.consumers.webhooks.deliverer import Deliverer, Webhooks
+from modeltrail.consumers.webhooks.http import Sender
+from modeltrail.consumers.webhooks.secrets import Secrets
 from modeltrail.eventlog import EventLog, open_log
 from registry_requests import REGISTRY, Registry, request
 from webhook_receiver import Got, Receiver, Reply, eventually

@@ -19,8 +19,8 @@ from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from modeltrail.consumers.webhooks_http import NoAnswer, Sender, UrlRefused
-from modeltrail.consumers.webhooks_secrets import Secrets, SecretUnreadable, WebhookKeyError
+from modeltrail.consumers.webhooks.http import NoAnswer, Sender, UrlRefused
+from modeltrail.consumers.webhooks.secrets import Secrets, SecretUnreadable, WebhookKeyError
 from webhook_receiver import Receiver, Reply
 
 PRIVATE = [

@@ -11,9 +11,9 @@ from starlette.testclient import TestClient
 
 from mlflow.conftest import Ask
 from modeltrail.api.node import Node
-from modeltrail.consumers.webhooks import Deliverer, Webhooks
-from modeltrail.consumers.webhooks_http import Sender
-from modeltrail.consumers.webhooks_secrets import Secrets
+from modeltrail.consumers.webhooks.deliverer import Deliverer, Webhooks
+from modeltrail.consumers.webhooks.http import Sender
+from modeltrail.consumers.webhooks.secrets import Secrets
 from webhook_receiver import Receiver, Reply, eventually
 
 EVENTS = [{"entity": "REGISTERED_MODEL", "action": "CREATED"}]

@@ -533,7 +533,7 @@ _EXPECTED = frozenset(
         "modeltrail.consumers.audit.AuditError",
         "modeltrail.consumers.fold.FoldBehind",
         "modeltrail.consumers.store.StoreError",
-        "modeltrail.consumers.webhooks_secrets.WebhookKeyError",
+        "modeltrail.consumers.webhooks.secrets.WebhookKeyError",
         "modeltrail.eventlog.base.LogError",
     }
 )

@@ -21,7 +21,7 @@ from modeltrail.consumers.database import program_version
 from modeltrail.consumers.fold import Fold, FoldBehind
 from modeltrail.consumers.projections.access import redacted
 from modeltrail.consumers.store import StoreError
-from modeltrail.consumers.webhooks import Webhooks
+from modeltrail.consumers.webhooks.deliverer import Webhooks
 from modeltrail.eventlog import (
     REGISTRY,
     RUNS,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 PASSWORD_VARIABLE = "MODELTRAIL_ADMIN_PASSWORD"
 _NAME = "admin"
 _LOOK_EVERY_S = 0.2
+_WAIT_S = 2.0
 
 _MADE = f"""
   No users yet, so there is a first one:
@@ -48,6 +49,8 @@ def first_admin(access: Access) -> Iterator[None]:
         target=_make, args=(access, given, stopping), name="modeltrail-first-admin", daemon=True
     )
     thread.start()
+    # Whoever is told that the server is there may sign in; a log out of reach does not hold it up.
+    thread.join(_WAIT_S)
     try:
         yield
     finally:

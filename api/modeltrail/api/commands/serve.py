@@ -33,7 +33,7 @@ from modeltrail.api.commands.first_admin import first_admin
 
 if TYPE_CHECKING:
     from modeltrail.consumers.fold import Fold
-    from modeltrail.consumers.webhooks import Webhooks
+    from modeltrail.consumers.webhooks.deliverer import Webhooks
     from modeltrail.eventlog import EventLog
 
 _BACKLOG = 512
@@ -165,9 +165,9 @@ def _webhooks(
     args: argparse.Namespace, folder: Path, log: EventLog, fold: Fold, stack: ExitStack
 ) -> Webhooks:
     """What the server needs for webhooks, delivering unless that is left to another server."""
-    from modeltrail.consumers.webhooks import Deliverer, Webhooks
-    from modeltrail.consumers.webhooks_http import Sender
-    from modeltrail.consumers.webhooks_secrets import Secrets
+    from modeltrail.consumers.webhooks.deliverer import Deliverer, Webhooks
+    from modeltrail.consumers.webhooks.http import Sender
+    from modeltrail.consumers.webhooks.secrets import Secrets
 
     setting = os.environ.get("MODELTRAIL_WEBHOOK_ALLOW_PRIVATE", "").lower()
     allow_private = args.allow_private_webhooks or setting in ("1", "true", "yes")

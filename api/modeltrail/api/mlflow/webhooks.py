@@ -17,9 +17,9 @@ from modeltrail.api.mlflow.calls import Call, Endpoints
 from modeltrail.api.node import Verdict
 from modeltrail.consumers.projections import registry_rules as rules
 from modeltrail.consumers.projections import webhooks as definitions
-from modeltrail.consumers.webhooks import Webhooks, definition
-from modeltrail.consumers.webhooks_http import UrlRefused
-from modeltrail.consumers.webhooks_secrets import WebhookKeyError
+from modeltrail.consumers.webhooks.deliverer import Webhooks, definition
+from modeltrail.consumers.webhooks.http import UrlRefused
+from modeltrail.consumers.webhooks.secrets import WebhookKeyError
 
 endpoints = Endpoints()
 

@@ -28,7 +28,7 @@ from modeltrail.api.context import (
 )
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.node import Node
-from modeltrail.consumers.webhooks import Deliverer
+from modeltrail.consumers.webhooks.deliverer import Deliverer
 from modeltrail.eventlog import REGISTRY, Position
 
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])

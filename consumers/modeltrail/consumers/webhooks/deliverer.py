@@ -20,17 +20,17 @@ from uuid import uuid4
 
 import duckdb
 
-from modeltrail.consumers import webhooks_events as events
 from modeltrail.consumers.fold import Fold
-from modeltrail.consumers.webhooks_http import (
+from modeltrail.consumers.webhooks import events
+from modeltrail.consumers.webhooks.http import (
     Answer,
     NoAnswer,
     Sender,
     UrlRefused,
     headers_of,
 )
-from modeltrail.consumers.webhooks_secrets import Secrets, SecretUnreadable, WebhookKeyError
-from modeltrail.consumers.webhooks_state import PENDING_MAX, Delivery, New, State
+from modeltrail.consumers.webhooks.secrets import Secrets, SecretUnreadable, WebhookKeyError
+from modeltrail.consumers.webhooks.state import PENDING_MAX, Delivery, New, State
 from modeltrail.eventlog import REGISTRY, EventLog, Partition
 
 logger = logging.getLogger("modeltrail.webhooks")

@@ -1,0 +1,1 @@
+"""Webhooks: events of the log, told to those who asked."""
