@@ -65,7 +65,7 @@ def _sequences(area: str) -> st.SearchStrategy[list[Call]]:
 
 
 _made_up = settings(
-    max_examples=int(_EXAMPLES or 20),
+    max_examples=int(_EXAMPLES or 30),
     derandomize=_EXAMPLES is None,
     print_blob=True,
     deadline=None,
