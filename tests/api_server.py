@@ -58,6 +58,7 @@ class Server:
             self.port = free.getsockname()[1]
         self.data = data
         self.url = f"http://127.0.0.1:{self.port}"
+        self._stopped: tuple[int, str, str] | None = None
         self.began = time.monotonic()
         self.process = subprocess.Popen(
             [
@@ -90,11 +91,13 @@ class Server:
             return json.load(answer)
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
-        """Exit code, standard output and standard error."""
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=30)
-        return self.process.returncode, out.decode(), err.decode()
+        """Exit code, standard output and standard error; once it is stopped, the same again."""
+        if self._stopped is None:
+            if self.process.poll() is None:
+                self.process.send_signal(number)
+            out, err = self.process.communicate(timeout=30)
+            self._stopped = self.process.returncode, out.decode(), err.decode()
+        return self._stopped
 
 
 def _environment() -> dict[str, str]:

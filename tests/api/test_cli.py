@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -24,6 +26,22 @@ def _ingest(server: Server, *payloads: bytes) -> None:
     request.add_header("Content-Type", MEDIA_TYPE)
     with urllib.request.urlopen(request, timeout=30) as answer:
         assert answer.status == 200
+
+
+Serve = Callable[..., Server]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Start a server that ends with the test, however the test does."""
+    with ExitStack() as stack:
+
+        def start(data: Path, *options: str) -> Server:
+            server = Server(data, *options)
+            stack.callback(server.stop)
+            return server
+
+        yield start
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,9 +65,9 @@ def test_help_imports_nothing_heavy() -> None:
     assert found.stdout.strip() == "[]"
 
 
-def test_a_server_from_start_to_stop(tmp_path: Path) -> None:
+def test_a_server_from_start_to_stop(serve: Serve, tmp_path: Path) -> None:
     data = tmp_path / "data"
-    server = Server(data)
+    server = serve(data)
     seconds = server.ready()
     assert seconds < 10, f"ready after {seconds:.1f} s; on a quiet machine 1.5 s is the promise"
     info = json.loads((data / "server.json").read_text())
@@ -105,14 +123,14 @@ def test_a_server_from_start_to_stop(tmp_path: Path) -> None:
     assert modeltrail("sql", "FROM runs", "--data", str(data), "-o", str(file)).returncode == 0
     assert file.read_text().splitlines()[1].startswith("run-1,")
 
-    restarted = Server(data)
+    restarted = serve(data)
     restarted.ready()
     assert restarted.ask("/api/v1/runs/run-1")["points_stored"] == 2
     assert restarted.stop(signal.SIGINT)[0] == 0
 
 
-def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
-    server = Server(tmp_path / "data")
+def test_what_was_acknowledged_survives_a_kill(serve: Serve, tmp_path: Path) -> None:
+    server = serve(tmp_path / "data")
     server.ready()
     job = Job()
     _ingest(server, job.started(), job.metrics("loss", [0.5]))
@@ -121,7 +139,7 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
     server.stop()
     # The lock of a killed server is no obstacle, nor is its server.json taken for a server.
     assert modeltrail("sql", "FROM runs", "--data", str(tmp_path / "data")).returncode == 0
-    restarted = Server(tmp_path / "data")
+    restarted = serve(tmp_path / "data")
     restarted.ready()
     assert restarted.ask("/api/v1/runs/run-1")["points_stored"] == 1
     assert restarted.ask("/api/v1/models/m")["model"] == "m"
@@ -166,8 +184,8 @@ def test_a_read_only_folder_is_said_plainly(tmp_path: Path) -> None:
     assert "Traceback" not in found.stderr
 
 
-def test_listening_elsewhere_without_tokens_is_warned_of(tmp_path: Path) -> None:
-    server = Server(tmp_path / "data", "--host", "0.0.0.0")
+def test_listening_elsewhere_without_tokens_is_warned_of(serve: Serve, tmp_path: Path) -> None:
+    server = serve(tmp_path / "data", "--host", "0.0.0.0")
     server.ready()
     code, _, err = server.stop()
     assert code == 0
