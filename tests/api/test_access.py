@@ -32,7 +32,7 @@ from modeltrail.api.routing import ByPath
 from modeltrail.consumers import store
 from modeltrail.consumers.fold import Fold
 from modeltrail.eventlog import EventLog, open_log
-from modeltrail.schemas import encode, envelope, new_event_id
+from modeltrail.schemas import encode, envelope, experiment_id, new_event_id
 
 V1 = "/api/v1"
 V2 = "/api/2.0/mlflow"
@@ -517,6 +517,30 @@ def test_events_of_jobs(world: World) -> None:
         "root", "GET", f"{V1}/sql", statement="SELECT actor FROM runs WHERE run_id = 'job-of-ada'"
     )
     assert found["rows"] == [["ada"]]
+
+
+def test_a_job_logs_a_model_in_one_batch_with_its_run(world: World) -> None:
+    # Neither the experiment nor the run is there yet when the model is checked.
+    job = Job("job-with-model", experiment_name="bobs models of jobs")
+    model_id, experiment = "m-" + "1" * 32, experiment_id("bobs models of jobs")
+
+    def logged(experiment: str, run_id: str) -> bytes:
+        model: dict[str, Any] = {
+            "model_id": model_id,
+            "experiment_id": experiment,
+            "name": "model",
+            "model_type": None,
+            "source_run_id": run_id,
+            "artifact_location": f"mlflow-artifacts:/{experiment}/models/{model_id}/artifacts",
+            "params": {},
+            "tags": {},
+        }
+        head = envelope(producer_id=new_event_id(), sequence=0, actor="bob", client="t")
+        return encode("LoggedModelCreated", {"envelope": head, **model})
+
+    assert world.ingest("bob", job.started(), logged("77", job.run_id)) == 404
+    assert world.ingest("bob", job.started(), logged(experiment, "never started")) == 404
+    assert world.ingest("bob", job.started(), logged(experiment, job.run_id)) == 200
 
 
 def test_hashes_are_shown_to_nobody(world: World) -> None:

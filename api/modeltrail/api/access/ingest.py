@@ -7,7 +7,9 @@ from typing import Any
 
 from modeltrail.api.access.files import check_source
 from modeltrail.api.access.rights import Level, Rights
-from modeltrail.api.errors import NotFound
+from modeltrail.api.errors import InvalidRequest, NotFound
+from modeltrail.api.mlflow.artifacts import place_of_uri
+from modeltrail.schemas import experiment_id
 
 _CREATING = ("LoggedModelCreated", "LoggedModelImported")
 
@@ -26,12 +28,15 @@ def check_events(rights: Rights, events: Iterable[tuple[str, Mapping[str, Any]]]
     if rights.is_admin:
         return
     allowed: set[str] = set()  # runs and logged models that were checked
+    named: set[str] = set()  # ids that experiments will have, which runs of the batch name first
     for type, event in events:
         owner = event["run_id"] if "run_id" in event else event["model_id"]
         if type == "RunStarted":
             _check_start(rights, event)
+            if event["experiment_id"] is None:
+                named.add(experiment_id(event["experiment_name"]))
         elif type in _CREATING:
-            _check_new_model(rights, event)
+            _check_new_model(rights, event, allowed, named)
         elif owner not in allowed:
             if "run_id" in event:
                 rights.run(owner, Level.EDIT)
@@ -57,16 +62,33 @@ def _check_start(rights: Rights, event: Mapping[str, Any]) -> None:
         rights.new_experiment(name)
 
 
-def _check_new_model(rights: Rights, event: Mapping[str, Any]) -> None:
+def _check_new_model(
+    rights: Rights, event: Mapping[str, Any], allowed: set[str], named: set[str]
+) -> None:
+    model_id, source_run_id = event["model_id"], event["source_run_id"]
     try:
-        rights.logged_model(event["model_id"], Level.EDIT)
+        rights.logged_model(model_id, Level.EDIT)
     except NotFound:
-        rights.experiment(event["experiment_id"], Level.EDIT)
-    if event["source_run_id"]:
-        rights.run(event["source_run_id"], Level.READ)
-    if event["artifact_location"]:
+        try:
+            rights.experiment(event["experiment_id"], Level.EDIT)
+        except NotFound:
+            if event["experiment_id"] not in named:
+                raise
+    if source_run_id and source_run_id not in allowed:
+        rights.run(source_run_id, Level.READ)
+    location = event["artifact_location"]
+    if location and not _is_own(location, model_id):
         # Whoever reads the model may fetch what is there.
-        check_source(rights, event["artifact_location"], None, None)
+        check_source(rights, location, None, None)
+
+
+def _is_own(location: str, model_id: str) -> bool:
+    """Whether it is the place that this server keeps for the model, which is not there yet."""
+    try:
+        place = place_of_uri(location)
+    except InvalidRequest:
+        return False
+    return place is not None and place.kind == "model" and place.id == model_id
 
 
 def _check_registration(rights: Rights, event: Mapping[str, Any]) -> None:
