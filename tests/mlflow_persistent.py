@@ -93,7 +93,9 @@ class Persistent:
                 "WHERE list_contains(?::VARCHAR[], run_id) ORDER BY run_id",
                 [run for _, run in told],
             )
-            assert runs == sorted([run, "FINISHED", _POINTS] for _, run in told)
+            expected = sorted([run, "FINISHED", _POINTS] for _, run in told)
+            assert len({run for _, run in told}) == total, "two clients were given one run"
+            assert runs == expected, [run for run in runs if run not in expected]
             found = done(server, "GET", "registered-models/get", name=MODEL)["registered_model"]
             aliases = {a["alias"]: int(a["version"]) for a in found["aliases"]}
             assert aliases == {f"a{n}": mine[-1][1] for n, mine in enumerate(made)}

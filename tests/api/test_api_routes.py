@@ -8,6 +8,7 @@ import math
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,12 @@ from api_server import Job
 from modeltrail.api.access.rights import Access
 from modeltrail.api.app import create_app
 from modeltrail.api.artifacts.folder import FileSink
+from modeltrail.api.artifacts.store import ArtifactStore
+from modeltrail.api.errors import Unavailable
 from modeltrail.api.node import Node
 from modeltrail.api.routes.ingest import frame
-from modeltrail.eventlog import NewEvent, Partition
+from modeltrail.consumers.fold import Fold
+from modeltrail.eventlog import NewEvent, Partition, open_log
 from modeltrail.schemas import encode, envelope, new_event_id, writer_schemas
 
 API = "/api/v1"
@@ -537,6 +541,22 @@ def test_a_fold_that_stands_still_is_unavailable_not_wrong(client: TestClient, n
     node._acknowledge([node.log.append([NewEvent("runs", "x", b"x")])[0]._replace(offset=10)])
     answer = client.get(f"{API}/runs")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+def test_reads_wait_for_what_was_in_the_log_before_the_start(tmp_path: Path) -> None:
+    with closing(open_log(str(tmp_path / "data"))) as log:
+        log.append([NewEvent("runs", "run-1", Job().started())])
+        fold = Fold(log, None, memory_limit="1GB", threads=1)
+        node = Node(log, fold, ArtifactStore(tmp_path / "artifacts"), read_timeout_s=0.05)
+        node.start()  # the fold begins later
+        with pytest.raises(Unavailable, match="behind"):
+            node.wait()
+        fold.start()
+        node.read_timeout_s = 15.0
+        with node.read() as cursor:
+            assert cursor.execute("SELECT run_id FROM runs").fetchall() == [("run-1",)]
+        node.stop()
+        fold.stop()
 
 
 def test_log_consistency_waits_for_what_others_appended(client: TestClient, node: Node) -> None:

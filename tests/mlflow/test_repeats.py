@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import random
 import signal
+from itertools import count
 from typing import Any
 
 import pytest
@@ -82,6 +84,32 @@ def test_equal_requests_of_clients_that_wait_are_two() -> None:
         assert sorted(await asyncio.gather(*asked)) == [b"1", b"2", b"3"]
 
     asyncio.run(main())
+
+
+def test_an_answered_request_is_not_taken_for_one_whose_client_is_gone() -> None:
+    """A server tells of both that they are disconnected."""
+
+    async def main(seed: int) -> None:
+        repeats, chance, made = Repeats(), random.Random(seed), count()
+
+        async def work() -> bytes:
+            for _ in range(chance.randrange(12)):
+                await asyncio.sleep(0)
+            return b"%d" % next(made)
+
+        async def ask() -> bytes:
+            for _ in range(chance.randrange(12)):
+                await asyncio.sleep(0)
+            asking = Asking()
+            answer = await repeats.answer(asking.request, ("k",), work)
+            asking.gone = True
+            return answer
+
+        answers = await asyncio.gather(*(ask() for _ in range(20)))
+        assert len(set(answers)) == len(answers), seed
+
+    for seed in range(50):
+        asyncio.run(main(seed))
 
 
 def test_nothing_is_done_for_who_is_gone() -> None:

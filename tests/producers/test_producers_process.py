@@ -69,7 +69,9 @@ def test_every_ending_ends_the_run(
 ) -> None:
     begin = "with start_run() as run:" if block else "run = start_run()\nif True:"
     done = home.script(
-        "import os, time\nfrom modeltrail.producers import start_run\n"
+        "import os, signal, time\nfrom modeltrail.producers import start_run\n"
+        # What a shell starts in the background is born with SIGINT ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"{begin}\n    run.log({{'m': 1.0}}, 0)\n    {ending}\n",
         check=False,
     )

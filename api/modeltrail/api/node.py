@@ -205,8 +205,8 @@ class Appender:
 class Node:
     """One log, one fold of it, and the artifact folder.
 
-    Everything that is appended through a node is remembered as acknowledged, and reads wait until
-    the fold has passed it (design 4.5).
+    Everything that is appended through a node is remembered as acknowledged, as is what was in the
+    log before it started, and reads wait until the fold has passed it (design 4.5).
     """
 
     def __init__(
@@ -245,6 +245,9 @@ class Node:
         """Register the writer schemas, note the log's end, and start appending."""
         self.log.add_schemas(writer_schemas())
         self.end_at_start = self.log.end()
+        # An earlier process may have acknowledged all of it, to clients that now ask this one.
+        with self._lock:
+            self._acknowledged = dict(self.end_at_start)
         self._appender.start()
 
     def stop(self) -> None:
@@ -287,7 +290,7 @@ class Node:
                 self._acknowledged[position.within] = max(known, position.offset + 1)
 
     def acknowledged(self) -> dict[Partition, int]:
-        """For each partition the offset after the last event that this node acknowledged."""
+        """For each partition the offset after the last event that reads wait for."""
         with self._lock:
             return dict(self._acknowledged)
 

@@ -64,10 +64,11 @@ class Repeats:
         try:
             data = self._take(key)
             if data is None:
-                data = await self._inherited(earlier)
+                data = await self._inherited(earlier) or self._take(key)
             if data is None:
                 data = await work()
-            if not attempt.heir and await request.is_disconnected():
+            gone = not attempt.heir and await request.is_disconnected()
+            if gone and not attempt.heir:  # nobody came for it while this one looked
                 self._keep(key, data)
             return data
         finally:
@@ -79,7 +80,10 @@ class Repeats:
     async def _inherited(self, earlier: list[_Attempt]) -> bytes | None:
         """The answer of an attempt under way whose client is gone; None if it failed."""
         for attempt in earlier:
-            if not attempt.heir and await attempt.request.is_disconnected():
+            gone = not attempt.heir and await attempt.request.is_disconnected()
+            # A request that was answered looks like one whose client is gone. One that ended by
+            # now has looked for itself, and kept its answer if nobody took it.
+            if gone and not attempt.heir and not attempt.done.done():
                 attempt.heir = True
                 return await asyncio.shield(attempt.done)
         return None
