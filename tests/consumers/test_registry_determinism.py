@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from itertools import count
 from typing import Any
+from unittest.mock import patch
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -260,3 +262,27 @@ def test_an_independent_account_agrees(sequence: list[Request]) -> None:
     assert sorted(found) == sorted(oracle.live)
     found = con.execute("SELECT model, alias, version FROM aliases").fetchall()
     assert sorted(found) == sorted((*k, v) for k, v in oracle.pointing.items())
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(plain_requests, min_size=1, max_size=20))
+def test_what_is_told_before_it_is_written_is_what_is_written(sequence: list[Request]) -> None:
+    """Even if the first attempt to write it fails."""
+    database = emptied(WHOLE)
+    told: list[list[dict[str, Any]]] = []
+
+    def fold() -> None:
+        told.append([])
+        database.fold(recorded(sequence, []), lambda rows: told[-1].extend(map(dict, rows)))
+
+    failing = patch.object(database, "_write", side_effect=OSError("no space"))
+    with failing, pytest.raises(OSError, match="no space"):
+        fold()
+    assert database.connection.execute("SELECT count(*) FROM fold.requests").fetchall() == [(0,)]
+    fold()
+    result = database.connection.execute(
+        'FROM fold.requests WHERE accepted IS NOT NULL ORDER BY "offset"'
+    )
+    names = [column[0] for column in result.description or ()]
+    written = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+    assert told[0] == told[1] == written

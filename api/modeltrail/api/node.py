@@ -20,6 +20,7 @@ from modeltrail.api.errors import ApiError, Conflict, InvalidRequest, Refused, U
 from modeltrail.consumers.database import program_version
 from modeltrail.consumers.fold import Fold, FoldBehind
 from modeltrail.consumers.projections.access import redacted
+from modeltrail.consumers.projections.registry import RegistryProjection
 from modeltrail.consumers.store import StoreError
 from modeltrail.consumers.webhooks.deliverer import Webhooks
 from modeltrail.eventlog import (
@@ -44,6 +45,7 @@ from modeltrail.schemas import (
 
 _BATCH_EVENTS_MAX = 1_000
 _PRODUCERS_MAX = 10_000
+_REGISTRY = Partition(REGISTRY, 0)
 
 
 class Verdict(NamedTuple):
@@ -54,6 +56,7 @@ class Verdict(NamedTuple):
     version: int | None
     """The number of the version that the request made or meant."""
     experiment_id: str | None
+    model_key: str | None
 
 
 @dataclass(slots=True)
@@ -390,7 +393,6 @@ class Node:
         position, event_id = self._appended(
             _Asked(REGISTRY, "", type, fields, actor, reason, client or self.client, cause)
         )
-        self._wait({position.within: position.offset + 1})
         id_text = str(UUID(bytes=event_id))
         row = self._outcome(position, event_id)
         if row is None:
@@ -399,7 +401,7 @@ class Node:
                 "see /api/v1/dead-letters",
                 position=str(position),
             )
-        offset, first_type, accepted, code, message, number, experiment_id, request = row
+        offset, first_type, accepted, code, message, number, experiment_id, key, request = row
         position = position._replace(offset=offset)
         if cause is not None and (first_type != type or not _same(fields, request)):
             raise Conflict(
@@ -409,13 +411,16 @@ class Node:
             )
         if not accepted:
             raise Refused(code, message, position=str(position), event_id=id_text)
-        return Verdict(position, id_text, number, experiment_id)
+        return Verdict(position, id_text, number, experiment_id, key)
 
     def _outcome(self, position: Position, event_id: bytes) -> tuple[Any, ...] | None:
-        """The row of a decided request; for a repeat, that of the first."""
+        """The row of a request, once it is decided; for a repeat, that of the first."""
         names = ("offset", "type", "accepted", "code", "message", "version", "experiment_id",
-                 "request")  # fmt: skip
-        decided = self.fold.decision(position.offset)
+                 "model_key", "request")  # fmt: skip
+        try:
+            decided = self.fold.decision(position, self.read_timeout_s)
+        except FoldBehind as error:
+            raise Unavailable(f"the fold is behind: {error}") from None
         if decided is not None:
             return tuple(decided[name] for name in names)
         columns = ", ".join(f'"{name}"' for name in names)
@@ -467,6 +472,21 @@ class Node:
             yield cursor
         finally:
             cursor.close()
+
+    @contextmanager
+    def registry(self) -> Iterator[RegistryProjection]:
+        """The registry in memory, with all that this node acknowledged; be quick within the block.
+
+        Raises:
+            Unavailable: not in time.
+        """
+        try:
+            with self.fold.registry(
+                self.acknowledged().get(_REGISTRY, 0), self.read_timeout_s
+            ) as registry:
+                yield registry
+        except (FoldBehind, StoreError) as error:
+            raise Unavailable(f"the fold is behind: {error}") from None
 
     @contextmanager
     def read(

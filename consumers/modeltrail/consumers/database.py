@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,10 +19,12 @@ from modeltrail.consumers.projections import Incoming, Projection
 from modeltrail.consumers.projections.registry import RegistryProjection
 from modeltrail.consumers.projections.runs import RunsProjection
 from modeltrail.consumers.sequences import Sequences
-from modeltrail.eventlog import LogRecord, Partition, Position
+from modeltrail.eventlog import REGISTRY, LogRecord, Partition, Position
 from modeltrail.schemas import Codec, Malformed, SchemaError, event_stream, event_types
 
 logger = logging.getLogger("modeltrail.fold")
+
+_REGISTRY = Partition(REGISTRY, 0)
 
 
 @dataclass(slots=True)
@@ -47,10 +50,14 @@ class Database:
         self._codec = codec
         self._streams = {type: event_stream(type) for type in event_types()}
         self._runs = RunsProjection()
-        self._registry = RegistryProjection()
+        self.registry = RegistryProjection()
+        """Hold ``deciding`` to read it. It may be ahead of the tables, never of the log."""
+        self.deciding = threading.RLock()
+        self.decided = 0
+        """The next offset of the registry's log to decide about."""
         self._projections: dict[str, Projection] = {
             self._runs.stream: self._runs,
-            self._registry.stream: self._registry,
+            self.registry.stream: self.registry,
         }
         self._sequences = Sequences()
         self._dead: list[tuple[LogRecord, str | None, str]] = []
@@ -74,24 +81,30 @@ class Database:
             logger.info("no checkpoint at the end: %s", error)
         self.connection.close()
 
-    def decided(self) -> list[dict[str, Any]]:
-        """The rows of ``fold.requests`` for the requests that the last batch decided."""
-        return self._registry.decided
-
     def positions(self) -> dict[Partition, int]:
         """For each partition the offset of the next record to fold."""
         return {p: folded.next_offset for p, folded in self.partitions.items()}
 
     def _load(self) -> None:
         self._sequences.forget()
-        for projection in self._projections.values():
-            projection.load(self.connection)
-        self.partitions = load_partitions(self.connection)
+        with self.deciding:
+            for projection in self._projections.values():
+                projection.load(self.connection)
+            self.partitions = load_partitions(self.connection)
+            self._note_decided()
         self._saved = set(self.partitions)
         self.dead_letters = tables.scalar(self.connection, "SELECT count(*) FROM fold.dead_letters")
         self._dead.clear()
 
-    def fold(self, records: list[LogRecord]) -> None:
+    def _note_decided(self) -> None:
+        folded = self.partitions.get(_REGISTRY)
+        self.decided = folded.next_offset if folded is not None else 0
+
+    def fold(
+        self,
+        records: list[LogRecord],
+        tell: Callable[[list[dict[str, Any]]], None] = lambda decided: None,
+    ) -> None:
         """Fold records in one transaction; what was folded before is left out.
 
         The order of one commit, which everything else leans on:
@@ -99,13 +112,16 @@ class Database:
         1. decode; what cannot be decoded is a dead letter
         2. drop the repeats, by producer id and sequence number
         3. apply each event to the projections' state; what cannot be applied is a dead letter
-        4. BEGIN; write the projections, producers, dead letters and positions; COMMIT
+        4. tell the rows of ``fold.requests`` of what was decided; whatever happens from here on,
+           it will be decided so again
+        5. BEGIN; write the projections, producers, dead letters and positions; COMMIT
 
         If one of them fails, nothing of the batch has happened: the state is taken from the tables
         again, and the caller reads on from ``positions()``.
         """
         try:
             self._apply(records)
+            tell(self.registry.decided())
             self.connection.execute("BEGIN TRANSACTION")
             self._write()
             self.connection.execute("COMMIT")
@@ -150,8 +166,20 @@ class Database:
         for stream, batch in batches.items():
             projection = self._projections[stream]
             projection.prepare(self.connection, batch)
-            for incoming in batch:
-                self._apply_one(projection, incoming)
+            if projection is not self.registry:
+                self._apply_all(projection, batch)
+                continue
+            with self.deciding:
+                try:
+                    self._apply_all(projection, batch)
+                except BaseException:
+                    self._load()  # nobody may see half a decision
+                    raise
+                self._note_decided()
+
+    def _apply_all(self, projection: Projection, batch: Iterable[Incoming]) -> None:
+        for incoming in batch:
+            self._apply_one(projection, incoming)
 
     def _apply_one(self, projection: Projection, incoming: Incoming) -> None:
         record, type, event = incoming

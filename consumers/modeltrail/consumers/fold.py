@@ -6,7 +6,8 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,16 @@ import duckdb
 
 from modeltrail.consumers import store
 from modeltrail.consumers.database import Database, load_partitions
+from modeltrail.consumers.projections.registry import RegistryProjection
 from modeltrail.consumers.store import Limits, StoreError
-from modeltrail.eventlog import EventLog, LogRecord, LogUnavailable, Partition, Reader
+from modeltrail.eventlog import (
+    EventLog,
+    LogRecord,
+    LogUnavailable,
+    Partition,
+    Position,
+    Reader,
+)
 from modeltrail.schemas import Codec
 
 logger = logging.getLogger("modeltrail.fold")
@@ -255,7 +264,7 @@ class Fold:
         with self._folding:
             database = self._opened()
             try:
-                database.fold(records)
+                database.fold(records, self._tell)
             except BaseException:
                 self._close_reader()  # it is past records that are to be read again
                 raise
@@ -274,12 +283,19 @@ class Fold:
             raise StoreError("the projections are not open")
         return self._database
 
-    def _publish(self, database: Database) -> None:
+    def _tell(self, decided: list[dict[str, Any]]) -> None:
+        """Tell who waits for a decision, before it is in the tables: the log alone made it."""
+        if not decided:
+            return
         with self._folded:
-            for row in database.decided()[-_DECISIONS_KEPT:]:
+            for row in decided[-_DECISIONS_KEPT:]:
                 self._decisions[row["offset"]] = row
             while len(self._decisions) > _DECISIONS_KEPT:
                 del self._decisions[next(iter(self._decisions))]
+            self._folded.notify_all()
+
+    def _publish(self, database: Database) -> None:
+        with self._folded:
             self._positions = database.positions()
             self._folded.notify_all()
 
@@ -349,24 +365,68 @@ class Fold:
         def reached() -> bool:
             return all(self._positions.get(p, 0) >= n for p, n in positions.items())
 
-        if reached():
-            return
-        with self._folded:
-            self._waiting += 1
-            self._hurry.set()
-            try:
-                self._folded.wait_for(lambda: reached() or self._database is None, timeout_s)
-            finally:
-                self._waiting -= 1
-        if not reached():
+        if not self._wait_until(reached, timeout_s):
             wanted = ", ".join(f"{p}:{n}" for p, n in sorted(positions.items()))
             raise FoldBehind(
                 self._error or f"the fold did not come as far as {wanted} in {timeout_s:g} s"
             )
 
-    def decision(self, offset: int) -> dict[str, Any] | None:
-        """The row of ``fold.requests`` at an offset, if it was decided here and not long ago."""
-        return self._decisions.get(offset)
+    def decision(self, position: Position, timeout_s: float) -> dict[str, Any] | None:
+        """Wait until a registry request is decided, which is before it can be queried.
+
+        Returns:
+            Its row of ``fold.requests``; None if the fold passed it without a decision, as it
+            does for a repeat, or too long ago.
+
+        Raises:
+            FoldBehind: not in time.
+        """
+        offset = position.offset
+        self._wait_until(
+            lambda: offset in self._decisions or self._positions.get(position.within, 0) > offset,
+            timeout_s,
+        )
+        decided = self._decisions.get(offset)
+        if decided is None:
+            self.wait_for({position.within: offset + 1}, 0)
+        return decided
+
+    @contextmanager
+    def registry(self, next_offset: int, timeout_s: float) -> Iterator[RegistryProjection]:
+        """The registry in memory, with all decided before an offset, be it in the tables or not.
+
+        Nothing is decided during the block, so be quick.
+
+        Raises:
+            FoldBehind: not in time.
+            StoreError: the fold is closed.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            database = self._opened()
+            with database.deciding:
+                if database.decided >= next_offset:
+                    yield database.registry
+                    return
+            self._wait_until(
+                lambda: self._opened().decided >= next_offset, deadline - time.monotonic()
+            )
+            if time.monotonic() > deadline:
+                raise FoldBehind(
+                    self._error or f"registry:{next_offset} was not decided in {timeout_s:g} s"
+                )
+
+    def _wait_until(self, reached: Callable[[], bool], timeout_s: float) -> bool:
+        if reached():
+            return True
+        with self._folded:
+            self._waiting += 1
+            self._hurry.set()
+            try:
+                self._folded.wait_for(lambda: self._database is None or reached(), timeout_s)
+            finally:
+                self._waiting -= 1
+        return reached()
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection for queries, for one thread; close it. Raises ``StoreError`` if closed."""

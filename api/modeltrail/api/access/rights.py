@@ -257,6 +257,9 @@ class Access:
         position = self.node.fold.positions().get(_REGISTRY, 0)
         if position < self.node.end_at_start.get(_REGISTRY, 0):
             raise Unavailable("the server is starting and reads its log; try again in a moment")
+        if position < self.node.acknowledged().get(_REGISTRY, 0):
+            self.node.wait(stream=REGISTRY)
+            position = self.node.fold.positions().get(_REGISTRY, 0)
         state = self._state
         if state is not None and self._fresh(state, position):
             return state

@@ -6,10 +6,8 @@ unless its filter names that tag.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
-
-import duckdb
 
 from modeltrail.api.access.files import check_source
 from modeltrail.api.errors import InvalidRequest, NotFound
@@ -17,6 +15,15 @@ from modeltrail.api.mlflow import sources, wire
 from modeltrail.api.mlflow.calls import Call, Endpoints
 from modeltrail.api.mlflow.experiments import tags_of
 from modeltrail.api.mlflow.logged_models import add_model_version
+from modeltrail.api.mlflow.registered import (
+    find_model,
+    find_version,
+    latest_versions,
+    model_of,
+    no_version,
+    plain_version_of,
+    version_of,
+)
 from modeltrail.api.mlflow.search import (
     Attribute,
     Entity,
@@ -28,6 +35,8 @@ from modeltrail.api.mlflow.search import (
 from modeltrail.api.node import Verdict
 from modeltrail.api.routes.registry import latest_metrics
 from modeltrail.consumers.projections import registry_rules as rules
+from modeltrail.consumers.projections.registry import RegistryProjection
+from modeltrail.eventlog import REGISTRY
 
 endpoints = Endpoints()
 
@@ -37,6 +46,8 @@ REASON = "modeltrail.reason"
 
 _MODELS_MAX = 1_000
 _VERSIONS_MAX = 200_000
+_TOLD_AT_ONCE = 500
+_GONE = "It was deleted in the meantime."
 _REASON_CHARACTERS_MAX = 10_000
 _PREFIXES = {
     **dict.fromkeys(("attribute", "attributes"), "attribute"),
@@ -110,115 +121,6 @@ _SEARCH = {
 _FROM_VERSIONS = "fold.model_versions v JOIN fold.models m ON m.model_key = v.model_key"
 
 
-def _among(keys: Sequence[str]) -> str:
-    """A list of models' keys for IN. They are numbers of ours; a written list is planned faster."""
-    return "(" + (", ".join(f"'{int(key)}'" for key in keys) or "NULL") + ")"
-
-
-def _models(
-    cursor: duckdb.DuckDBPyConnection, rest: str, params: Sequence[Any]
-) -> list[dict[str, Any]]:
-    """Registered models as MLflow tells them; ``rest`` of the query comes after FROM models m."""
-    found = cursor.execute(
-        "SELECT m.model_key, m.model, m.created_at_ms, m.updated_at_ms, m.description "
-        f"FROM fold.models m {rest}",
-        params,
-    ).fetchall()
-    keys = [row[0] for row in found]
-    tags: dict[str, dict[str, str]] = {key: {} for key in keys}
-    aliases: dict[str, list[dict[str, str]]] = {key: [] for key in keys}
-    for key, attribute, name, value in cursor.execute(
-        "SELECT entity_id, attribute, key, value FROM fold.history "
-        "WHERE entity IN ('model', 'alias') AND attribute IN ('tag', 'alias') "
-        f"AND to_offset IS NULL AND entity_id IN {_among(keys)} ORDER BY key"
-    ).fetchall():
-        if attribute == "tag":
-            tags[key][name] = value
-        else:
-            aliases[key].append({"alias": name, "version": value})
-    # Of each stage the newest version, in the order of their oldest.
-    newest = cursor.execute(
-        "SELECT model_key, max(version) FROM fold.model_versions "
-        f"WHERE NOT deleted AND model_key IN {_among(keys)} "
-        "GROUP BY model_key, stage ORDER BY min(version)"
-    ).fetchall()
-    latest: dict[str, list[dict[str, Any]]] = {key: [] for key in keys}
-    if newest:
-        numbers = ", ".join({str(number) for _, number in newest})
-        among = f"WHERE v.model_key IN {_among(keys)} AND v.version IN ({numbers})"
-        versions = {
-            (key, int(version["version"])): version for key, version in _versions(cursor, among, [])
-        }
-        for key, number in newest:
-            version = versions[key, number]
-            version.pop("aliases", None)  # MLflow tells them with the model only
-            latest[key].append(version)
-    return [
-        wire.set_fields(
-            name=name,
-            creation_timestamp=created_at_ms,
-            last_updated_timestamp=updated_at_ms,
-            description=description or None,
-            latest_versions=latest[key] or None,
-            tags=wire.pairs(tags[key]) or None,
-            aliases=aliases[key] or None,
-        )
-        for key, name, created_at_ms, updated_at_ms, description in found
-    ]
-
-
-def _versions(
-    cursor: duckdb.DuckDBPyConnection, rest: str, params: Sequence[Any] | dict[str, Any]
-) -> list[tuple[str, dict[str, Any]]]:
-    """Versions as MLflow tells them, each with its model's key.
-
-    ``rest`` of the query comes after FROM model_versions v and models m.
-    """
-    found = cursor.execute(
-        "SELECT v.model_key, v.version, m.model, v.created_at_ms, v.updated_at_ms, v.description, "
-        f"v.stage, v.source, v.run_id, v.run_link FROM {_FROM_VERSIONS} {rest}",
-        params,
-    ).fetchall()
-    keys = list({row[0] for row in found})
-    wanted = {(row[0], row[1]) for row in found}
-    tags: dict[tuple[str, int], dict[str, str]] = {who: {} for who in wanted}
-    aliases: dict[tuple[str, int], list[str]] = {who: [] for who in wanted}
-    for key, number, attribute, name, value in cursor.execute(
-        "SELECT entity_id, version, attribute, key, value FROM fold.history "
-        "WHERE entity IN ('model_version', 'alias') AND attribute IN ('tag', 'alias') "
-        f"AND to_offset IS NULL AND entity_id IN {_among(keys)} ORDER BY key"
-    ).fetchall():
-        if (key, number) not in wanted:
-            continue
-        if attribute == "tag":
-            tags[key, number][name] = value
-        else:
-            aliases[key, number].append(name)
-    return [
-        (
-            key,
-            wire.set_fields(
-                name=name,
-                version=str(number),
-                creation_timestamp=created_at_ms,
-                last_updated_timestamp=updated_at_ms,
-                current_stage=stage,
-                description=description or "",
-                source=source,
-                run_id=run_id or "",
-                status="READY",
-                tags=wire.pairs(tags[key, number]) or None,
-                run_link=run_link or "",
-                aliases=aliases[key, number] or None,
-            ),
-        )
-        for (
-            key, number, name, created_at_ms, updated_at_ms, description, stage, source, run_id,
-            run_link,
-        ) in found
-    ]  # fmt: skip
-
-
 def _number(call: Call) -> int:
     """The number of the version that a call names."""
     text = call.get("version", "")
@@ -227,45 +129,8 @@ def _number(call: Call) -> int:
     except ValueError:
         raise InvalidRequest(f"Parameter 'version' must be an integer, got '{text}'.") from None
     if not -(2**63) <= number < 2**63:
-        raise _no_version(call["name"], number)
+        raise no_version(call["name"], number)
     return number
-
-
-def _no_version(name: str, number: int) -> NotFound:
-    return NotFound(f"Model Version (name={name}, version={number}) not found")
-
-
-def _no_model(name: str) -> NotFound:
-    return NotFound(f"Registered Model with name={name} not found")
-
-
-def _check_name(name: str) -> None:
-    try:
-        rules.model_name(name)
-    except rules.Rejected as refusal:
-        raise InvalidRequest(refusal.message) from None
-
-
-def _one_version(cursor: duckdb.DuckDBPyConnection, name: str, number: int) -> dict[str, Any]:
-    _check_name(name)
-    found = _versions(
-        cursor,
-        "WHERE m.model = ? AND NOT m.deleted AND v.version = ? AND NOT v.deleted",
-        [name, number],
-    )
-    if not found:
-        raise _no_version(name, number)
-    return found[0][1]
-
-
-def _model_key(cursor: duckdb.DuckDBPyConnection, name: str) -> str:
-    _check_name(name)
-    row = cursor.execute(
-        "SELECT model_key FROM fold.models WHERE model = ? AND NOT deleted", [name]
-    ).fetchone()
-    if row is None:
-        raise _no_model(name)
-    return str(row[0])
 
 
 # Deciding
@@ -290,38 +155,27 @@ def _decide(
 
 
 def _decided_model(call: Call, verdict: Verdict) -> dict[str, Any]:
-    """The model that a request was about, whatever became of it since."""
-    with call.node.read() as cursor:
-        found = _models(
-            cursor,
-            'JOIN fold.requests q ON q.model_key = m.model_key WHERE q."offset" = ?',
-            [verdict.position.offset],
-        )
-    return {"registered_model": found[0]}
+    """The model that a request was about."""
+    with call.node.registry() as registry:
+        model = registry.model_by_key(verdict.model_key or "")
+        if model is None:
+            raise NotFound(_GONE)
+        return {"registered_model": model_of(model)}
 
 
 def _decided_version(call: Call, verdict: Verdict) -> dict[str, Any]:
-    """The version that a request was about, whatever became of it since."""
-    with call.node.read() as cursor:
-        found = _versions(
-            cursor,
-            "JOIN fold.requests q ON q.model_key = v.model_key AND q.version = v.version "
-            'WHERE q."offset" = ?',
-            [verdict.position.offset],
-        )
-    return {"model_version": found[0][1]}
+    """The version that a request was about."""
+    with call.node.registry() as registry:
+        model = registry.model_by_key(verdict.model_key or "")
+        version = model.versions.get(verdict.version or 0) if model is not None else None
+        if model is None or version is None:
+            raise NotFound(_GONE)
+        return {"model_version": version_of(model, version)}
 
 
-_REASON_OF_VERSION = """
-    SELECT t.value
-    FROM fold.history t JOIN fold.models m ON m.model_key = t.entity_id
-    WHERE m.model = $model AND NOT m.deleted AND t.entity = 'model_version'
-        AND t.version = $version AND t.attribute = 'tag' AND t.key = $key AND t.to_offset IS NULL
-        AND t.from_offset > (
-            SELECT coalesce(max("offset"), -1) FROM fold.requests q
-            WHERE q.model_key = t.entity_id AND q.version = t.version AND q.accepted
-                AND q.type = $type AND q.alias IS NOT DISTINCT FROM $alias
-        )
+_DECIDED_AT = """
+    SELECT coalesce(max("offset"), -1) FROM fold.requests
+    WHERE model_key = ? AND version = ? AND accepted AND type = ? AND alias IS NOT DISTINCT FROM ?
 """
 
 
@@ -329,23 +183,16 @@ def _reason(call: Call, type: str, number: int, alias: str | None = None) -> str
     """The version's tag that says why, unless it was the reason of such a decision before."""
     if call.caller.reason:
         return call.caller.reason
-    with call.node.read() as cursor:
-        if not cursor.execute(
-            "SELECT 1 FROM fold.history WHERE key = ? AND entity = 'model_version' LIMIT 1",
-            [REASON],
-        ).fetchone():
-            return None  # nobody gives reasons this way here, and the query below is a long one
-        row = cursor.execute(
-            _REASON_OF_VERSION,
-            {
-                "model": call["name"],
-                "version": number,
-                "key": REASON,
-                "type": type,
-                "alias": alias,
-            },
-        ).fetchone()
-    return row[0] if row else None
+    with call.node.registry() as registry:
+        model = registry.model(call["name"])
+        version = model.versions.get(number) if model is not None else None
+        tag = version.open.get(("tag", REASON)) if version is not None else None
+        if model is None or tag is None:
+            return None
+        key, said_at, reason = model.row["model_key"], tag.from_offset, tag.value
+    with call.node.read(stream=REGISTRY) as cursor:
+        found = cursor.execute(_DECIDED_AT, [key, number, type, alias]).fetchall()
+    return reason if said_at > found[0][0] else None
 
 
 # Registered models
@@ -374,12 +221,8 @@ def create_model(call: Call) -> dict[str, Any]:
 @endpoints.add("GET", "registered-models/get", _NAME, required=["name"])
 def get_model(call: Call) -> dict[str, Any]:
     """One registered model."""
-    _check_name(call["name"])
-    with call.node.read() as cursor:
-        found = _models(cursor, "WHERE m.model = ? AND NOT m.deleted", [call["name"]])
-    if not found:
-        raise _no_model(call["name"])
-    return {"registered_model": found[0]}
+    with call.node.registry() as registry:
+        return {"registered_model": model_of(find_model(registry, call["name"]))}
 
 
 @endpoints.add(
@@ -423,15 +266,19 @@ def search_models(call: Call) -> dict[str, Any]:
     order = compile_order(MODEL, call.get("order_by", []))
     hidden = _without_prompts(MODEL, condition.fields)
     readable = call.caller.rights.readable_models("m.model_key")
-    with call.node.read() as cursor:
-        found = _models(
-            cursor,
-            f"{order.joins} WHERE NOT m.deleted AND {readable.sql} AND {hidden} "
-            f"AND {condition.sql} ORDER BY {_terms(order, 'm.model')} "
-            f"LIMIT {limit + 1} OFFSET {offset}",
+    with call.node.read(stream=REGISTRY) as cursor:
+        keys = cursor.execute(
+            f"SELECT m.model_key FROM fold.models m {order.joins} WHERE NOT m.deleted "
+            f"AND {readable.sql} AND {hidden} AND {condition.sql} "
+            f"ORDER BY {_terms(order, 'm.model')} LIMIT {limit + 1} OFFSET {offset}",
             [*order.params, *readable.params, *condition.params],
-        )
-    return _page("registered_models", found, limit, offset)
+        ).fetchall()
+
+    def told(registry: RegistryProjection, row: tuple[Any, ...]) -> dict[str, Any] | None:
+        model = registry.model_by_key(row[0])
+        return None if model is None else model_of(model)
+
+    return _page(call, "registered_models", keys, told, limit, offset)
 
 
 def _without_prompts(entity: Entity, fields: frozenset[tuple[str, str]]) -> str:
@@ -445,9 +292,22 @@ def _terms(order: Order, *last: str) -> str:
     return ", ".join([*order.terms, *last])
 
 
-def _page(name: str, found: list[dict[str, Any]], limit: int, offset: int) -> dict[str, Any]:
+def _page(
+    call: Call,
+    name: str,
+    found: Sequence[tuple[Any, ...]],
+    told: Callable[[RegistryProjection, tuple[Any, ...]], dict[str, Any] | None],
+    limit: int,
+    offset: int,
+) -> dict[str, Any]:
+    """A page of what was found, but for what was deleted since."""
+    page: list[dict[str, Any]] = []
+    for at in range(0, min(limit, len(found)), _TOLD_AT_ONCE):
+        with call.node.registry() as registry:
+            answers = [told(registry, row) for row in found[at : min(at + _TOLD_AT_ONCE, limit)]]
+        page += [answer for answer in answers if answer is not None]
     return wire.set_fields(
-        **{name: found[:limit] or None},
+        **{name: page or None},
         next_page_token=wire.page_token(offset + limit) if len(found) > limit else None,
     )
 
@@ -460,22 +320,11 @@ def _page(name: str, found: list[dict[str, Any]], limit: int, offset: int) -> di
 )
 def get_latest_versions(call: Call) -> dict[str, Any]:
     """The highest version in each stage."""
-    with call.node.read() as cursor:
-        key = _model_key(cursor, call["name"])
-        stages = [_stage(name) for name in call.get("stages", [])] or list(rules.STAGES)
-        found = _versions(
-            cursor,
-            """JOIN (
-                   SELECT max(version) AS version, min(version) AS first
-                   FROM fold.model_versions
-                   WHERE NOT deleted AND model_key = $key AND list_contains($stages, stage)
-                   GROUP BY stage
-               ) l ON l.version = v.version
-               WHERE v.model_key = $key
-               ORDER BY l.first""",
-            {"key": key, "stages": stages},
-        )
-    return wire.set_fields(model_versions=[version for _, version in found] or None)
+    with call.node.registry() as registry:
+        model = find_model(registry, call["name"])
+        stages = [_stage(name) for name in call.get("stages", [])] or rules.STAGES
+        found = [version_of(model, version) for version in latest_versions(model, stages)]
+    return wire.set_fields(model_versions=found or None)
 
 
 def _stage(name: str) -> str:
@@ -522,14 +371,10 @@ def delete_model_tag(call: Call) -> dict[str, Any]:
 )
 def set_alias(call: Call) -> dict[str, Any]:
     """Point an alias at a version, on the evidence of its run's metrics."""
-    name, number = call["name"], _number(call)
-    fields = {
-        "model": name,
-        "alias": call["alias"],
-        "version": number,
-        "evidence": latest_metrics(call.node, name, number),
-    }
-    reason = _reason(call, "SetRegisteredModelAlias", number, call["alias"])
+    name, number, alias = call["name"], _number(call), call["alias"]
+    reason = _reason(call, "SetRegisteredModelAlias", number, alias)
+    evidence = latest_metrics(call.node, name, number)
+    fields = {"model": name, "alias": alias, "version": number, "evidence": evidence}
     _decide(call, "SetRegisteredModelAlias", fields, reason=reason)
     return {}
 
@@ -560,27 +405,17 @@ def get_version_by_alias(call: Call) -> dict[str, Any]:
         rules.alias(alias)
     except rules.Rejected as refusal:
         raise InvalidRequest(refusal.message) from None
-    with call.node.read() as cursor:
-        key = _model_key(cursor, name)
+    with call.node.registry() as registry:
+        model = find_model(registry, name)
         if alias.lower() == "latest":
-            found = _versions(
-                cursor,
-                "WHERE v.model_key = ? AND NOT v.deleted ORDER BY v.version DESC LIMIT 1",
-                [key],
-            )
-            if not found:
+            number = max(model.versions, default=None)
+            if number is None:
                 raise NotFound(f"Latest version not found for model {name}.")
         else:
-            found = _versions(
-                cursor,
-                "JOIN fold.history a ON a.entity_id = v.model_key AND a.version = v.version "
-                "WHERE v.model_key = ? AND a.entity = 'alias' AND a.key = ? "
-                "AND a.to_offset IS NULL",
-                [key, alias],
-            )
-            if not found:
+            number = model.alias(alias)
+            if number is None:
                 raise InvalidRequest(f"Registered model alias {alias} not found.")
-    return {"model_version": found[0][1]}
+        return {"model_version": version_of(model, model.versions[number])}
 
 
 # Versions
@@ -638,17 +473,19 @@ def create_version(call: Call) -> dict[str, Any]:
 def get_version(call: Call) -> dict[str, Any]:
     """One version."""
     number = _number(call)
-    with call.node.read() as cursor:
-        return {"model_version": _one_version(cursor, call["name"], number)}
+    with call.node.registry() as registry:
+        return {"model_version": version_of(*find_version(registry, call["name"], number))}
 
 
 @endpoints.add("GET", "model-versions/get-download-uri", _VERSION)
 def get_download_uri(call: Call) -> dict[str, Any]:
     """Where the files of a version are."""
     number, name = _number(call), call.get("name", "")
-    with call.node.read() as cursor:
-        version = _one_version(cursor, name, number)
-        uri = sources.download_uri(cursor, version["source"], version["creation_timestamp"])
+    with call.node.registry() as registry:
+        row = find_version(registry, name, number)[1].row
+        source, created_at_ms = row["source"], row["created_at_ms"]
+    with call.node.read(stream=REGISTRY) as cursor:
+        uri = sources.download_uri(cursor, source, created_at_ms)
     return {"artifact_uri": uri}
 
 
@@ -677,6 +514,7 @@ def update_version(call: Call) -> dict[str, Any]:
 def transition(call: Call) -> dict[str, Any]:
     """Move a version to a stage, on the evidence of its run's metrics."""
     name, number = call["name"], _number(call)
+    reason = _reason(call, "TransitionModelVersionStage", number)
     fields = {
         "model": name,
         "version": number,
@@ -684,7 +522,6 @@ def transition(call: Call) -> dict[str, Any]:
         "archive_existing_versions": call.get("archive_existing_versions", False),
         "evidence": latest_metrics(call.node, name, number),
     }
-    reason = _reason(call, "TransitionModelVersionStage", number)
     verdict = _decide(call, "TransitionModelVersionStage", fields, reason=reason)
     return _decided_version(call, verdict)
 
@@ -710,18 +547,21 @@ def search_versions(call: Call) -> dict[str, Any]:
         last.insert(0, "v.updated_at_ms DESC")
     hidden = _without_prompts(VERSION, condition.fields)
     readable = call.caller.rights.readable_models("m.model_key")
-    with call.node.read() as cursor:
-        found = _versions(
-            cursor,
-            f"{order.joins} WHERE NOT v.deleted AND NOT m.deleted AND {readable.sql} "
+    with call.node.read(stream=REGISTRY) as cursor:
+        found = cursor.execute(
+            f"SELECT v.model_key, v.version FROM {_FROM_VERSIONS} {order.joins} "
+            f"WHERE NOT v.deleted AND NOT m.deleted AND {readable.sql} "
             f"AND {hidden} AND {condition.sql} ORDER BY {_terms(order, *last)} "
             f"LIMIT {limit + 1} OFFSET {offset}",
             [*order.params, *readable.params, *condition.params],
-        )
-    versions = [version for _, version in found]
-    for version in versions:
-        version.pop("aliases", None)  # MLflow tells them of single versions only
-    return _page("model_versions", versions, limit, offset)
+        ).fetchall()
+
+    def told(registry: RegistryProjection, row: tuple[Any, ...]) -> dict[str, Any] | None:
+        model = registry.model_by_key(row[0])
+        version = model.versions.get(row[1]) if model is not None else None
+        return plain_version_of(model, version) if model and version else None
+
+    return _page(call, "model_versions", found, told, limit, offset)
 
 
 @endpoints.add(

@@ -30,6 +30,7 @@ from modeltrail.api.context import (
 )
 from modeltrail.api.errors import InvalidRequest
 from modeltrail.api.node import Node
+from modeltrail.eventlog import RUNS
 
 router = APIRouter(prefix="/api/v1", tags=["registry"])
 
@@ -838,22 +839,19 @@ def _evidence(
 
 
 def latest_metrics(node: Node, model: str, version: int) -> list[dict[str, Any]]:
-    """The latest metrics of a version's run and where they stood, as evidence.
-
-    Read in one transaction: the position is that of exactly these values.
-    """
-    with node.read() as cursor:
+    """The latest metrics of a version's run and where they stood, as evidence."""
+    with node.registry() as registry:
+        found_model = registry.model(model)
+        found_version = found_model.versions.get(version) if found_model is not None else None
+        run_id = found_version.row["run_id"] if found_version is not None else None
+    if not run_id:
+        return []
+    # In one transaction: the position is that of exactly these values.
+    with node.read(stream=RUNS) as cursor:
         # One small query after the other: to plan a join of them all would take longer.
-        version_row = cursor.execute(
-            """SELECT v.run_id FROM fold.model_versions v
-               JOIN fold.models m ON m.model_key = v.model_key
-               WHERE m.model = ? AND NOT m.deleted AND v.version = ? AND NOT v.deleted""",
-            [model, version],
-        ).fetchone()
-        run_id = version_row and version_row[0]
         run_row = cursor.execute(
             "SELECT run, partition FROM fold.runs WHERE run_id = ?", [run_id]
-        ).fetchone() if run_id else None  # fmt: skip
+        ).fetchone()
         if run_row is None:
             return []
         run, partition = run_row

@@ -65,6 +65,13 @@ class Entity:
         self.open: dict[_Slot, _Interval] = {}
         self.versions: dict[int, Entity] = {}  # of a model
 
+    def values(self, attribute: str) -> dict[str, str]:
+        """What an attribute of many keys has now, as tags and aliases do; in the order of keys."""
+        found = [
+            (key, i.value or "") for (a, key), i in self.open.items() if a == attribute and key
+        ]
+        return dict(sorted(found))
+
     def alias(self, name: str) -> int | None:
         """The version that an alias of this model points at."""
         interval = self.open.get(("alias", name))
@@ -174,8 +181,6 @@ class RegistryProjection:
 
     def __init__(self) -> None:
         """Know nothing; call ``load`` first."""
-        self.decided: list[dict[str, Any]] = []
-        """The rows of ``fold.requests`` that the last ``write`` wrote for decided requests."""
         self._forget()
 
     def _forget(self) -> None:
@@ -183,6 +188,7 @@ class RegistryProjection:
         self._experiments: dict[str, Entity] = {}
         self._experiment_names: dict[str, Entity] = {}
         self._models: dict[str, Entity] = {}
+        self._models_by_key: dict[str, Entity] = {}
         self.access = access.Access(self)
         self._webhooks = webhooks.Webhooks(self)
         self._next_interval = 0
@@ -213,7 +219,7 @@ class RegistryProjection:
         for row in _rows(con, "FROM fold.experiments"):
             entity = self._experiments[row["experiment_id"]] = Entity(row)
             self._experiment_names[row["name"]] = entity
-        models: dict[str, Entity] = {}
+        models = self._models_by_key
         for row in _rows(con, "FROM fold.models WHERE NOT deleted"):
             models[row["model_key"]] = self._models[row["model"]] = Entity(row)
         for row in _rows(con, "FROM fold.model_versions WHERE NOT deleted"):
@@ -290,9 +296,12 @@ class RegistryProjection:
         else:
             request["accepted"] = True
 
+    def decided(self) -> list[dict[str, Any]]:
+        """The rows of ``fold.requests`` of what was decided since the last write."""
+        return [row for row in self._requests.values() if row["accepted"] is not None]
+
     def write(self, con: duckdb.DuckDBPyConnection) -> None:
         """Write the effects of everything since the last write, in the open transaction."""
-        self.decided = [row for row in self._requests.values() if row["accepted"] is not None]
         _insert(con, "fold.requests", list(self._requests.values()), _REQUEST_COLUMNS)
         _insert(con, "fold.history", list(self._opened.values()), _HISTORY_COLUMNS)
         if self._closed:
@@ -306,6 +315,16 @@ class RegistryProjection:
                 typed = {name: columns[name] for name in (*keys, *changing)}
                 tables.update(con, table, keys, _columns(changed, typed))
         self._clear()
+
+    # -- for readers, while no event is applied ----------------------------------------------
+
+    def model(self, name: str) -> Entity | None:
+        """A registered model that is there."""
+        return self._models.get(name)
+
+    def model_by_key(self, key: str) -> Entity | None:
+        """A registered model that is there, whatever it is called now."""
+        return self._models_by_key.get(key)
 
     # -- effects ----------------------------------------------------------------------------
 
@@ -568,7 +587,7 @@ class RegistryProjection:
 
     def _add_model(self, name: str, description: str | None, tags: Mapping[str, str]) -> Entity:
         key = self.request["model_key"] = str(self.request["offset"])
-        model = self._models[name] = self.new(
+        model = self._models[name] = self._models_by_key[key] = self.new(
             "model",
             {"model_key": key, "model": name, "description": description, "next_version": 1},
         )
@@ -617,6 +636,7 @@ class RegistryProjection:
         self.end("model", model)
         self.access.forget("registered_model", model.row["model_key"])
         del self._models[model.row["model"]]
+        del self._models_by_key[model.row["model_key"]]
 
     def _change_model_tags(self, event: Event) -> None:
         rules.tags(event["tags"], rules.MODEL_TAG_VALUE_MAX)

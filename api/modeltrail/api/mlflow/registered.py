@@ -1,0 +1,92 @@
+"""Registered models and their versions as MLflow tells them, from the registry in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from modeltrail.api.errors import InvalidRequest, NotFound
+from modeltrail.api.mlflow import wire
+from modeltrail.consumers.projections import registry_rules as rules
+from modeltrail.consumers.projections.registry import Entity, RegistryProjection
+
+
+def check_name(name: str) -> None:
+    """Raises ``InvalidRequest`` if no model can have this name."""
+    try:
+        rules.model_name(name)
+    except rules.Rejected as refusal:
+        raise InvalidRequest(refusal.message) from None
+
+
+def find_model(registry: RegistryProjection, name: str) -> Entity:
+    """A model by its name; raises ``NotFound``."""
+    check_name(name)
+    model = registry.model(name)
+    if model is None:
+        raise NotFound(f"Registered Model with name={name} not found")
+    return model
+
+
+def find_version(registry: RegistryProjection, name: str, number: int) -> tuple[Entity, Entity]:
+    """A model and its version of a number; raises ``NotFound``."""
+    check_name(name)
+    model = registry.model(name)
+    version = model.versions.get(number) if model is not None else None
+    if model is None or version is None:
+        raise no_version(name, number)
+    return model, version
+
+
+def no_version(name: str, number: int) -> NotFound:
+    """What is told of a version that is not there."""
+    return NotFound(f"Model Version (name={name}, version={number}) not found")
+
+
+def latest_versions(model: Entity, stages: Collection[str] = rules.STAGES) -> Iterator[Entity]:
+    """Of each stage the newest version, in the order of their oldest."""
+    newest: dict[str, Entity] = {}
+    for number in sorted(model.versions):
+        version = model.versions[number]
+        newest[version.row["stage"]] = version  # a key that is there keeps its place
+    return (version for stage, version in newest.items() if stage in stages)
+
+
+def model_of(model: Entity) -> dict[str, Any]:
+    """A registered model."""
+    row = model.row
+    aliases = model.values("alias")
+    return wire.set_fields(
+        name=row["model"],
+        creation_timestamp=row["created_at_ms"],
+        last_updated_timestamp=row["updated_at_ms"],
+        description=row["description"] or None,
+        latest_versions=[plain_version_of(model, v) for v in latest_versions(model)] or None,
+        tags=wire.pairs(model.values("tag")) or None,
+        aliases=[{"alias": name, "version": at} for name, at in aliases.items()] or None,
+    )
+
+
+def plain_version_of(model: Entity, version: Entity) -> dict[str, Any]:
+    """A version without its aliases, of which MLflow tells with a single version or a model."""
+    row = version.row
+    return wire.set_fields(
+        name=model.row["model"],
+        version=str(row["version"]),
+        creation_timestamp=row["created_at_ms"],
+        last_updated_timestamp=row["updated_at_ms"],
+        current_stage=row["stage"],
+        description=row["description"] or "",
+        source=row["source"],
+        run_id=row["run_id"] or "",
+        status="READY",
+        tags=wire.pairs(version.values("tag")) or None,
+        run_link=row["run_link"] or "",
+    )
+
+
+def version_of(model: Entity, version: Entity) -> dict[str, Any]:
+    """A single version."""
+    number = str(version.row["version"])
+    aliases = [name for name, at in model.values("alias").items() if at == number]
+    return plain_version_of(model, version) | wire.set_fields(aliases=aliases or None)
