@@ -236,6 +236,7 @@ def _files(client: Client, unique: str, known: list[str]) -> Iterator[None]:
 def work(client: Client, known: list[str], pause_s: float, ended: threading.Event) -> None:
     """Go through sessions until time is over."""
     n = 0
+    ended.wait(client.dice.uniform(0, 1.5) * pause_s)  # or all would begin in one moment
     while not ended.is_set() and not client.errors:
         for _ in session(client, n, known):
             if ended.wait(client.dice.uniform(0.5, 1.5) * pause_s):

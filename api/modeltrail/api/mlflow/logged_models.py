@@ -81,6 +81,44 @@ def _entity(datasets: str, params: tuple[Any, ...]) -> Entity:
 # Reading
 
 
+def _metrics(cursor: duckdb.DuckDBPyConnection, ids: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """The newest metrics of logged models, by the models' ids."""
+    metrics: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    # Most have none, which is soon found out; and the numbers of series say where points are.
+    series = cursor.execute(
+        f"SELECT series FROM fold.series WHERE model_id IN {_marks(ids)}", ids
+    ).fetchall()
+    if not series:
+        return metrics
+    for model_id, key, value, timestamp, step, name, digest, run_id in cursor.execute(
+        f"""SELECT s.model_id, s.key, p.value, p.timestamp_ms, p.step, s.dataset_name,
+                s.dataset_digest, r.run_id
+            FROM {_POINTS}
+            WHERE s.series IN ({", ".join(str(number) for (number,) in series)})
+            QUALIFY row_number() OVER (
+                PARTITION BY s.model_id ORDER BY p.timestamp_ms DESC, p.step DESC
+            ) <= {_POINTS_MAX}
+            ORDER BY p.timestamp_ms, p.step, s.key, p.value"""
+    ).fetchall():
+        metrics[model_id].append(
+            wire.set_fields(
+                key=key,
+                value=wire.double(value),
+                timestamp=timestamp,
+                step=step,
+                dataset_name=name,
+                dataset_digest=digest,
+                model_id=model_id,
+                run_id=run_id,
+            )
+        )
+    return metrics
+
+
+def _marks(ids: list[str]) -> str:
+    return f"({', '.join('?' * len(ids)) or 'NULL'})"
+
+
 def _models(
     cursor: duckdb.DuckDBPyConnection, rest: str, params: Sequence[Any]
 ) -> list[dict[str, Any]]:
@@ -96,38 +134,13 @@ def _models(
     def pairs_of(table: str) -> dict[str, dict[str, str]]:
         pairs: dict[str, dict[str, str]] = defaultdict(dict)
         for model_id, key, value in cursor.execute(
-            f"SELECT model_id, key, value FROM {table} "
-            "WHERE model_id IN (SELECT unnest(?::VARCHAR[]))",
-            [ids],
+            f"SELECT model_id, key, value FROM {table} WHERE model_id IN {_marks(ids)}", ids
         ).fetchall():
             pairs[model_id][key] = value
         return pairs
 
     tags, values = pairs_of("fold.logged_model_tags"), pairs_of("fold.logged_model_params")
-    metrics: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for model_id, key, value, timestamp, step, name, digest, run_id in cursor.execute(
-        f"""SELECT s.model_id, s.key, p.value, p.timestamp_ms, p.step, s.dataset_name,
-                s.dataset_digest, r.run_id
-            FROM {_POINTS}
-            WHERE s.model_id IN (SELECT unnest(?::VARCHAR[]))
-            QUALIFY row_number() OVER (
-                PARTITION BY s.model_id ORDER BY p.timestamp_ms DESC, p.step DESC
-            ) <= {_POINTS_MAX}
-            ORDER BY p.timestamp_ms, p.step, s.key, p.value""",
-        [ids],
-    ).fetchall():
-        metrics[model_id].append(
-            wire.set_fields(
-                key=key,
-                value=wire.double(value),
-                timestamp=timestamp,
-                step=step,
-                dataset_name=name,
-                dataset_digest=digest,
-                model_id=model_id,
-                run_id=run_id,
-            )
-        )
+    metrics = _metrics(cursor, ids)
     return [
         {
             "info": wire.set_fields(

@@ -129,6 +129,7 @@ COLUMNS = ", ".join(
 )  # fmt: skip
 """What ``runs_of`` needs of each run, over the tables ``FROM_RUNS``."""
 _FIXED = 10
+_CLOSE = 4_096
 
 
 def artifact_uri(experiment_id: str, location: str | None, run_id: str) -> str:
@@ -153,21 +154,27 @@ def info_of(row: Sequence[Any]) -> dict[str, Any]:
     )
 
 
-def among(numbers: Sequence[int]) -> str:
-    """A list of runs' numbers for IN: written out, the database reads only where they are."""
-    return f"({', '.join(map(str, numbers)) or 'NULL'})"
+def among(numbers: list[int]) -> tuple[str, list[Any]]:
+    """A condition that what is left of it is one of these numbers, and its params.
+
+    Numbers that are close together are written out, so that the database reads only where they
+    are; for others that takes longer to plan than it saves.
+    """
+    if not numbers or max(numbers) - min(numbers) < _CLOSE:
+        return f"IN ({', '.join(map(str, numbers)) or 'NULL'})", []
+    return "IN (SELECT unnest(?::BIGINT[]))", [numbers]
 
 
 def runs_of(
     cursor: duckdb.DuckDBPyConnection, rows: Sequence[Sequence[Any]]
 ) -> list[dict[str, Any]]:
     """Whole runs, of rows of ``COLUMNS``, in their order."""
-    wanted = among([row[0] for row in rows])
+    wanted, numbers = among([row[0] for row in rows])
 
     def of(select: str) -> dict[int, list[tuple[Any, ...]]]:
         found: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
-        for run, *values in cursor.execute(f"{select} WHERE run IN {wanted}").fetchall():
-            found[run].append(tuple(values))
+        for row in cursor.execute(f"{select} WHERE run {wanted}", numbers).fetchall():
+            found[row[0]].append(row[1:])
         return found
 
     params = of("SELECT run, key, value FROM fold.params")

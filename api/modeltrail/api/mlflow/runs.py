@@ -567,8 +567,9 @@ def search_runs(call: Call) -> dict[str, Any]:
         query, params = _search(call, cursor, experiment_ids, limit, offset)
         found = cursor.execute(query, params).fetchall()
         numbers = [row[0] for row in found[:limit]]
+        wanted, params = among(numbers)
         rows = cursor.execute(
-            f"SELECT {COLUMNS} FROM {from_runs(cursor)} WHERE r.run IN {among(numbers)}"
+            f"SELECT {COLUMNS} FROM {from_runs(cursor)} WHERE r.run {wanted}", params
         ).fetchall()
         by_number = {row[0]: row for row in rows}
         answer: dict[str, Any] = {"runs": runs_of(cursor, [by_number[n] for n in numbers])}
