@@ -191,7 +191,7 @@ def folded(log: MemoryLog, *, places: bool = True) -> Tables:
         fold.stop()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_any_interleaving_and_any_repeats_give_one_state(data: st.DataObject) -> None:
     queues = data.draw(runs())
@@ -236,7 +236,7 @@ def test_any_batches_and_any_restarts_give_one_state(
         fold.stop()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     batches=st.lists(st.lists(point, min_size=1, max_size=12), min_size=1, max_size=6),
     cuts=st.data(),

@@ -149,7 +149,7 @@ def test_a_killed_and_frozen_broker(own_kafka: KafkaBroker, tmp_path: Path) -> N
 
         try:
             progress()
-            for _ in range(rounds(10)):
+            for _ in range(rounds(6)):
                 time.sleep(random.uniform(0, 1))
                 own_kafka.kill()
                 time.sleep(random.uniform(0, 0.5))

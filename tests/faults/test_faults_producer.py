@@ -136,7 +136,7 @@ def test_a_killed_producer_of_the_embedded_log(nursery: Nursery, tmp_path: Path)
         return fold.cursor().execute(RUN, [run_id]).fetchone()
 
     some = 0
-    for n in range(rounds(70)):
+    for n in range(rounds(72)):
         trainers.round(str(away if random.random() < 0.2 else data), "append", 20)
         if n % 3 == 2:
             some += sum(trainers.acknowledged.values())

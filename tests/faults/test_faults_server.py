@@ -46,7 +46,7 @@ def test_killed_nodes(tmp_path: Path) -> None:
     again: dict[str, list[Any]] = {name: [] for name in CLIENTS}
     done: list[Any] = []
     with Nursery(tmp_path / "nursery", "faults.jobs", "modeltrail.api.node") as nursery:
-        for n in range(rounds(70)):
+        for n in range(rounds(72)):
             child = nursery.start(
                 "decide",
                 folder=str(data),
