@@ -19,25 +19,41 @@ _SAMPLE_MAX = 2_500
 
 
 def _series(cursor: duckdb.DuckDBPyConnection, run_ids: list[str], key: str) -> dict[str, str]:
-    """For each run that has the metric: the numbers of its series, as a list in SQL."""
+    """For each run that is there: the numbers of the metric's series, as a list in SQL."""
     found = cursor.execute(
-        "SELECT r.run_id, list(s.series) FROM fold.runs r JOIN fold.series s ON s.run = r.run "
-        "WHERE r.run_id IN (SELECT unnest(?::VARCHAR[])) AND s.key = ? GROUP BY r.run_id",
-        [run_ids, key],
+        "SELECT r.run_id, list(s.series ORDER BY s.series) FILTER (s.series IS NOT NULL) "
+        "FROM fold.runs r LEFT JOIN fold.series s ON s.run = r.run AND s.key = ? "
+        f"WHERE r.run_id IN ({', '.join('?' * len(run_ids))}) GROUP BY r.run_id",
+        [key, *run_ids],
     ).fetchall()
-    return {run_id: ", ".join(map(str, sorted(numbers))) for run_id, numbers in found}
+    return {run_id: ", ".join(map(str, numbers or ())) for run_id, numbers in found}
 
 
-def _check_runs(cursor: duckdb.DuckDBPyConnection, run_ids: list[str]) -> None:
-    known = {
-        row[0]
-        for row in cursor.execute(
-            "SELECT run_id FROM fold.runs WHERE run_id IN (SELECT unnest(?::VARCHAR[]))", [run_ids]
-        ).fetchall()
-    }
+def _check_runs(found: dict[str, str], run_ids: list[str]) -> None:
     for run_id in run_ids:
-        if run_id not in known:
+        if run_id not in found:
             raise NotFound(f"Run with id={run_id} not found")
+
+
+def _points_of(found: dict[str, str], run_ids: list[str]) -> str | None:
+    """A table in SQL of the distinct points of runs: ``place`` of the run, time, step, value."""
+    placed = [
+        (number, place)
+        for place, run_id in enumerate(run_ids)
+        if found.get(run_id)
+        for number in found[run_id].split(", ")
+    ]
+    if not placed:
+        return None
+    numbers = ", ".join(number for number, _ in placed)
+    rows = ", ".join(f"({number}, {place})" for number, place in placed)
+    # The list beside the join has the database read only where these series are.
+    return f"""(
+        SELECT DISTINCT place, timestamp_ms, step, value
+        FROM fold.points p JOIN (VALUES {rows}) AS wanted (series, place)
+            ON p.series = wanted.series
+        WHERE p.series IN ({numbers})
+    )"""
 
 
 _Columns = tuple[list[int], list[int], list[float]]
@@ -45,24 +61,23 @@ _Columns = tuple[list[int], list[int], list[float]]
 
 
 def _columns(cursor: duckdb.DuckDBPyConnection, query: str, params: Any = None) -> _Columns:
-    found = cursor.execute(query, params).fetchnumpy()
+    return _lists(cursor.execute(query, params).fetchnumpy())
+
+
+def _lists(found: dict[str, Any]) -> _Columns:
     timestamps, steps, values = (found[name].tolist() for name in ("timestamp_ms", "step", "value"))
     return timestamps, steps, values
 
 
-def _points(key: str, columns: _Columns, run_id: str | None = None) -> list[dict[str, Any]]:
+def _points(key: str, columns: _Columns) -> list[dict[str, Any]]:
     timestamps, steps, values = columns
     shown: list[Any] = values
     if not all(map(math.isfinite, values)):
         shown = list(map(wire.double, values))
-    points = [
+    return [
         {"key": key, "value": value, "timestamp": timestamp_ms, "step": step}
         for timestamp_ms, step, value in zip(timestamps, steps, shown, strict=True)
     ]
-    if run_id is not None:
-        for point in points:
-            point["run_id"] = run_id
-    return points
 
 
 def _answer(points: list[dict[str, Any]], token: str | None = None) -> dict[str, Any]:
@@ -95,9 +110,10 @@ def get_history(call: Call) -> dict[str, Any]:
     elif offset:
         page += f" OFFSET {offset}"
     with call.node.read() as cursor:
-        _check_runs(cursor, [run_id])
-        series = _series(cursor, [run_id], key).get(run_id)
-        if series is None:
+        found = _series(cursor, [run_id], key)
+        _check_runs(found, [run_id])
+        series = found[run_id]
+        if not series:
             return _answer([])
         columns = _columns(
             cursor,
@@ -138,17 +154,12 @@ def get_history_bulk(call: Call) -> dict[str, Any]:
         raise InvalidRequest("GetMetricHistoryBulk request must specify a metric_key.")
     left = min(call.get("max_results", _BULK_MAX), _BULK_MAX)
     wire.check_max_results(left, _BULK_MAX)
-    points: list[dict[str, Any]] = []
     with call.node.read() as cursor:
-        for run_id, series in sorted(_series(cursor, run_ids, key).items()):
-            columns = _columns(
-                cursor,
-                f"SELECT DISTINCT timestamp_ms, step, value FROM fold.points "
-                f"WHERE series IN ({series}) ORDER BY timestamp_ms, step, value "
-                f"LIMIT {left - len(points)}",
-            )
-            points += _points(key, columns, run_id)
-    return _answer(points)
+        table = _points_of(_series(cursor, run_ids, key), run_ids)
+        if table is None:
+            return _answer([])
+        order = "ORDER BY place, timestamp_ms, step, value"
+        return _of_runs(cursor, f"FROM {table} {order} LIMIT {left}", key, run_ids)
 
 
 @endpoints.add(
@@ -183,27 +194,34 @@ def get_history_bulk_interval(call: Call) -> dict[str, Any]:
         raise InvalidRequest(
             "If either start step or end step are specified, both must be specified."
         )
-    gaps = max(limit - 1, 1)
-    points: list[dict[str, Any]] = []
+    gaps = limit - 1
+    sample = f"""count <= {limit} OR n = 0
+        OR n * {gaps} // (count - 1) <> (n - 1) * {gaps} // (count - 1)"""
     with call.node.read() as cursor:
-        _check_runs(cursor, run_ids)
         found = _series(cursor, run_ids, key)
-        for run_id in run_ids:
-            if run_id not in found:
-                continue
-            columns = _columns(
-                cursor,
-                f"""SELECT timestamp_ms, step, value FROM (
-                        SELECT *, row_number() OVER points - 1 AS n, count(*) OVER () AS count
-                        FROM (
-                            SELECT DISTINCT timestamp_ms, step, value FROM fold.points
-                            WHERE series IN ({found[run_id]}) AND {within}
-                        )
-                        WINDOW points AS (ORDER BY step, timestamp_ms, value)
-                    )
-                    WHERE count <= {limit} OR n = 0
-                        OR n * {gaps} // (count - 1) <> (n - 1) * {gaps} // (count - 1)
-                    ORDER BY n LIMIT {limit}""",
+        _check_runs(found, run_ids)
+        table = _points_of(found, run_ids)
+        if table is None:
+            return _answer([])
+        query = f"""
+            SELECT place, timestamp_ms, step, value FROM (
+                SELECT *, row_number() OVER points - 1 AS n, count(*) OVER run AS count
+                FROM {table}
+                WHERE {within}
+                WINDOW points AS (PARTITION BY place ORDER BY step, timestamp_ms, value),
+                    run AS (PARTITION BY place)
             )
-            points += _points(key, columns, run_id)
+            WHERE {sample}
+            ORDER BY place, n"""
+        return _of_runs(cursor, query, key, run_ids)
+
+
+def _of_runs(
+    cursor: duckdb.DuckDBPyConnection, query: str, key: str, run_ids: list[str]
+) -> dict[str, Any]:
+    """The points that a query finds, each with the run of its place."""
+    found = cursor.execute(query).fetchnumpy()
+    points = _points(key, _lists(found))
+    for point, place in zip(points, found["place"].tolist(), strict=True):
+        point["run_id"] = run_ids[place]
     return _answer(points)
