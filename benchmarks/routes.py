@@ -264,7 +264,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--pause-ms", type=float, default=100, help="mean, between two requests")
+    parser.add_argument("--pause-ms", type=float, default=200, help="mean, between two requests")
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="modeltrail-bench-"))
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
