@@ -68,7 +68,9 @@ class Entity:
     def values(self, attribute: str) -> dict[str, str]:
         """What an attribute of many keys has now, as tags and aliases do; in the order of keys."""
         found = [
-            (key, i.value or "") for (a, key), i in self.open.items() if a == attribute and key
+            (key, i.value or "")
+            for (name, key), i in self.open.items()
+            if name == attribute and key is not None
         ]
         return dict(sorted(found))
 
