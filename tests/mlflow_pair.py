@@ -23,7 +23,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 _MARK = re.compile(r"<(run|exp|model):(\d+)>")
 _SOON_MS = 3_600_000
-_MADE_UP = re.compile(r"[a-z]+-[a-z]+-\d{1,3}")
+_MADE_UP = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")  # up to and with 1000
 _TIMES = frozenset(
     {
         "creation_time",
