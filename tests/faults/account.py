@@ -11,11 +11,9 @@ import duckdb
 from faults.jobs import value_of
 from modeltrail.consumers import Fold
 from modeltrail.consumers.audit import verify
-from modeltrail.eventlog import REGISTRY, EventLog, Partition
+from modeltrail.eventlog import REGISTRY_PARTITION, EventLog, Partition
 from modeltrail.eventlog.memory import MemoryLog
 from modeltrail.schemas import Codec, unpack
-
-_IN_ORDER = Partition(REGISTRY, 0)
 
 
 class Request(NamedTuple):
@@ -59,7 +57,7 @@ class Account:
                 if not repeat:
                     assert head["sequence"] == last + 1, f"a hole before {record.position}"
                     self._last[head["producer_id"]] = head["sequence"]
-                if partition == _IN_ORDER:
+                if partition == REGISTRY_PARTITION:
                     event_id = str(UUID(bytes=head["event_id"]))
                     self.requests.append(Request(record.offset, event_id, type, event, repeat))
                 elif repeat:

@@ -25,6 +25,7 @@ from modeltrail.consumers.store import StoreError
 from modeltrail.consumers.webhooks.deliverer import Webhooks
 from modeltrail.eventlog import (
     REGISTRY,
+    REGISTRY_PARTITION,
     RUNS,
     EventLog,
     LogError,
@@ -45,7 +46,6 @@ from modeltrail.schemas import (
 
 _BATCH_EVENTS_MAX = 1_000
 _PRODUCERS_MAX = 10_000
-_REGISTRY = Partition(REGISTRY, 0)
 
 
 class Verdict(NamedTuple):
@@ -482,7 +482,7 @@ class Node:
         """
         try:
             with self.fold.registry(
-                self.acknowledged().get(_REGISTRY, 0), self.read_timeout_s
+                self.acknowledged().get(REGISTRY_PARTITION, 0), self.read_timeout_s
             ) as registry:
                 yield registry
         except (FoldBehind, StoreError) as error:

@@ -29,14 +29,20 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from modeltrail.consumers.projections.registry import CHAIN_START, chain
-from modeltrail.eventlog import REGISTRY, EventLog, LogRecord, LogUnavailable, Partition
+from modeltrail.eventlog import (
+    REGISTRY,
+    REGISTRY_PARTITION,
+    EventLog,
+    LogRecord,
+    LogUnavailable,
+    Partition,
+)
 
 T = TypeVar("T")
 
 KEY_FILE = "audit-key.pem"
 CHECKPOINTS_FILE = "checkpoints.jsonl"
 
-_REGISTRY = Partition(REGISTRY, 0)
 _SILENCE_MAX_S = 30.0
 _PROGRESS_EVERY = 4096
 
@@ -358,7 +364,7 @@ def verify(
         LogError: the log cannot be read.
     """
     end = log.end()
-    total = end.pop(_REGISTRY, 0)
+    total = end.pop(REGISTRY_PARTITION, 0)
     checks = _Checks(checkpoints, trusted_keys)
     records = _Ahead(_registry_records(log, end, total))
     stored = _Ahead(_stored(con))

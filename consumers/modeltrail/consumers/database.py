@@ -19,12 +19,10 @@ from modeltrail.consumers.projections import Incoming, Projection
 from modeltrail.consumers.projections.registry import RegistryProjection
 from modeltrail.consumers.projections.runs import RunsProjection
 from modeltrail.consumers.sequences import Sequences
-from modeltrail.eventlog import REGISTRY, LogRecord, Partition, Position
+from modeltrail.eventlog import REGISTRY_PARTITION, LogRecord, Partition, Position
 from modeltrail.schemas import Codec, Malformed, SchemaError, event_stream, event_types
 
 logger = logging.getLogger("modeltrail.fold")
-
-_REGISTRY = Partition(REGISTRY, 0)
 
 
 @dataclass(slots=True)
@@ -97,7 +95,7 @@ class Database:
         self._dead.clear()
 
     def _note_decided(self) -> None:
-        folded = self.partitions.get(_REGISTRY)
+        folded = self.partitions.get(REGISTRY_PARTITION)
         self.decided = folded.next_offset if folded is not None else 0
 
     def fold(

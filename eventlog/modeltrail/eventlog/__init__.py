@@ -3,6 +3,7 @@
 from modeltrail.eventlog.base import (
     EVENT_BYTES_MAX,
     REGISTRY,
+    REGISTRY_PARTITION,
     RUNS,
     STREAMS,
     EventLog,
@@ -22,6 +23,7 @@ from modeltrail.eventlog.opening import open_log
 __all__ = [
     "EVENT_BYTES_MAX",
     "REGISTRY",
+    "REGISTRY_PARTITION",
     "RUNS",
     "STREAMS",
     "EventLog",

@@ -52,6 +52,10 @@ class Partition(NamedTuple):
         return f"{self.stream}:{self.partition}"
 
 
+REGISTRY_PARTITION = Partition(REGISTRY, 0)
+"""The registry's only partition: its requests are decided in one order."""
+
+
 class Position(NamedTuple):
     """Where one event is."""
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
 from modeltrail.eventlog.base import (
-    REGISTRY,
+    REGISTRY_PARTITION,
     RUNS,
     LogClosed,
     LogMisconfigured,
@@ -29,7 +29,7 @@ class MemoryLog:
         self.url = "memory:"
         self._clock_ms = clock_ms or (lambda: time.time_ns() // 1_000_000)
         self._changed = threading.Condition()
-        self._records: dict[Partition, list[LogRecord]] = {Partition(REGISTRY, 0): []}
+        self._records: dict[Partition, list[LogRecord]] = {REGISTRY_PARTITION: []}
         self._run_partitions = run_partitions
         for i in range(run_partitions):
             self._records[Partition(RUNS, i)] = []

@@ -22,9 +22,8 @@ from modeltrail.api.errors import (
     Unavailable,
 )
 from modeltrail.api.node import Node
-from modeltrail.eventlog import REGISTRY, Partition
+from modeltrail.eventlog import REGISTRY, REGISTRY_PARTITION
 
-_REGISTRY = Partition(REGISTRY, 0)
 # What the log says is taken over at once. From time to time all is read anew, for the one case in
 # which the past changes: a dead letter that could be decoded later.
 _REREAD_S = 30.0
@@ -254,12 +253,12 @@ class Access:
             Unavailable: the fold has not passed yet where the registry ended when this node
                 started; who was removed since may still seem to be there.
         """
-        position = self.node.fold.positions().get(_REGISTRY, 0)
-        if position < self.node.end_at_start.get(_REGISTRY, 0):
+        position = self.node.fold.positions().get(REGISTRY_PARTITION, 0)
+        if position < self.node.end_at_start.get(REGISTRY_PARTITION, 0):
             raise Unavailable("the server is starting and reads its log; try again in a moment")
-        if position < self.node.acknowledged().get(_REGISTRY, 0):
+        if position < self.node.acknowledged().get(REGISTRY_PARTITION, 0):
             self.node.wait(stream=REGISTRY)
-            position = self.node.fold.positions().get(_REGISTRY, 0)
+            position = self.node.fold.positions().get(REGISTRY_PARTITION, 0)
         state = self._state
         if state is not None and self._fresh(state, position):
             return state

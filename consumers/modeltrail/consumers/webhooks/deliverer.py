@@ -31,7 +31,7 @@ from modeltrail.consumers.webhooks.http import (
 )
 from modeltrail.consumers.webhooks.secrets import Secrets, SecretUnreadable, WebhookKeyError
 from modeltrail.consumers.webhooks.state import PENDING_MAX, Delivery, New, State
-from modeltrail.eventlog import REGISTRY, EventLog, Partition
+from modeltrail.eventlog import REGISTRY_PARTITION, EventLog
 
 logger = logging.getLogger("modeltrail.webhooks")
 
@@ -48,7 +48,6 @@ _PAUSE_S = 5.0
 _REST_S = 1.0
 _GATHER_S = 0.05
 _STOP_S = 5.0
-_PARTITION = Partition(REGISTRY, 0)
 
 
 class Definition(NamedTuple):
@@ -181,7 +180,7 @@ class Deliverer:
             LogError: the log's end, where the first start begins, is not to be had.
         """
         found = self._state.position()
-        end = self._log.end().get(_PARTITION, 0)
+        end = self._log.end().get(REGISTRY_PARTITION, 0)
         if found is None:
             self._position = end
             self._state.move(end, "", [], _now_ms())
@@ -205,7 +204,7 @@ class Deliverer:
             why,
             left,
         )
-        self._position = self._log.end().get(_PARTITION, 0)
+        self._position = self._log.end().get(REGISTRY_PARTITION, 0)
         self._state.begin_again(self._position)
 
     def stop(self) -> None:
@@ -227,7 +226,7 @@ class Deliverer:
             self._due.set()
 
     def _folded_to(self) -> int:
-        return self._fold.positions().get(_PARTITION, 0)
+        return self._fold.positions().get(REGISTRY_PARTITION, 0)
 
     # The thread
 
@@ -430,7 +429,7 @@ class Deliverer:
                 "dead letter: %s (%s at %s:%d) for webhook %r at %s after %d tries: %s",
                 delivery.delivery_id,
                 delivery.event,
-                _PARTITION,
+                REGISTRY_PARTITION,
                 delivery.log_offset,
                 webhook.name,
                 urlsplit(webhook.url).hostname,
