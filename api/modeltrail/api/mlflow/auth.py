@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import duckdb
+
 from modeltrail.api.access import admin as access_admin
 from modeltrail.api.access.admin import Holder, Target
 from modeltrail.api.access.rights import EXPERIMENT, LEVELS, MODEL, Level, UserRights
@@ -126,13 +128,7 @@ def update_password(call: Call) -> dict[str, Any]:
         rights.check_password(current)
         if current == call["password"]:
             raise InvalidRequest("New password must differ from the current password.")
-    access_admin.update_user(
-        call.node,
-        call.actor(),
-        call["username"],
-        password=call["password"],
-        reason=call.caller.reason,
-    )
+    _update_user(call, password=call["password"])
     return {}
 
 
@@ -145,14 +141,19 @@ def update_password(call: Call) -> dict[str, Any]:
 def update_admin(call: Call) -> dict[str, Any]:
     """Make a user an administrator, or no longer."""
     _rights(call).admin()
+    _update_user(call, admin=call["is_admin"])
+    return {}
+
+
+def _update_user(call: Call, *, password: str | None = None, admin: bool | None = None) -> None:
     access_admin.update_user(
         call.node,
         call.actor(),
         call["username"],
-        admin=call["is_admin"],
+        password=password,
+        admin=admin,
         reason=call.caller.reason,
     )
-    return {}
 
 
 @endpoints.add("DELETE", "users/delete", _USER, required=["username"])
@@ -211,11 +212,28 @@ def _entity(call: Call, resource: str) -> Target:
 
 def _granted(call: Call, target: Target, what: str) -> dict[str, Any]:
     with call.node.read() as cursor:
-        access_admin.user(cursor, call["username"])
+        user = access_admin.user(cursor, call["username"])
         found = access_admin.permissions(cursor, Holder(call["username"]), target)
         if not found:
             raise NotFound(f"{what} and username={call['username']} not found")
-        return {**found[0], "user_id": access_admin.user(cursor, call["username"])["user_id"]}
+        return {**found[0], "user_id": user["user_id"]}
+
+
+def _grant(call: Call, holder: Holder, target: Target, *, exists: bool) -> None:
+    """Grant the permission that a call names, which must exist before or must not."""
+    access_admin.grant(
+        call.node,
+        call.actor(),
+        holder,
+        target,
+        _check_permission(call["permission"]),
+        exists=exists,
+        reason=call.caller.reason,
+    )
+
+
+def _revoke(call: Call, holder: Holder, target: Target) -> None:
+    access_admin.revoke(call.node, call.actor(), holder, target, call.caller.reason)
 
 
 def _declare(resource: str, path: str, field: str, answer: str) -> None:
@@ -229,15 +247,7 @@ def _declare(resource: str, path: str, field: str, answer: str) -> None:
 
     def change(call: Call, exists: bool) -> Target:
         target = _entity(call, resource)
-        access_admin.grant(
-            call.node,
-            call.actor(),
-            Holder(call["username"]),
-            target,
-            _check_permission(call["permission"]),
-            exists=exists,
-            reason=call.caller.reason,
-        )
+        _grant(call, Holder(call["username"]), target, exists=exists)
         return target
 
     with_permission = {**of, "permission": wire.text}
@@ -258,9 +268,7 @@ def _declare(resource: str, path: str, field: str, answer: str) -> None:
 
     @endpoints.add("DELETE", f"{path}/permissions/delete", of, required=needed[:2])
     def delete(call: Call) -> dict[str, Any]:
-        target = _entity(call, resource)
-        holder = Holder(call["username"])
-        access_admin.revoke(call.node, call.actor(), holder, target, call.caller.reason)
+        _revoke(call, Holder(call["username"]), _entity(call, resource))
         return {}
 
 
@@ -295,15 +303,7 @@ def grant(call: Call) -> dict[str, Any]:
     """Grant what was not granted before."""
     target = _target(call, call["resource_type"], call["resource_id"])
     check_grant(_rights(call), target, call["resource_id"])
-    access_admin.grant(
-        call.node,
-        call.actor(),
-        Holder(call["username"]),
-        target,
-        _check_permission(call["permission"]),
-        exists=False,
-        reason=call.caller.reason,
-    )
+    _grant(call, Holder(call["username"]), target, exists=False)
     return {}
 
 
@@ -312,8 +312,7 @@ def revoke(call: Call) -> dict[str, Any]:
     """Take back what was granted."""
     target = _target(call, call["resource_type"], call["resource_id"])
     check_grant(_rights(call), target, call["resource_id"])
-    holder = Holder(call["username"])
-    access_admin.revoke(call.node, call.actor(), holder, target, call.caller.reason)
+    _revoke(call, Holder(call["username"]), target)
     return {}
 
 
@@ -395,6 +394,11 @@ def _role(role: dict[str, Any], granted: list[dict[str, Any]] | None = None) -> 
     }
 
 
+def _whole_role(cursor: duckdb.DuckDBPyConnection, role: dict[str, Any]) -> dict[str, Any]:
+    """A role with what it is granted."""
+    return _role(role, access_admin.permissions(cursor, Holder(None, role["role_id"])))
+
+
 def _role_permission(role_id: int, granted: dict[str, Any]) -> dict[str, Any]:
     return {"id": granted["permission_id"], "role_id": role_id, **_resource(granted)}
 
@@ -403,7 +407,7 @@ def _one_role(call: Call, role_id: int) -> dict[str, Any]:
     with call.node.read() as cursor:
         for role in access_admin.roles(cursor):
             if role["role_id"] == role_id:
-                return _role(role, access_admin.permissions(cursor, Holder(None, role_id)))
+                return _whole_role(cursor, role)
     raise NotFound(f"Role with id={role_id} not found")
 
 
@@ -446,12 +450,7 @@ def list_roles(call: Call) -> dict[str, Any]:
     if call.get("workspace", _WORKSPACE) != _WORKSPACE:
         return {"roles": []}
     with call.node.read() as cursor:
-        return {
-            "roles": [
-                _role(role, access_admin.permissions(cursor, Holder(None, role["role_id"])))
-                for role in access_admin.roles(cursor)
-            ]
-        }
+        return {"roles": [_whole_role(cursor, role) for role in access_admin.roles(cursor)]}
 
 
 @endpoints.add(
@@ -496,11 +495,7 @@ def add_role_permission(call: Call) -> dict[str, Any]:
     _rights(call).admin()
     holder = Holder(None, call["role_id"])
     target = _target(call, call["resource_type"], call["resource_pattern"])
-    permission = _check_permission(call["permission"])
-    reason = call.caller.reason
-    access_admin.grant(
-        call.node, call.actor(), holder, target, permission, exists=False, reason=reason
-    )
+    _grant(call, holder, target, exists=False)
     return {"role_permission": _of_role(call, holder, target)}
 
 
@@ -529,11 +524,7 @@ def update_role_permission(call: Call) -> dict[str, Any]:
     """Change what a role is granted."""
     _rights(call).admin()
     holder, target = _by_id(call)
-    permission = _check_permission(call["permission"])
-    reason = call.caller.reason
-    access_admin.grant(
-        call.node, call.actor(), holder, target, permission, exists=True, reason=reason
-    )
+    _grant(call, holder, target, exists=True)
     return {"role_permission": _of_role(call, holder, target)}
 
 
@@ -547,7 +538,7 @@ def update_role_permission(call: Call) -> dict[str, Any]:
 def remove_role_permission(call: Call) -> dict[str, Any]:
     """Take back what a role was granted."""
     _rights(call).admin()
-    access_admin.revoke(call.node, call.actor(), *_by_id(call), call.caller.reason)
+    _revoke(call, *_by_id(call))
     return {}
 
 
@@ -592,7 +583,7 @@ def list_user_roles(call: Call) -> dict[str, Any]:
         members = access_admin.members(cursor)
         return {
             "roles": [
-                _role(role, access_admin.permissions(cursor, Holder(None, role["role_id"])))
+                _whole_role(cursor, role)
                 for role in access_admin.roles(cursor)
                 if (role["role_id"], user_id) in members
             ]

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from typing import Any
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, TypeVar
 
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
 from modeltrail.consumers.projections import registry_rules as rules
 from modeltrail.consumers.projections.registry import Entity, RegistryProjection
 
+T = TypeVar("T")
 
-def check_name(name: str) -> None:
-    """Raises ``InvalidRequest`` if no model can have this name."""
+
+def by_the_rules(rule: Callable[[str], T], value: str) -> T:
+    """What a rule of the registry makes of a value; raises ``InvalidRequest`` if it refuses it."""
     try:
-        rules.model_name(name)
+        return rule(value)
     except rules.Rejected as refusal:
         raise InvalidRequest(refusal.message) from None
 
 
 def find_model(registry: RegistryProjection, name: str) -> Entity:
     """A model by its name; raises ``NotFound``."""
-    check_name(name)
+    by_the_rules(rules.model_name, name)
     model = registry.model(name)
     if model is None:
         raise NotFound(f"Registered Model with name={name} not found")
@@ -30,12 +32,20 @@ def find_model(registry: RegistryProjection, name: str) -> Entity:
 
 def find_version(registry: RegistryProjection, name: str, number: int) -> tuple[Entity, Entity]:
     """A model and its version of a number; raises ``NotFound``."""
-    check_name(name)
-    model = registry.model(name)
-    version = model.versions.get(number) if model is not None else None
+    by_the_rules(rules.model_name, name)
+    model, version = registry.model(name), registry.version(name, number)
     if model is None or version is None:
         raise no_version(name, number)
     return model, version
+
+
+def version_by_key(
+    registry: RegistryProjection, key: str | None, number: int | None
+) -> tuple[Entity, Entity] | None:
+    """A model, whatever it is called now, and its version; None if one of them is gone."""
+    model = registry.model_by_key(key or "")
+    version = model.versions.get(number or 0) if model is not None else None
+    return None if model is None or version is None else (model, version)
 
 
 def no_version(name: str, number: int) -> NotFound:

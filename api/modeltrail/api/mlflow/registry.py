@@ -16,12 +16,14 @@ from modeltrail.api.mlflow.calls import Call, Endpoints
 from modeltrail.api.mlflow.experiments import tags_of
 from modeltrail.api.mlflow.logged_models import add_model_version
 from modeltrail.api.mlflow.registered import (
+    by_the_rules,
     find_model,
     find_version,
     latest_versions,
     model_of,
     no_version,
     plain_version_of,
+    version_by_key,
     version_of,
 )
 from modeltrail.api.mlflow.search import (
@@ -166,11 +168,10 @@ def _decided_model(call: Call, verdict: Verdict) -> dict[str, Any]:
 def _decided_version(call: Call, verdict: Verdict) -> dict[str, Any]:
     """The version that a request was about."""
     with call.node.registry() as registry:
-        model = registry.model_by_key(verdict.model_key or "")
-        version = model.versions.get(verdict.version or 0) if model is not None else None
-        if model is None or version is None:
+        found = version_by_key(registry, verdict.model_key, verdict.version)
+        if found is None:
             raise NotFound(_GONE)
-        return {"model_version": version_of(model, version)}
+        return {"model_version": version_of(*found)}
 
 
 _DECIDED_AT = """
@@ -184,12 +185,11 @@ def _reason(call: Call, type: str, number: int, alias: str | None = None) -> str
     if call.caller.reason:
         return call.caller.reason
     with call.node.registry() as registry:
-        model = registry.model(call["name"])
-        version = model.versions.get(number) if model is not None else None
+        version = registry.version(call["name"], number)
         tag = version.open.get(("tag", REASON)) if version is not None else None
-        if model is None or tag is None:
+        if version is None or tag is None:
             return None
-        key, said_at, reason = model.row["model_key"], tag.from_offset, tag.value
+        key, said_at, reason = version.row["model_key"], tag.from_offset, tag.value
     with call.node.read(stream=REGISTRY) as cursor:
         found = cursor.execute(_DECIDED_AT, [key, number, type, alias]).fetchall()
     return reason if said_at > found[0][0] else None
@@ -322,16 +322,9 @@ def get_latest_versions(call: Call) -> dict[str, Any]:
     """The highest version in each stage."""
     with call.node.registry() as registry:
         model = find_model(registry, call["name"])
-        stages = [_stage(name) for name in call.get("stages", [])] or rules.STAGES
+        stages = [by_the_rules(rules.stage, s) for s in call.get("stages", [])] or rules.STAGES
         found = [version_of(model, version) for version in latest_versions(model, stages)]
     return wire.set_fields(model_versions=found or None)
-
-
-def _stage(name: str) -> str:
-    try:
-        return rules.stage(name)
-    except rules.Rejected as refusal:
-        raise InvalidRequest(refusal.message) from None
 
 
 @endpoints.add(
@@ -401,10 +394,7 @@ def delete_alias(call: Call) -> dict[str, Any]:
 def get_version_by_alias(call: Call) -> dict[str, Any]:
     """The version that an alias points at; ``latest`` is the highest."""
     name, alias = call["name"], call["alias"]
-    try:
-        rules.alias(alias)
-    except rules.Rejected as refusal:
-        raise InvalidRequest(refusal.message) from None
+    by_the_rules(rules.alias, alias)
     with call.node.registry() as registry:
         model = find_model(registry, name)
         if alias.lower() == "latest":
@@ -557,9 +547,8 @@ def search_versions(call: Call) -> dict[str, Any]:
         ).fetchall()
 
     def told(registry: RegistryProjection, row: tuple[Any, ...]) -> dict[str, Any] | None:
-        model = registry.model_by_key(row[0])
-        version = model.versions.get(row[1]) if model is not None else None
-        return plain_version_of(model, version) if model and version else None
+        version = version_by_key(registry, *row)
+        return None if version is None else plain_version_of(*version)
 
     return _page(call, "model_versions", found, told, limit, offset)
 

@@ -841,8 +841,7 @@ def _evidence(
 def latest_metrics(node: Node, model: str, version: int) -> list[dict[str, Any]]:
     """The latest metrics of a version's run and where they stood, as evidence."""
     with node.registry() as registry:
-        found_model = registry.model(model)
-        found_version = found_model.versions.get(version) if found_model is not None else None
+        found_version = registry.version(model, version)
         run_id = found_version.row["run_id"] if found_version is not None else None
     if not run_id:
         return []

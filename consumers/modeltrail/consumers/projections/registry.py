@@ -324,6 +324,11 @@ class RegistryProjection:
         """A registered model that is there."""
         return self._models.get(name)
 
+    def version(self, name: str, number: int) -> Entity | None:
+        """A version that is there, of a registered model."""
+        model = self._models.get(name)
+        return None if model is None else model.versions.get(number)
+
     def model_by_key(self, key: str) -> Entity | None:
         """A registered model that is there, whatever it is called now."""
         return self._models_by_key.get(key)
@@ -742,13 +747,12 @@ class RegistryProjection:
     def _version(self, event: Event) -> tuple[Entity, Entity]:
         name, number = event["model"], event["version"]
         rules.model_name(name)
-        model = self._models.get(name)
-        version = model.versions.get(number) if model is not None else None
-        if model is None or version is None:
+        version = self.version(name, number)
+        if version is None:
             raise Rejected(
                 rules.MISSING, f"Model Version (name={name}, version={number}) not found"
             )
-        return model, version
+        return self._models[name], version
 
     def _update_version(self, event: Event) -> None:
         description = event["description"]
