@@ -127,6 +127,16 @@ def named() -> Iterator[duckdb.DuckDBPyConnection]:
     con.close()
 
 
+def rules_of(by_pattern: list[tuple[str, str]], by_id: list[tuple[str, str]]) -> Rules:
+    """Rules of permissions for patterns and for ids."""
+    rules = Rules()
+    for pattern, permission in by_pattern:
+        rules.add(pattern or None, None, LEVELS[permission])
+    for one, permission in by_id:
+        rules.add(None, one, LEVELS[permission])
+    return rules
+
+
 @given(
     st.lists(st.tuples(PATTERNS, st.sampled_from(sorted(LEVELS))), max_size=8),
     st.lists(st.tuples(st.sampled_from("12"), st.sampled_from(sorted(LEVELS))), max_size=2),
@@ -136,11 +146,7 @@ def named() -> Iterator[duckdb.DuckDBPyConnection]:
 def test_the_most_specific_rule_wins(
     by_pattern: list[tuple[str, str]], by_id: list[tuple[str, str]], name: str, entity_id: str
 ) -> None:
-    rules = Rules()
-    for pattern, permission in by_pattern:
-        rules.add(pattern or None, None, LEVELS[permission])
-    for one, permission in by_id:
-        rules.add(None, one, LEVELS[permission])
+    rules = rules_of(by_pattern, by_id)
     ranked: list[tuple[int, Level]] = []  # how specific each fitting rule is
     for one, permission in by_id:
         if one == entity_id:
@@ -170,11 +176,7 @@ def test_searches_show_exactly_what_the_rules_say(
     by_id: list[tuple[str, str]],
     default: Level,
 ) -> None:
-    rules = Rules()
-    for pattern, permission in by_pattern:
-        rules.add(pattern or None, None, LEVELS[permission])
-    for one, permission in by_id:
-        rules.add(None, one, LEVELS[permission])
+    rules = rules_of(by_pattern, by_id)
     condition = rules.readable("id", "name", default)
     found = named.execute(
         f"SELECT id FROM e WHERE {condition.sql} ORDER BY id", condition.params

@@ -1,30 +1,20 @@
 """The docs say what is so."""
 
 import functools
-import importlib.util
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from reference_docs import ROOT, generate
+
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 SOURCES = [
     path
     for folder in ("api", "consumers", "eventlog", "producers", "schemas", "tests", "examples")
     for path in (ROOT / folder).rglob("*.py")
 ]
-
-
-def generate() -> Any:
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("name", ["events.md", "views.md"])

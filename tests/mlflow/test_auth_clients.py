@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from api_server import Server, modeltrail
-from mlflow_client import MlflowClient, python_with_mlflow
+from mlflow_client import MlflowClient
 from modeltrail.api.cli import main
 
 ADMIN = "the first password"
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that asks everybody; nothing is allowed by default."""
     data = tmp_path_factory.mktemp("auth") / "data"
     env = {"MODELTRAIL_ADMIN_PASSWORD": ADMIN}
@@ -30,12 +30,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
     finally:
         server.stop()
-
-
-@pytest.fixture(params=["3", "2"], ids=["mlflow-3", "mlflow-2"])
-def client(request: pytest.FixtureRequest, served: Server, tmp_path: Path) -> MlflowClient:
-    """Each version of the unmodified client."""
-    return MlflowClient(python_with_mlflow(request.param), served.url, tmp_path)
 
 
 SHARED = """
@@ -207,18 +201,18 @@ print(json.dumps([run_id, ada]))
 """
 
 
-def test_users_and_permissions(client: MlflowClient, served: Server) -> None:
+def test_users_and_permissions(mlflow_client: MlflowClient, server: Server) -> None:
     script = SHARED + USERS + 'exec(os.environ["NEW" if V == "3" else "OLD"], globals())\n' + END
-    out = client.run(script, ADMIN=ADMIN, NEW=NEW, OLD=OLD)
+    out = mlflow_client.run(script, ADMIN=ADMIN, NEW=NEW, OLD=OLD)
     run_id, ada = json.loads(out.splitlines()[-1])
     env = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": ADMIN}
     asked = (
         "SELECT actor, actor_verified FROM audit WHERE type = 'CreateModelVersion' AND actor = ?"
     )
-    found = modeltrail("sql", asked, "--param", ada, "--json", "--server", served.url, env=env)
+    found = modeltrail("sql", asked, "--param", ada, "--json", "--server", server.url, env=env)
     assert json.loads(found.stdout)["rows"] == [[ada, True]]
     asked = "SELECT actor FROM runs WHERE run_id = ?"
-    found = modeltrail("sql", asked, "--param", run_id, "--json", "--server", served.url, env=env)
+    found = modeltrail("sql", asked, "--param", run_id, "--json", "--server", server.url, env=env)
     assert json.loads(found.stdout)["rows"] == [[ada]]
 
 
@@ -254,10 +248,10 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     return run
 
 
-def test_commands_and_training_jobs(served: Server, command: Command, tmp_path: Path) -> None:
+def test_commands_and_training_jobs(server: Server, command: Command, tmp_path: Path) -> None:
     def run(*args: str, code: int = 0, **more: str) -> str:
         env = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": ADMIN, **more}
-        return command(*args, "--server", served.url, code=code, **env)
+        return command(*args, "--server", server.url, code=code, **env)
 
     run("user", "create", "ci", "--no-password")
     token = run("token", "create", "ci", "--expires", "1d", "--description", "nightly").strip()
@@ -270,7 +264,7 @@ def test_commands_and_training_jobs(served: Server, command: Command, tmp_path: 
         [sys.executable, "-c", JOB],
         env={
             **{k: v for k, v in os.environ.items() if not k.startswith("MODELTRAIL")},
-            "MODELTRAIL_URL": served.url,
+            "MODELTRAIL_URL": server.url,
             "MODELTRAIL_TOKEN": token,
             "MODELTRAIL_OUTBOX": str(tmp_path / "outbox"),
         },
