@@ -528,8 +528,8 @@ def _message(error: Exception) -> str | None:
 # By name, since importing them is what takes the time.
 _EXPECTED = frozenset(
     {
-        "modeltrail.api.commands.common.CommandError",
         "modeltrail.api.errors.ApiError",
+        "modeltrail.api.errors.ClientError",
         "modeltrail.consumers.audit.AuditError",
         "modeltrail.consumers.fold.FoldBehind",
         "modeltrail.consumers.store.StoreError",

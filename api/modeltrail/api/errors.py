@@ -1,4 +1,4 @@
-"""What can go wrong for a caller of the API. Each error owns its HTTP status."""
+"""What can go wrong for a caller of the API, and in a client. An ``ApiError`` owns its status."""
 
 from __future__ import annotations
 
@@ -40,6 +40,21 @@ class ApiError(Exception):
     def body(self) -> dict[str, Any]:
         """The JSON answer."""
         return {"error_code": self.code, "message": self.message, **self.details}
+
+
+class ClientError(Exception):
+    """A server or folder cannot be asked, or says no; the message says how to repair it.
+
+    Attributes:
+        status: HTTP status of the refusal; None where nothing answered.
+        code: Error code of the refusal.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, code: str | None = None) -> None:
+        """Say what is wrong."""
+        self.status = status
+        self.code = code
+        super().__init__(message)
 
 
 class InvalidRequest(ApiError):

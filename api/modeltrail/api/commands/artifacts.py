@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from modeltrail.api.commands.common import (
-    DataFolder,
     artifacts_url,
     ask_json,
     caught_up,
@@ -16,6 +15,7 @@ from modeltrail.api.commands.common import (
     progress,
     say,
 )
+from modeltrail.api.data_folder import DataFolder
 
 _PAGE = 1_000
 Records = list[dict[str, Any]]

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import base64
-import errno
-import fcntl
 import json
 import os
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from modeltrail.api.client import Client, FolderClient, ServerClient, find
+from modeltrail.api.data_folder import DEFAULT_DATA, DataFolder
+from modeltrail.api.errors import ClientError
 
 if TYPE_CHECKING:
     from modeltrail.consumers.fold import Fold
     from modeltrail.eventlog import EventLog
 
-DEFAULT_DATA = "./modeltrail-data"
-_TIMEOUT_S = 660.0
 
-
-class CommandError(Exception):
+class CommandError(ClientError):
     """A command cannot do what was asked; the message says how to repair it."""
 
 
@@ -101,81 +97,6 @@ def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
 # The data folder
 
 
-class DataFolder:
-    """A data folder, and who works on it."""
-
-    def __init__(self, path: Path) -> None:
-        """Name a folder; nothing is opened or made."""
-        self.path = path
-        self.database = path / "projections.duckdb"
-        self.artifacts = path / "artifacts"
-        self.info = path / "server.json"
-
-    def make(self) -> None:
-        """Make the folder; raises ``CommandError``."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise CommandError(_cannot_write(self.path, error)) from None
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Be the only one who folds into it; raises ``CommandError``."""
-        self.make()
-        try:
-            lock = (self.path / "server.lock").open("a")
-        except OSError as error:
-            raise CommandError(_cannot_write(self.path, error)) from None
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise CommandError(self._in_use()) from None
-            yield
-
-    def _in_use(self) -> str:
-        found = self._info()
-        if found is None:
-            return f"{self.path} is in use by another modeltrail command; wait for it to end"
-        return (
-            f"{self.path} is in use by the server at {found['url']} (process {found['pid']}); "
-            f"one folder has one server: stop that one (kill {found['pid']}), or serve another "
-            "folder with --data"
-        )
-
-    def _info(self) -> dict[str, Any] | None:
-        try:
-            found = json.loads(self.info.read_text(encoding="utf-8"))
-            return {**found, "url": str(found["url"]), "pid": int(found["pid"])}
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def artifacts_of_server(self) -> str | None:
-        """Where the server that runs on it keeps artifacts; None if none does."""
-        return None if self.server() is None else (self._info() or {}).get("artifacts")
-
-    def server(self) -> str | None:
-        """URL of the server that runs on it; None if none does."""
-        found = self._info()
-        if found is None:
-            return None
-        try:
-            with (self.path / "server.lock").open("a") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            held = error.errno in (errno.EWOULDBLOCK, errno.EACCES)
-            return found["url"] if held else None
-        return None  # its server was killed: nobody holds the lock
-
-
-def _cannot_write(path: Path, error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return f"the disk of {path} is full"
-    if isinstance(error, (FileExistsError, NotADirectoryError)):
-        return f"{path} is not a folder"
-    return f"cannot write in {path}: {error.strerror}; give a folder that you may write with --data"
-
-
 def data_folder(args: argparse.Namespace) -> DataFolder:
     """The folder that ``--data`` or ``MODELTRAIL_URL`` names."""
     text = args.data
@@ -207,42 +128,25 @@ def artifacts_url(args: argparse.Namespace, folder: DataFolder) -> str:
     return str(given or folder.artifacts_of_server() or folder.artifacts)
 
 
-def open_existing_log(args: argparse.Namespace, folder: DataFolder) -> EventLog:
-    """Open the log that must be there already; raises ``LogError`` or ``CommandError``."""
-    from modeltrail.eventlog import open_log
-
+def log_elsewhere(args: argparse.Namespace, folder: DataFolder) -> str | None:
+    """The log's URL, where it is not in the data folder."""
     url = log_url(args, folder)
-    if url == str(folder.path) and not folder.path.is_dir():
-        raise CommandError(
-            f"there is no data folder {folder.path}; name one with --data, or start with: "
-            "modeltrail serve"
-        )
-    return open_log(url, create=False)
+    return None if url == str(folder.path) else url
+
+
+def open_existing_log(args: argparse.Namespace, folder: DataFolder) -> EventLog:
+    """Open the log that must be there already; raises ``LogError`` or ``ClientError``."""
+    return folder.open_log(log_elsewhere(args, folder))
 
 
 @contextmanager
 def caught_up(args: argparse.Namespace) -> Iterator[tuple[EventLog, Fold]]:
     """The log and an up-to-date fold of a folder that no server has."""
-    from modeltrail.consumers.fold import Fold
-
     folder = data_folder(args)
-    log = open_existing_log(args, folder)
-    try:
-        with folder.locked():
-            fold = Fold(log, folder.database)
-            with progress("folding") as bar:
-                fold.open(bar)
-                try:
-                    fold.catch_up(progress=bar)
-                except BaseException:
-                    fold.stop()
-                    raise
-            try:
-                yield log, fold
-            finally:
-                fold.stop()
-    finally:
-        log.close()
+    with ExitStack() as stack:
+        with progress("folding") as bar:
+            opened = stack.enter_context(folder.caught_up(log_elsewhere(args, folder), bar))
+        yield opened
 
 
 # A server
@@ -250,66 +154,30 @@ def caught_up(args: argparse.Namespace) -> Iterator[tuple[EventLog, Fold]]:
 
 def server_of(args: argparse.Namespace) -> str | None:
     """The server to ask: ``--server``, ``MODELTRAIL_URL``, or the one that runs on the folder."""
-    url = args.server
-    if url is None and args.data is None and args.log is None:
-        env = os.environ.get("MODELTRAIL_URL", "")
-        url = env if urlsplit(env).scheme in ("http", "https") else None
-    if url is None:
-        return data_folder(args).server()
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise CommandError(f"not the URL of a server: {url!r}; expected as in http://host:5000")
-    return str(url).rstrip("/")
+    if args.server is not None:
+        return str(args.server)
+    if args.data is None and args.log is None:
+        return find()[0]
+    return data_folder(args).server()
 
 
-def _authorization() -> str | None:
-    """Who we are, from the environment, as MLflow's clients and training jobs are told it too."""
-    token = os.environ.get("MODELTRAIL_TOKEN") or os.environ.get("MLFLOW_TRACKING_TOKEN")
-    user = os.environ.get("MLFLOW_TRACKING_USERNAME")
-    if token:
-        return f"Bearer {token}"
-    if user:
-        pair = f"{user}:{os.environ.get('MLFLOW_TRACKING_PASSWORD', '')}"
-        return f"Basic {base64.b64encode(pair.encode()).decode()}"
-    return None
-
-
-def ask(
-    server: str, path: str, body: Any = None, *, method: str | None = None, **query: Any
-) -> IO[bytes]:
-    """Send a request to a server; returns its answer, to be read and closed.
-
-    Raises:
-        CommandError: the server says no, or is not there.
-    """
-    given = {name: value for name, value in query.items() if value is not None}
-    url = f"{server}{path}" + (f"?{urlencode(given)}" if given else "")
-    request = urllib.request.Request(url, method=method)
-    if body is not None:
-        request.data = json.dumps(body).encode()
-        request.add_header("Content-Type", "application/json")
-    request.add_header("User-Agent", "modeltrail-cli")
-    authorization = _authorization()
-    if authorization is not None:
-        request.add_header("Authorization", authorization)
-    try:
-        answer: IO[bytes] = urllib.request.urlopen(request, timeout=_TIMEOUT_S)
-        return answer
-    except urllib.error.HTTPError as error:
-        with error:
-            text = error.read().decode("utf-8", "replace")
-        try:
-            message = json.loads(text)["message"]
-        except (ValueError, KeyError, TypeError):
-            message = f"{error.code} {error.reason}"
-        raise CommandError(message) from None
-    except (urllib.error.URLError, OSError) as error:
-        reason = getattr(error, "reason", error)
-        raise CommandError(f"no answer from {server}: {reason}; does it run?") from None
+def client_of(args: argparse.Namespace) -> Client:
+    """A client of the server if there is one, else of the folder; to be closed."""
+    server = server_of(args)
+    if server is not None:
+        return ServerClient(server)
+    folder = data_folder(args)
+    return FolderClient(
+        folder,
+        log_elsewhere(args, folder),
+        artifacts_url=getattr(args, "artifacts", None),
+        progress=progress("folding"),
+    )
 
 
 def ask_json(
     server: str, path: str, body: Any = None, *, method: str | None = None, **query: Any
 ) -> Any:
-    """The JSON answer of a server; raises ``CommandError``."""
-    with ask(server, path, body, method=method, **query) as answer:
-        return json.load(answer)
+    """The JSON answer of a server; raises ``ClientError``."""
+    method = method or ("GET" if body is None else "POST")
+    return ServerClient(server).ask(method, path, body, **query)

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from modeltrail.api.commands.common import (
-    CommandError,
-    DataFolder,
     ask_json,
     data_folder,
     log_url,
@@ -21,6 +19,8 @@ from modeltrail.api.commands.common import (
     say_json,
     server_of,
 )
+from modeltrail.api.data_folder import DataFolder
+from modeltrail.api.errors import ClientError
 
 _FREE_BYTES_LOW = 2 * 1024**3
 
@@ -200,7 +200,7 @@ def _server(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
     try:
         health = ask_json(server, "/health")
         status = ask_json(server, "/api/v1/status")
-    except CommandError as error:
+    except ClientError as error:
         yield Check(
             "server",
             False,

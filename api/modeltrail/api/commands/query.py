@@ -5,80 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from modeltrail.api.commands.common import (
     CommandError,
-    ask,
-    caught_up,
+    client_of,
     note,
     progress,
     say_json,
-    server_of,
     table,
 )
 
 _TERMINAL_ROWS = 1_000
-_PIECE_BYTES = 1024 * 1024
+_EXPORT_TIMEOUT_S = 600.0
 _SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".arrow": "arrow"}
-
-Asker = Callable[..., AbstractContextManager[Iterator[bytes]]]
-
-
-@contextmanager
-def _asker(args: argparse.Namespace) -> Iterator[Asker]:
-    """Something that runs queries: a server if there is one, else the folder itself."""
-    server = server_of(args)
-    if server is not None:
-        yield lambda statement, params, format, limit, timeout_s: _from_server(
-            server, statement, params, format, limit, timeout_s
-        )
-        return
-    from modeltrail.api.sql import FORMATS, ROWS_MAX, Queries
-
-    queries = Queries()
-    with caught_up(args) as (_, fold):
-
-        @contextmanager
-        def run(
-            statement: str, params: list[Any], format: str, limit: int | None, timeout_s: float
-        ) -> Iterator[Iterator[bytes]]:
-            rows = ROWS_MAX if limit is None else limit
-            cursor = fold.cursor()
-            try:
-                with queries.run(
-                    cursor, statement, params, limit=rows, timeout_s=timeout_s
-                ) as result:
-                    yield FORMATS[format][1](result, rows)
-            finally:
-                cursor.close()
-
-        yield run
-
-
-@contextmanager
-def _from_server(
-    server: str,
-    statement: str,
-    params: list[Any],
-    format: str,
-    limit: int | None,
-    timeout_s: float,
-) -> Iterator[Iterator[bytes]]:
-    from modeltrail.api.sql import ROWS_MAX
-
-    body = {
-        "statement": statement,
-        "params": params or None,
-        "format": format,
-        "limit": ROWS_MAX if limit is None else limit,
-        "timeout_s": timeout_s,
-    }
-    with ask(server, "/api/v1/sql", body) as answer:
-        yield iter(lambda: answer.read(_PIECE_BYTES), b"")
 
 
 def sql(args: argparse.Namespace) -> int:
@@ -101,8 +43,10 @@ def sql(args: argparse.Namespace) -> int:
     elif as_table and limit is None:
         limit = _TERMINAL_ROWS
     with (
-        _asker(args) as run,
-        run(statement, args.param, format, limit, args.timeout) as pieces,
+        client_of(args) as client,
+        client.stream(
+            statement, args.param, format=format, limit=limit, timeout_s=args.timeout
+        ) as pieces,
     ):
         if args.output:
             _store(pieces, Path(args.output))
@@ -151,7 +95,7 @@ def export(args: argparse.Namespace) -> int:
     folder = Path(args.into)
     folder.mkdir(parents=True, exist_ok=True)
     written = {}
-    with _asker(args) as run, progress("exporting") as bar:
+    with client_of(args) as client, progress("exporting") as bar:
         for done, view in enumerate(_EXPORTED):
             if bar is not None:
                 bar(done, len(_EXPORTED))
@@ -163,7 +107,9 @@ def export(args: argparse.Namespace) -> int:
             if view == "datasets":
                 statement = f"SELECT * FROM {view} {where} ORDER BY run_id, name, digest"
             file = folder / f"{view}.{args.format}"
-            with run(statement, params, args.format, None, 600.0) as pieces:
+            with client.stream(
+                statement, params, format=args.format, timeout_s=_EXPORT_TIMEOUT_S
+            ) as pieces:
                 written[str(file)] = _store(pieces, file)
     if args.json:
         say_json({"files": [{"path": p, "size_bytes": n} for p, n in written.items()]})

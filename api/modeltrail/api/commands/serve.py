@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 from modeltrail.api.commands.common import (
     CommandError,
-    DataFolder,
     artifacts_url,
     data_folder,
     log_url,
@@ -30,6 +29,7 @@ from modeltrail.api.commands.common import (
     say,
 )
 from modeltrail.api.commands.first_admin import first_admin
+from modeltrail.api.data_folder import DataFolder
 
 if TYPE_CHECKING:
     from modeltrail.consumers.fold import Fold

@@ -1,0 +1,500 @@
+"""One way to ask, whether a server answers or this process reads the data folder itself.
+
+    from modeltrail.api import query
+
+    query("SELECT name, status FROM runs WHERE experiment_name = ?", ["digits"]).df()
+
+``open_client`` is for several questions. A server is asked with the standard library alone, so
+that a thin install can; a folder needs ``modeltrail[server]``.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import os
+import queue
+import threading
+import urllib.error
+import urllib.request
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from datetime import date, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Self
+from urllib.parse import quote, unquote, urlencode, urlsplit
+
+from modeltrail.api.data_folder import DEFAULT_DATA, DataFolder
+from modeltrail.api.errors import ApiError, ClientError
+from modeltrail.api.results import QueryResult
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from fastapi import FastAPI
+
+    from modeltrail.api.sql import Queries
+    from modeltrail.consumers.fold import Fold
+    from modeltrail.eventlog import EventLog
+
+QUERY_TIMEOUT_S = 60.0
+ROWS_MAX = 100_000_000
+"""Most rows of one query."""
+
+_ANSWER_TIMEOUT_S = 660.0
+_PIECE_BYTES = 1024 * 1024
+_PIECES_AHEAD = 8
+_POLL_S = 0.1
+
+Params = Sequence[Any] | Mapping[str, Any]
+
+
+def query(
+    statement: str,
+    params: Params | None = None,
+    *,
+    url: str | None = None,
+    token: str | None = None,
+    limit: int | None = None,
+    timeout_s: float = QUERY_TIMEOUT_S,
+) -> QueryResult:
+    """Run one query and return all of its result.
+
+    Args:
+        statement: The query, over the public views (``SHOW TABLES`` lists them).
+        params: Values for ``?`` (a sequence) or ``$name`` (a mapping).
+        url: A server or a data folder; default ``MODELTRAIL_URL``, else ``./modeltrail-data``.
+            A folder on which a server runs is read through that server.
+        token: Bearer token of a server; default ``MODELTRAIL_TOKEN``.
+        limit: Most rows to return; default: all.
+        timeout_s: Time for the query, in seconds.
+
+    Raises:
+        ClientError: the query is refused, or cannot be run here; the message says why.
+    """
+    with open_client(url, token=token) as client:
+        return client.query(statement, params, limit=limit, timeout_s=timeout_s)
+
+
+def open_client(url: str | None = None, *, token: str | None = None) -> Client:
+    """A client of a server or data folder; see ``query`` for the arguments.
+
+    While a client reads a folder itself, no server can start on it: close the client.
+
+    Raises:
+        ClientError: the URL names neither.
+    """
+    server, folder, log_url = find(url)
+    if server is not None:
+        return ServerClient(server, token)
+    return FolderClient(folder, log_url)
+
+
+def find(url: str | None = None) -> tuple[str | None, DataFolder, str | None]:
+    """What a URL names, by default that in ``MODELTRAIL_URL``.
+
+    Returns:
+        The server, if one is to be asked; the data folder; the log's URL, if it is not in there.
+    """
+    text = url or os.environ.get("MODELTRAIL_URL") or DEFAULT_DATA
+    scheme = urlsplit(text).scheme.lower()
+    if scheme in ("http", "https"):
+        return text, DataFolder(Path(DEFAULT_DATA)), None
+    log_url = None
+    if scheme in ("kafka", "memory"):
+        text, log_url = DEFAULT_DATA, text
+        server = os.environ.get("MODELTRAIL_SERVER")
+        if url is None and server:
+            return server, DataFolder(Path(DEFAULT_DATA)), log_url
+    folder = DataFolder(Path(text.removeprefix("file:")).expanduser())
+    return folder.server(), folder, log_url
+
+
+class Client(ABC):
+    """Asks a server or a folder. To be closed, or used as a context manager."""
+
+    def query(
+        self,
+        statement: str,
+        params: Params | None = None,
+        *,
+        limit: int | None = None,
+        timeout_s: float = QUERY_TIMEOUT_S,
+    ) -> QueryResult:
+        """Run one query and return all of its result. Raises ``ClientError``."""
+        # JSON needs nothing that a thin install lacks; Arrow is many times faster and exact.
+        format = "arrow" if find_spec("pyarrow") else "json"
+        with self.stream(
+            statement, params, format=format, limit=limit, timeout_s=timeout_s
+        ) as pieces:
+            data = b"".join(pieces)
+        return QueryResult.of_arrow(data) if format == "arrow" else QueryResult.of_json(data)
+
+    @abstractmethod
+    def stream(
+        self,
+        statement: str,
+        params: Params | None = None,
+        *,
+        format: str = "json",
+        limit: int | None = None,
+        timeout_s: float = QUERY_TIMEOUT_S,
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """Run one query; the block takes its result in pieces. Raises ``ClientError``.
+
+        Args:
+            statement: The query.
+            params: Values for ``?`` or ``$name``.
+            format: ``json``, ``csv``, ``arrow`` (an IPC stream) or ``parquet``.
+            limit: Most rows; default: all.
+            timeout_s: Time for the query, in seconds.
+        """
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        """The JSON answer to GET, as in ``get("/api/v1/runs/0af7")``. Raises ``ClientError``."""
+        with self.download(path, **parameters) as pieces:
+            return json.loads(b"".join(pieces))
+
+    @abstractmethod
+    def download(self, path: str, **parameters: Any) -> AbstractContextManager[Iterator[bytes]]:
+        """The answer to GET in pieces, as an artifact's bytes. Raises ``ClientError``."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free what is held."""
+
+    def __enter__(self) -> Self:
+        """The client itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+class ServerClient(Client):
+    """Asks a server over HTTP."""
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        """Use the server at a URL, which may hold ``user:password@``; nothing is sent yet.
+
+        Without a token or password here, ``MODELTRAIL_TOKEN`` (or ``MLFLOW_TRACKING_TOKEN``) says
+        who asks, else ``MLFLOW_TRACKING_USERNAME`` and ``MLFLOW_TRACKING_PASSWORD``.
+
+        Raises:
+            ClientError: it is not the URL of a server.
+        """
+        parts = urlsplit(url)
+        if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
+            raise ClientError(f"not the URL of a server: {url!r}; expected as in http://host:5000")
+        host = parts.netloc.rpartition("@")[2]
+        self.url = f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
+        """The server, without user and password."""
+        self._authorization = _authorization(token, parts.username, parts.password)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        timeout_s: float = _ANSWER_TIMEOUT_S,
+        **parameters: Any,
+    ) -> IO[bytes]:
+        """Send a request, with a JSON body if there is one; returns its answer, to be closed.
+
+        Raises:
+            ClientError: the server says no, or is not there.
+        """
+        given = {name: value for name, value in parameters.items() if value is not None}
+        url = f"{self.url}{path}" + (f"?{urlencode(given)}" if given else "")
+        request = urllib.request.Request(url, method=method)
+        if body is not None:
+            request.data = json.dumps(body, default=_plain).encode()
+            request.add_header("Content-Type", "application/json")
+        request.add_header("User-Agent", "modeltrail-client")
+        if self._authorization is not None:
+            # Unredirected: another host that this one points to must not learn who we are.
+            request.add_unredirected_header("Authorization", self._authorization)
+        try:
+            answer: IO[bytes] = urllib.request.urlopen(request, timeout=timeout_s)
+            return answer
+        except urllib.error.HTTPError as error:
+            with error:
+                text = error.read().decode("utf-8", "replace")
+            raise _refusal(error.code, error.reason, text) from None
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            reason = getattr(error, "reason", error) or type(error).__name__
+            raise ClientError(f"no answer from {self.url}: {reason}; does it run?") from None
+
+    def ask(self, method: str, path: str, body: Any = None, **parameters: Any) -> Any:
+        """The JSON answer to a request; raises ``ClientError``."""
+        with self.request(method, path, body, **parameters) as answer:
+            return json.loads(b"".join(self._pieces(answer)) or b"null")
+
+    def _pieces(self, answer: IO[bytes]) -> Iterator[bytes]:
+        try:
+            yield from iter(lambda: answer.read(_PIECE_BYTES), b"")
+        except (OSError, http.client.HTTPException) as error:
+            raise ClientError(
+                f"the answer of {self.url} was cut off ({error or type(error).__name__}): the "
+                "query took too long, failed half-way, or the server stopped"
+            ) from None
+
+    @contextmanager
+    def stream(
+        self,
+        statement: str,
+        params: Params | None = None,
+        *,
+        format: str = "json",
+        limit: int | None = None,
+        timeout_s: float = QUERY_TIMEOUT_S,
+    ) -> Iterator[Iterator[bytes]]:
+        """See ``Client.stream``."""
+        body = {
+            "statement": statement,
+            "params": _checked(params),
+            "format": format,
+            "limit": ROWS_MAX if limit is None else limit,
+            "timeout_s": timeout_s,
+        }
+        with self.request(
+            "POST", "/api/v1/sql", body, timeout_s=max(timeout_s, 0) + QUERY_TIMEOUT_S
+        ) as answer:
+            yield self._pieces(answer)
+
+    @contextmanager
+    def download(self, path: str, **parameters: Any) -> Iterator[Iterator[bytes]]:
+        """See ``Client.download``."""
+        with self.request("GET", path, **parameters) as answer:
+            yield self._pieces(answer)
+
+    def close(self) -> None:
+        """See ``Client.close``; each request has a connection of its own."""
+
+
+class FolderClient(Client):
+    """Reads a data folder that no server has. It folds first what is new in the log."""
+
+    def __init__(
+        self,
+        folder: DataFolder,
+        log_url: str | None = None,
+        *,
+        artifacts_url: str | None = None,
+        progress: AbstractContextManager[Callable[[int, int], None] | None] | None = None,
+    ) -> None:
+        """Use a folder; it is opened by the first question.
+
+        Args:
+            folder: The folder.
+            log_url: The log, where it is not in the folder.
+            artifacts_url: Where artifacts are; default ``MODELTRAIL_ARTIFACTS``, else the folder.
+            progress: Entered while the folder is folded for the first time; what it yields is
+                called with the number of events folded and the number of events in all.
+        """
+        self._folder = folder
+        self._log_url = log_url
+        self._artifacts_url = artifacts_url
+        self._progress = progress or nullcontext()
+        self._opened: tuple[EventLog, Fold, Queries] | None = None
+        self._app: FastAPI | None = None
+        self._stack = ExitStack()
+
+    def _open(self) -> tuple[EventLog, Fold, Queries]:
+        if self._opened is None:
+            from modeltrail.api.sql import Queries
+
+            with self._progress as bar:
+                log, fold = self._stack.enter_context(self._folder.caught_up(self._log_url, bar))
+            self._opened = log, fold, Queries()
+        else:
+            self._opened[1].catch_up()
+        return self._opened
+
+    @contextmanager
+    def stream(
+        self,
+        statement: str,
+        params: Params | None = None,
+        *,
+        format: str = "json",
+        limit: int | None = None,
+        timeout_s: float = QUERY_TIMEOUT_S,
+    ) -> Iterator[Iterator[bytes]]:
+        """See ``Client.stream``."""
+        rows = ROWS_MAX if limit is None else limit
+        with _client_errors():
+            from modeltrail.api.sql import FORMATS
+
+            _, fold, queries = self._open()
+            with (
+                contextlib.closing(fold.cursor()) as cursor,
+                queries.run(
+                    cursor, statement, _checked(params), limit=rows, timeout_s=timeout_s
+                ) as result,
+            ):
+                yield FORMATS[format][1](result, rows)
+
+    @contextmanager
+    def download(self, path: str, **parameters: Any) -> Iterator[Iterator[bytes]]:
+        """See ``Client.download``: the server's own routes answer, in this process."""
+        given = {name: value for name, value in parameters.items() if value is not None}
+        with _client_errors():
+            app = self._application()
+            with contextlib.closing(_call(app, path, urlencode(given))) as pieces:
+                yield pieces
+
+    def _application(self) -> FastAPI:
+        log, fold, _ = self._open()
+        if self._app is None:
+            from modeltrail.api.app import create_app
+            from modeltrail.api.artifacts.store import ArtifactStore, open_storage
+            from modeltrail.api.node import Node
+
+            given = self._artifacts_url or os.environ.get("MODELTRAIL_ARTIFACTS")
+            if not given or urlsplit(given).scheme in ("http", "https"):
+                given = str(self._folder.artifacts)
+            # Not started: it reads and appends nothing.
+            self._app = create_app(Node(log, fold, ArtifactStore(open_storage(given))))
+        return self._app
+
+    def close(self) -> None:
+        """See ``Client.close``."""
+        self._opened = self._app = None
+        self._stack.close()
+
+
+@contextmanager
+def _client_errors() -> Iterator[None]:
+    """Make every error that callers may expect a ``ClientError``."""
+    try:
+        yield
+    except ApiError as error:
+        raise ClientError(error.message, status=error.status, code=error.code) from None
+    except ModuleNotFoundError as error:
+        raise ClientError(
+            f"{error.name} is not installed, which reading a folder needs: ask a server by its "
+            "URL, or install it with: pip install 'modeltrail[server]'"
+        ) from None
+    except Exception as error:
+        from modeltrail.eventlog import LogError
+
+        names = {base.__name__ for base in type(error).__mro__}
+        if isinstance(error, LogError) or names & {"StoreError", "FoldBehind"}:
+            raise ClientError(str(error)) from None
+        raise
+
+
+def _checked(params: Params | None) -> Params | None:
+    if isinstance(params, (str, bytes)):
+        raise ClientError(f"params: expected a list or a mapping of values, not {params!r:.100}")
+    return params or None
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as JSON can hold it, where it is no plain value."""
+    if isinstance(value, (date, datetime)):
+        return value.isoformat()
+    if isinstance(value, Sequence):
+        return list(value)
+    item = getattr(value, "item", None)  # a NumPy number
+    return item() if callable(item) else str(value)
+
+
+def _authorization(token: str | None, user: str | None, password: str | None) -> str | None:
+    """Who asks: what is given, else what the environment says, as for MLflow's clients."""
+    if not token and user is None:
+        token = os.environ.get("MODELTRAIL_TOKEN") or os.environ.get("MLFLOW_TRACKING_TOKEN")
+        user = os.environ.get("MLFLOW_TRACKING_USERNAME")
+        password = os.environ.get("MLFLOW_TRACKING_PASSWORD")
+    else:
+        user, password = (unquote(text or "") for text in (user, password))
+    if token:
+        return f"Bearer {token}"
+    if user:
+        pair = f"{user}:{password or ''}"
+        return f"Basic {base64.b64encode(pair.encode()).decode()}"
+    return None
+
+
+def _refusal(status: int, reason: str, text: str) -> ClientError:
+    try:
+        answer = json.loads(text)
+        return ClientError(
+            str(answer["message"]), status=status, code=str(answer.get("error_code"))
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ClientError(f"{status} {reason}", status=status)
+
+
+def _call(app: FastAPI, path: str, parameters: str) -> Generator[bytes]:
+    """Call an application as a server would, in a thread with an event loop of its own."""
+    import asyncio
+
+    came: queue.Queue[dict[str, Any] | Exception | None] = queue.Queue(_PIECES_AHEAD)
+    left = threading.Event()
+
+    async def receive() -> dict[str, Any]:
+        while not left.is_set():
+            await asyncio.sleep(_POLL_S)
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        while not left.is_set():
+            with contextlib.suppress(queue.Full):
+                came.put(message, timeout=_POLL_S)
+                return
+        raise ConnectionResetError("the answer is not read any more")
+
+    def run() -> None:
+        end: Exception | None = None
+        try:
+            asyncio.run(app(scope, receive, send))
+        except Exception as error:
+            end = error
+        with contextlib.suppress(ConnectionResetError):
+            asyncio.run(send(end))
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "raw_path": quote(path).encode(),
+        "query_string": parameters.encode(),
+        "root_path": "",
+        "headers": [(b"host", b"localhost")],
+        "client": ("127.0.0.1", 0),
+        "server": ("localhost", 80),
+    }
+    thread = threading.Thread(target=run, name="modeltrail-client", daemon=True)
+    thread.start()
+    status, refused = 0, b""
+    try:
+        while (message := came.get()) is not None:
+            if isinstance(message, Exception):
+                raise message
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            elif status >= http.client.BAD_REQUEST:
+                refused += message.get("body", b"")
+            elif body := message.get("body", b""):
+                yield body
+    finally:
+        left.set()
+        thread.join()
+    if refused or status >= http.client.BAD_REQUEST:
+        raise _refusal(status, http.client.responses.get(status, ""), refused.decode())

@@ -1,0 +1,139 @@
+"""A data folder on this machine: who works on it, and how to fold into it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modeltrail.api.errors import ClientError
+
+if TYPE_CHECKING:
+    from modeltrail.consumers.fold import Fold
+    from modeltrail.eventlog import EventLog
+
+DEFAULT_DATA = "./modeltrail-data"
+
+
+class DataFolder:
+    """A data folder, and who works on it."""
+
+    def __init__(self, path: Path) -> None:
+        """Name a folder; nothing is opened or made."""
+        self.path = path
+        self.database = path / "projections.duckdb"
+        self.artifacts = path / "artifacts"
+        self.info = path / "server.json"
+
+    def make(self) -> None:
+        """Make the folder; raises ``ClientError``."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ClientError(_cannot_write(self.path, error)) from None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only one who folds into it; raises ``ClientError``."""
+        self.make()
+        try:
+            lock = (self.path / "server.lock").open("a")
+        except OSError as error:
+            raise ClientError(_cannot_write(self.path, error)) from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise ClientError(self._in_use()) from None
+            yield
+
+    def _in_use(self) -> str:
+        found = self._info()
+        if found is None:
+            return f"{self.path} is in use by another modeltrail command; wait for it to end"
+        return (
+            f"{self.path} is in use by the server at {found['url']} (process {found['pid']}); "
+            f"one folder has one server: stop that one (kill {found['pid']}), or serve another "
+            "folder with --data"
+        )
+
+    def _info(self) -> dict[str, Any] | None:
+        try:
+            found = json.loads(self.info.read_text(encoding="utf-8"))
+            return {**found, "url": str(found["url"]), "pid": int(found["pid"])}
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def artifacts_of_server(self) -> str | None:
+        """Where the server that runs on it keeps artifacts; None if none does."""
+        return None if self.server() is None else (self._info() or {}).get("artifacts")
+
+    def server(self) -> str | None:
+        """URL of the server that runs on it; None if none does."""
+        found = self._info()
+        if found is None:
+            return None
+        try:
+            with (self.path / "server.lock").open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            held = error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+            return found["url"] if held else None
+        return None  # its server was killed: nobody holds the lock
+
+    def open_log(self, url: str | None = None) -> EventLog:
+        """Open the log at ``url``, or the folder's own, which must be there already.
+
+        Raises:
+            ClientError: there is no such folder.
+            LogError: the log cannot be opened.
+        """
+        from modeltrail.eventlog import open_log
+
+        if url is None and not self.path.is_dir():
+            raise ClientError(
+                f"there is no data folder {self.path}; name one with --data or MODELTRAIL_URL, or "
+                "start with: modeltrail serve"
+            )
+        return open_log(url or str(self.path), create=False)
+
+    @contextmanager
+    def caught_up(
+        self, log_url: str | None = None, progress: Callable[[int, int], None] | None = None
+    ) -> Iterator[tuple[EventLog, Fold]]:
+        """The log and an up-to-date fold of it, in a folder that no server has.
+
+        Args:
+            log_url: The log, where it is not the folder's own.
+            progress: Called with the number of events folded and the number of events in all.
+
+        Raises:
+            ClientError: there is no such folder, it is in use, or it cannot be written.
+            LogError: the log cannot be opened.
+        """
+        from modeltrail.consumers.fold import Fold
+
+        log = self.open_log(log_url)
+        try:
+            with self.locked():
+                fold = Fold(log, self.database)
+                fold.open(progress)
+                try:
+                    fold.catch_up(progress=progress)
+                    yield log, fold
+                finally:
+                    fold.stop()
+        finally:
+            log.close()
+
+
+def _cannot_write(path: Path, error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return f"the disk of {path} is full"
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        return f"{path} is not a folder"
+    return f"cannot write in {path}: {error.strerror}; give a folder that you may write with --data"

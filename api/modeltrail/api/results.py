@@ -1,0 +1,255 @@
+"""The result of a query, as rows, as a data frame, or to look at."""
+
+from __future__ import annotations
+
+import html
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any
+
+_ROWS_SHOWN = 20
+_CELL_CHARACTERS_MAX = 40
+
+
+class QueryResult:
+    """All rows of a query. Prints as a table; iterates over its rows.
+
+    Values are as DuckDB's Python client has them: ``datetime`` (UTC, without a time zone, as the
+    views have them), ``bytes``, ``Decimal``, lists, and ``dict`` for MAP and STRUCT.
+    """
+
+    def __init__(self, columns: list[str], rows: list[tuple[Any, ...]] | None, table: Any) -> None:
+        """Use ``query``."""
+        self.columns = columns
+        """Names of the columns."""
+        self._rows = rows
+        self._table = table
+
+    @classmethod
+    def of_json(cls, data: bytes) -> QueryResult:
+        """From a JSON answer."""
+        found = json.loads(data)
+        readers = [_reader(type) for type in found["types"]]
+        rows = [
+            tuple(
+                None if value is None else read(value)
+                for read, value in zip(readers, row, strict=True)
+            )
+            for row in found["rows"]
+        ]
+        return cls(found["columns"], rows, None)
+
+    @classmethod
+    def of_arrow(cls, data: bytes) -> QueryResult:
+        """From an Arrow IPC stream."""
+        import pyarrow as pa
+
+        table = pa.ipc.open_stream(data).read_all()
+        return cls(table.column_names, None, table)
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """The rows, each a tuple in the order of ``columns``."""
+        if self._rows is None:
+            columns = [
+                [_plain(value) for value in column.to_pylist(maps_as_pydicts="strict")]
+                for column in self._table.columns
+            ]
+            self._rows = (
+                list(zip(*columns, strict=True)) if columns else [()] * self._table.num_rows
+            )
+        return self._rows
+
+    def dicts(self) -> list[dict[str, Any]]:
+        """The rows, each a dict by column; of columns with one name the last one stands."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows()]
+
+    def arrow(self) -> Any:
+        """The result as a ``pyarrow.Table``. Raises ``ImportError`` without pyarrow."""
+        if self._table is None:
+            raise ImportError(
+                "pyarrow was not installed when the query ran: pip install pyarrow, then run it "
+                "again; rows() needs nothing"
+            )
+        return self._table
+
+    def df(self) -> Any:
+        """The result as a ``pandas.DataFrame``. Raises ``ImportError`` without pandas."""
+        try:
+            import pandas as pd
+        except ImportError:
+            raise ImportError("df() needs pandas: pip install pandas") from None
+        if self._table is None:
+            return pd.DataFrame.from_records(self.rows(), columns=self.columns)
+        return _whole_numbers(self._table).to_pandas()
+
+    def pl(self) -> Any:
+        """The result as a ``polars.DataFrame``. Raises ``ImportError`` without polars."""
+        try:
+            import polars as pl
+        except ImportError:
+            raise ImportError("pl() needs polars: pip install polars") from None
+        if self._table is None:
+            return pl.DataFrame(
+                self.rows(), schema=self.columns, orient="row", infer_schema_length=None
+            )
+        return pl.from_arrow(_whole_numbers(self._table))
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        """Iterate over the rows."""
+        return iter(self.rows())
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self._rows) if self._rows is not None else int(self._table.num_rows)
+
+    def __repr__(self) -> str:
+        """A table of the first and last rows."""
+        width = shutil.get_terminal_size((100, 24)).columns
+        return drawn(self.columns, self.rows(), width)
+
+    def _repr_html_(self) -> str:
+        """The same for notebooks."""
+        head, tail = _shown(self.rows())
+        lines = ["<table><thead><tr>", *(f"<th>{html.escape(c)}</th>" for c in self.columns)]
+        lines.append("</tr></thead><tbody>")
+        for row in [*head, *([["…"] * len(self.columns)] if tail else []), *tail]:
+            lines += ["<tr>", *(f"<td>{html.escape(cell_text(v))}</td>" for v in row), "</tr>"]
+        lines.append(f"</tbody></table><p>{_size(self.columns, len(self))}</p>")
+        return "".join(lines)
+
+
+def _reader(type: str) -> Callable[[Any], Any]:
+    """What makes a value out of the JSON of a DuckDB type."""
+    if type.endswith("]"):
+        of = _reader(type[: type.rindex("[")])
+        return lambda values: [None if v is None else of(v) for v in values]
+    if type.startswith("MAP("):
+        return dict
+    if type.startswith("DECIMAL"):
+        return lambda value: _plain(Decimal(str(value)))
+    return _READERS.get(type, lambda value: value)
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "BLOB": bytes.fromhex,
+    "DATE": date.fromisoformat,
+    "DOUBLE": float,
+    "FLOAT": float,
+    "TIME": time.fromisoformat,
+    "TIMESTAMP": lambda text: datetime.fromisoformat(text).replace(tzinfo=None),
+    "TIMESTAMP WITH TIME ZONE": datetime.fromisoformat,
+}
+
+
+def _plain(value: Any) -> Any:
+    """Arrow has no 128-bit integer: one comes as a decimal without a fraction."""
+    if isinstance(value, Decimal) and value.as_tuple().exponent == 0:
+        return int(value)
+    return value
+
+
+def _whole_numbers(table: Any) -> Any:
+    """The table with its 128-bit integers, as ``sum`` returns them, as 64-bit ones if they fit."""
+    import pyarrow as pa
+
+    for at, field in enumerate(table.schema):
+        if field.type == pa.decimal128(38, 0):
+            try:
+                column = table.column(at).cast(pa.int64())
+            except pa.ArrowInvalid:
+                continue
+            table = table.set_column(at, field.name, column)
+    return table
+
+
+# To look at
+
+
+def drawn(columns: Sequence[str], rows: Sequence[Sequence[Any]], width: int) -> str:
+    """A table in a box: the first and last rows, and no more columns than fit into ``width``."""
+    head, tail = _shown(rows)
+    cells = [[cell_text(v) for v in row] for row in (*head, *tail)]
+    numeric = [
+        any(isinstance(v, (int, float, Decimal)) for v in column)
+        for column in zip(*head, *tail, strict=True)
+    ] or [False] * len(columns)
+    sizes = [
+        max([len(cell_text(name)), *(len(row[at]) for row in cells)])
+        for at, name in enumerate(columns)
+    ]
+    kept = _fitting(sizes, width)
+    if tail:
+        cells.insert(len(head), ["·"] * len(columns))
+
+    def line(texts: Sequence[str], right: Sequence[bool]) -> str:
+        shown = [
+            "…" if at is None else texts[at].rjust(sizes[at]) if right[at] else
+            texts[at].ljust(sizes[at])
+            for at in kept
+        ]  # fmt: skip
+        return f"│ {' │ '.join(shown)} │"
+
+    def rule(left: str, middle: str, right: str) -> str:
+        return left + middle.join("─" * (3 if a is None else sizes[a] + 2) for a in kept) + right
+
+    left_all = [False] * len(columns)
+    return "\n".join(
+        [
+            rule("┌", "┬", "┐"),
+            line([cell_text(name) for name in columns], left_all),
+            rule("├", "┼", "┤"),
+            *(line(row, numeric) for row in cells),
+            rule("└", "┴", "┘"),
+            _size(columns, len(rows), len(kept) - 1 if None in kept else None),
+        ]
+    )
+
+
+def _shown(
+    rows: Sequence[Sequence[Any]],
+) -> tuple[Sequence[Sequence[Any]], Sequence[Sequence[Any]]]:
+    if len(rows) <= _ROWS_SHOWN:
+        return rows, []
+    half = _ROWS_SHOWN // 2
+    return rows[:half], rows[-half:]
+
+
+def _fitting(sizes: Sequence[int], width: int) -> list[int | None]:
+    """Which columns fit; None stands where columns in the middle do not."""
+    kept = list(range(len(sizes)))
+
+    def needed(more: int) -> int:
+        return sum(sizes[at] + 3 for at in kept) + 1 + more
+
+    if needed(0) <= width or len(kept) < 3:
+        return list(kept)
+    middle = len(kept) // 2
+    while len(kept) > 2 and needed(4) > width:
+        middle = len(kept) // 2
+        del kept[middle]
+    return [*kept[:middle], None, *kept[middle:]]
+
+
+def _size(columns: Sequence[str], rows: int, shown: int | None = None) -> str:
+    some = "" if shown is None else f" ({shown} shown)"
+    return (
+        f"{rows:,} row{'' if rows == 1 else 's'}, "
+        f"{len(columns)} column{'' if len(columns) == 1 else 's'}{some}"
+    )
+
+
+def cell_text(value: Any) -> str:
+    """A value in one short line; control characters in it must not steer the terminal."""
+    if value is None:
+        text = "NULL"
+    elif isinstance(value, bool):
+        text = "true" if value else "false"
+    elif isinstance(value, (list, dict)):
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    else:
+        text = str(value)
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return text if len(text) <= _CELL_CHARACTERS_MAX else text[: _CELL_CHARACTERS_MAX - 1] + "…"
