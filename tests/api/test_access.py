@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from access_users import PASSWORD, basic, bearer, make_user
+from access_users import PASSWORD, basic, bearer
+from access_world import V1, V2, World, open_node
 from api_server import Job
 from modeltrail.api.access import admin as access_admin
 from modeltrail.api.access import credentials
@@ -23,67 +24,13 @@ from modeltrail.api.access.admin import SERVER_ACTOR, Holder, Target
 from modeltrail.api.access.credentials import Passwords, presented
 from modeltrail.api.access.rights import EXPERIMENT, LEVELS, MODEL, Access, Level, Rules
 from modeltrail.api.app import create_app
-from modeltrail.api.artifacts.store import ArtifactStore, open_storage
 from modeltrail.api.errors import TooBusy
 from modeltrail.api.mlflow.calls import EndpointRoute
 from modeltrail.api.node import Node
-from modeltrail.api.routes.ingest import frame
 from modeltrail.api.routing import ByPath
 from modeltrail.consumers import store
-from modeltrail.consumers.fold import Fold
 from modeltrail.eventlog import EventLog, open_log
 from modeltrail.schemas import encode, envelope, experiment_id, new_event_id
-
-V1 = "/api/v1"
-V2 = "/api/2.0/mlflow"
-V3 = "/api/3.0/mlflow"
-
-
-class World:
-    """A node with an administrator and the users ada and bob, who have tokens."""
-
-    def __init__(self, node: Node, default: Level) -> None:
-        self.node = node
-        self.access = Access(node, default)
-        self.headers = {
-            "root": bearer(make_user(node, "root", admin=True)),
-            "ada": bearer(make_user(node, "ada")),
-            "bob": bearer(make_user(node, "bob")),
-        }
-        self.client = TestClient(create_app(node, access=self.access), base_url="http://localhost")
-
-    def ask(self, who: str, method: str, path: str, status: int = 200, /, **fields: Any) -> Any:
-        """Ask as a user; fields go into the query of a GET, else into the body."""
-        given: dict[str, Any] = {"params": fields} if method == "GET" else {"json": fields}
-        answer = self.client.request(method, path, headers=self.headers[who], **given)
-        assert answer.status_code == status, (who, method, path, answer.text)
-        return answer.json() if "json" in answer.headers.get("content-type", "") else answer.text
-
-    def grant(self, user: str, permission: str, resource: str, pattern: str) -> None:
-        target = access_admin.target_of(self.node, resource, pattern)
-        access_admin.grant(self.node, SERVER_ACTOR, Holder(user), target, permission)
-
-    def experiment(self, who: str, name: str) -> str:
-        created = self.ask(who, "POST", f"{V2}/experiments/create", name=name)
-        return str(created["experiment_id"])
-
-    def run(self, who: str, experiment_id: str) -> str:
-        started = self.ask(who, "POST", f"{V2}/runs/create", experiment_id=experiment_id)
-        return str(started["run"]["info"]["run_id"])
-
-    def ingest(self, who: str, *payloads: bytes) -> int:
-        answer = self.client.post(
-            f"{V1}/ingest", content=frame(list(payloads)), headers=self.headers[who]
-        )
-        return answer.status_code
-
-
-def _node(log: EventLog, folder: Path) -> tuple[Node, Fold]:
-    fold = Fold(log, None, memory_limit="1GB", threads=2)
-    fold.start()
-    node = Node(log, fold, ArtifactStore(open_storage(str(folder))))
-    node.start()
-    return node, fold
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +42,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EventLog]:
 
 @pytest.fixture(scope="module")
 def node(log: EventLog, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    node, fold = _node(log, tmp_path_factory.mktemp("artifacts"))
+    node, fold = open_node(log, tmp_path_factory.mktemp("artifacts"))
     yield node
     node.stop()
     fold.stop()
@@ -652,7 +599,7 @@ def test_routes_for_administrators_refuse_others(world: World) -> None:
 
 
 def test_another_node_has_the_same_users(world: World, log: EventLog, tmp_path: Path) -> None:
-    node, fold = _node(log, tmp_path)
+    node, fold = open_node(log, tmp_path)
     try:
         other = Access(node, Level.NONE)
         node.wait(log_end=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from modeltrail.api.mlflow.sources import take_over
 from modeltrail.consumers import Fold
 from modeltrail.consumers.caretaker import Caretaker
 from modeltrail.eventlog.memory import MemoryLog
@@ -27,7 +28,9 @@ class House:
         self.folds = [Fold(self.log, None, threads=1) for _ in range(2)]
         for fold in self.folds:
             fold.open()
-        self.caretakers = [Caretaker(self.log, f, heart_timeout_s=60) for f in self.folds]
+        self.caretakers = [
+            Caretaker(self.log, f, take_over, heart_timeout_s=60) for f in self.folds
+        ]
 
     def fold(self) -> None:
         for fold in self.folds:
@@ -90,7 +93,7 @@ def test_a_silent_run_is_ended_while_others_go_on_logging() -> None:
     thread = threading.Thread(target=go_on)
     thread.start()
     try:
-        caretaker = Caretaker(log, fold, heart_timeout_s=60)
+        caretaker = Caretaker(log, fold, take_over, heart_timeout_s=60)
         # Both are silent as of then; it is enough that it looks at all.
         assert caretaker.look(START_MS + 61_000) >= 1
     finally:

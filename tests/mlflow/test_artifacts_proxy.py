@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from modeltrail.api.artifacts.store import key_of
+from modeltrail.api.artifacts.uris import Elsewhere, parse, place_of
 from modeltrail.api.errors import InvalidRequest
-from modeltrail.api.mlflow.artifacts import place_of, place_of_uri
 from modeltrail.api.node import Node
 
 Ask = Callable[..., Any]
@@ -112,10 +112,10 @@ def test_files_of_a_logged_model(client: TestClient, ask: Ask) -> None:
 )
 def test_where_a_path_leads(path: str, place: tuple[str, str, str]) -> None:
     assert place_of(path) == place
-    assert place_of_uri(f"mlflow-artifacts:/{path}") == place
-    assert place_of_uri(f"mlflow-artifacts://host:80/{path}") == place
-    assert place_of_uri(f"https://host{PROXY}/{path}") == place
-    assert place_of_uri(f"s3://bucket/{path}") is None
+    assert parse(f"mlflow-artifacts:/{path}") == place
+    assert parse(f"mlflow-artifacts://host:80/{path}") == place
+    assert parse(f"https://host{PROXY}/{path}") == place
+    assert isinstance(parse(f"s3://bucket/{path}"), Elsewhere)
 
 
 SPOILERS = st.sampled_from(

@@ -228,6 +228,19 @@ def test_a_source_within_a_run(ask: Ask, model: str) -> None:
         assert FOREIGN in ask("POST", "model-versions/create", 400, **refusal)["message"]
 
 
+def test_a_run_of_another_server_contradicts_nothing(ask: Ask, model: str) -> None:
+    """Clients with a registry apart from their tracking server name runs that are not here."""
+    elsewhere, other = "e" * 32, "d" * 32
+    for source, run_id in (
+        (f"runs:/{elsewhere}/model", elsewhere),
+        (f"runs:/{elsewhere}/model", other),
+        (f"runs:/{a_run(ask)['run_id']}/model", other),
+    ):
+        number = version(ask, source=source, run_id=run_id)
+        found = ask("GET", "model-versions/get", name=model, version=number)["model_version"]
+        assert (found["source"], found["run_id"]) == (source, run_id)
+
+
 def test_a_local_source_has_to_be_within_the_run(ask: Ask, model: str) -> None:
     experiment = ask("POST", "experiments/create", name="e", artifact_location="file:///a/b")
     run = ask("POST", "runs/create", **experiment)["run"]["info"]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import duckdb
 
@@ -62,15 +63,42 @@ _EXPERIMENTS = """
 """
 
 
+class Origin(NamedTuple):
+    """What a version that a run asked for comes from."""
+
+    source: str
+    run_id: str | None
+    model_id: str | None
+    refusal: str | None = None
+    """Why such a source is refused, as far as this node has folded."""
+
+
+OriginOf = Callable[[duckdb.DuckDBPyConnection, str, str], Origin]
+"""Checks a source that a run gave, by what a cursor sees: the source and the run's id."""
+
+
 class Caretaker:
     """A thread beside the fold."""
 
     def __init__(
-        self, log: EventLog, fold: Fold, *, heart_timeout_s: float = HEART_TIMEOUT_S
+        self,
+        log: EventLog,
+        fold: Fold,
+        origin_of: OriginOf,
+        *,
+        heart_timeout_s: float = HEART_TIMEOUT_S,
     ) -> None:
-        """Prepare; ``heart_timeout_s`` is the least silence, in seconds, that ends a run."""
+        """Prepare.
+
+        Args:
+            log: The log.
+            fold: Its fold.
+            origin_of: Checks the sources of versions that runs ask for.
+            heart_timeout_s: The least silence, in seconds, that ends a run.
+        """
         self._log = log
         self._fold = fold
+        self._origin_of = origin_of
         self._heart_timeout_ms = int(heart_timeout_s * 1000)
         self._client = f"modeltrail-server/{program_version()}"
         self._due = threading.Event()
@@ -107,9 +135,17 @@ class Caretaker:
         """Do what is to be done as of ``now_ms``; returns the number of events appended."""
         cursor = self._fold.cursor()
         try:
-            events = self._registry_work(cursor)
+            events = self._named_experiments(cursor)
+            doubtful = []
+            for row in cursor.execute(_REGISTRATIONS, {"limit": _APPEND_EVENTS_MAX}).fetchall():
+                event = self._registration(cursor, row)
+                if event["refusal"] is None:
+                    events.append(_version_event(event))
+                else:
+                    doubtful.append(row)
             if self._caught_up():
-                # While the fold lags, a run may only look silent.
+                # While the fold lags, a run may only look silent, and what a source names missing.
+                events += [_version_event(self._registration(cursor, row)) for row in doubtful]
                 events += self._silent_runs(cursor, now_ms)
         finally:
             cursor.close()
@@ -152,7 +188,7 @@ class Caretaker:
             events.append(NewEvent(RUNS, run_id, encode("RunHeartStopped", event)))
         return events
 
-    def _registry_work(self, cursor: duckdb.DuckDBPyConnection) -> list[NewEvent]:
+    def _named_experiments(self, cursor: duckdb.DuckDBPyConnection) -> list[NewEvent]:
         events = []
         limit = {"limit": _APPEND_EVENTS_MAX}
         for name, held, actor, verified in cursor.execute(_EXPERIMENTS, limit).fetchall():
@@ -168,27 +204,29 @@ class Caretaker:
                 "tags": {},
             }
             events.append(NewEvent(REGISTRY, name, encode("CreateExperiment", event)))
-        for row in cursor.execute(_REGISTRATIONS, limit).fetchall():
-            cause, run_id, model, source, description, tags, aliases, actor, verified, reason = row
-            event = {
-                "envelope": self._envelope(
-                    cause,
-                    actor=actor,
-                    actor_verified=verified,
-                    reason=reason or f"run {run_id} asked for it",
-                ),
-                "model": model,
-                "source": _absolute(source, run_id),
-                "run_id": run_id,
-                "model_id": None,
-                "run_link": None,
-                "description": description,
-                "tags": {entry["key"]: entry["value"] for entry in tags or []},
-                "aliases": aliases or [],
-                "create_model": True,
-            }
-            events.append(NewEvent(REGISTRY, model, encode("CreateModelVersion", event)))
         return events
+
+    def _registration(
+        self, cursor: duckdb.DuckDBPyConnection, row: tuple[Any, ...]
+    ) -> dict[str, Any]:
+        """The request for a version that a run asked for, with the refusal if its source is bad."""
+        cause, run_id, model, source, description, tags, aliases, actor, verified, reason = row
+        source = absolute_source(source, run_id)
+        return {
+            "envelope": self._envelope(
+                cause,
+                actor=actor,
+                actor_verified=verified,
+                reason=reason or f"run {run_id} asked for it",
+            ),
+            "model": model,
+            **self._origin_of(cursor, source, run_id)._asdict(),
+            "run_link": None,
+            "description": description,
+            "tags": {entry["key"]: entry["value"] for entry in tags or []},
+            "aliases": aliases or [],
+            "create_model": True,
+        }
 
     def _decided(self, cursor: duckdb.DuckDBPyConnection, cause: bytes) -> bool:
         """Whether the registry has answered a request of ours before; it must have refused it."""
@@ -211,7 +249,11 @@ class Caretaker:
         )
 
 
-def _absolute(source: str, run_id: str) -> str:
+def _version_event(event: dict[str, Any]) -> NewEvent:
+    return NewEvent(REGISTRY, event["model"], encode("CreateModelVersion", event))
+
+
+def absolute_source(source: str, run_id: str) -> str:
     """A source, with a path within the run's artifacts made into a ``runs:/`` URI."""
     if ":" in source or source.startswith("/"):
         return source

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from contextlib import suppress
 
 from modeltrail.api.access.rights import Level, Rights
-from modeltrail.api.errors import InvalidRequest, NotFound
-from modeltrail.api.mlflow.artifacts import Place, place_of_uri
+from modeltrail.api.artifacts.uris import ModelUri, Place, RunUri, parse
+from modeltrail.api.errors import NotFound
 
 
 def check_place(rights: Rights, place: Place, need: Level) -> None:
@@ -40,28 +40,23 @@ def check_source(
 
     Raises:
         Forbidden: the caller may not read the run, logged model or version that it comes from.
+        InvalidRequest: it is not a URI that files may be fetched from; see ``parse``.
     """
-    named: list[tuple[str, str | None]] = [("run", run_id), ("logged", model_id)]
-    parts = urlsplit(source)
-    first = parts.path.lstrip("/").partition("/")[0].partition("@")[0]
-    if parts.scheme.lower() == "runs":
-        named.append(("run", first))
-    elif parts.scheme.lower() == "models":
-        named += [("logged", first), ("model", first)]
-    for kind, name in named:
-        if name:
-            try:
-                if kind == "run":
-                    rights.run(name, Level.READ)
-                elif kind == "logged":
-                    rights.logged_model(name, Level.READ)
-                else:
-                    rights.model(name, Level.READ)
-            except NotFound:
-                continue
-    try:
-        place = place_of_uri(source)
-    except InvalidRequest:
-        return  # refused, or read by nobody
-    if place is not None:
-        check_place(rights, place, Level.READ)
+    where = parse(source)
+    run_ids, model_ids, name = {run_id}, {model_id}, None
+    if isinstance(where, RunUri):
+        run_ids.add(where.run_id)
+    elif isinstance(where, ModelUri):
+        model_ids.add(where.model_id)
+        name = where.name
+    for one in run_ids - {None, ""}:
+        with suppress(NotFound):
+            rights.run(str(one), Level.READ)
+    for one in model_ids - {None, ""}:
+        with suppress(NotFound):
+            rights.logged_model(str(one), Level.READ)
+    if name is not None:
+        with suppress(NotFound):
+            rights.model(name, Level.READ)
+    if isinstance(where, Place):
+        check_place(rights, where, Level.READ)

@@ -7,8 +7,9 @@ from typing import Any
 
 from modeltrail.api.access.files import check_source
 from modeltrail.api.access.rights import Level, Rights
-from modeltrail.api.errors import InvalidRequest, NotFound
-from modeltrail.api.mlflow.artifacts import place_of_uri
+from modeltrail.api.artifacts.uris import Place, parse
+from modeltrail.api.errors import NotFound
+from modeltrail.consumers.caretaker import absolute_source
 from modeltrail.schemas import experiment_id
 
 _CREATING = ("LoggedModelCreated", "LoggedModelImported")
@@ -77,20 +78,12 @@ def _check_new_model(
     if source_run_id and source_run_id not in allowed:
         rights.run(source_run_id, Level.READ)
     location = event["artifact_location"]
-    if location and not _is_own(location, model_id):
+    # The place that this server keeps for the model itself is not there yet.
+    if location and parse(location) != Place("model", model_id, ""):
         # Whoever reads the model may fetch what is there.
-        check_source(rights, location, None, None)
-
-
-def _is_own(location: str, model_id: str) -> bool:
-    """Whether it is the place that this server keeps for the model, which is not there yet."""
-    try:
-        place = place_of_uri(location)
-    except InvalidRequest:
-        return False
-    return place is not None and place.kind == "model" and place.id == model_id
+        check_source(rights, location)
 
 
 def _check_registration(rights: Rights, event: Mapping[str, Any]) -> None:
     rights.model_or_new(event["model"], Level.EDIT)
-    check_source(rights, event["source"], event["run_id"])
+    check_source(rights, absolute_source(event["source"], event["run_id"]), event["run_id"])

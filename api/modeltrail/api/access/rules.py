@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modeltrail.api.access.files import check_place
 from modeltrail.api.access.rights import Level, Rights
+from modeltrail.api.artifacts.uris import place_of
 from modeltrail.api.context import rights_of
-from modeltrail.api.mlflow.artifacts import place_of
 from modeltrail.api.mlflow.calls import EndpointRoute, Rule
 
 Values = Mapping[str, Any]

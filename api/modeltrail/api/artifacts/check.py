@@ -16,9 +16,10 @@ import duckdb
 
 from modeltrail.api.artifacts.storage import Pieces, Stat, Storage
 from modeltrail.api.artifacts.store import key_of, of_model, open_storage
+from modeltrail.api.artifacts.uris import Place, RunUri, parse
 from modeltrail.api.context import rows
 from modeltrail.api.errors import ApiError, NotFound
-from modeltrail.api.mlflow import artifacts, sources
+from modeltrail.api.mlflow import sources
 
 _AT_A_TIME = 8
 
@@ -95,11 +96,10 @@ def _of_model(cursor: duckdb.DuckDBPyConnection, name: str) -> tuple[list[Root],
 
 
 def _root_of(uri: str) -> Root | None:
-    if uri.startswith("runs:/"):
-        run_id, _, path = uri.removeprefix("runs:/").strip("/").partition("/")
-        return Root("run", run_id, path)
-    place = artifacts.place_of_uri(uri)
-    return None if place is None or place.kind == "other" else Root(*place)
+    where = parse(uri)
+    if isinstance(where, RunUri):
+        return Root("run", *where)
+    return Root(*where) if isinstance(where, Place) and where.kind != "other" else None
 
 
 def recorded(

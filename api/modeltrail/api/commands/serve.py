@@ -86,6 +86,7 @@ def _run(
     from modeltrail.api.app import create_app
     from modeltrail.api.artifacts.layers import Layers
     from modeltrail.api.artifacts.store import ArtifactStore, open_storage
+    from modeltrail.api.mlflow.sources import take_over
     from modeltrail.api.node import Node
     from modeltrail.consumers.caretaker import Caretaker
     from modeltrail.consumers.fold import Fold
@@ -124,7 +125,7 @@ def _run(
     stack.callback(node.stop)
     stack.enter_context(node.multipart.cleaning())
     node.webhooks = _webhooks(args, folder.path, log, fold, stack)
-    caretaker = Caretaker(log, fold, heart_timeout_s=args.heart_timeout)
+    caretaker = Caretaker(log, fold, take_over, heart_timeout_s=args.heart_timeout)
     caretaker.start()
     stack.callback(caretaker.stop)
     stack.enter_context(_checkpoints(folder.path, fold))

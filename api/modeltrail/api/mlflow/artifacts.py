@@ -1,23 +1,14 @@
 """MLflow's artifact proxy, and listing the artifacts of runs.
 
-A client resolves ``mlflow-artifacts:/<path>`` to paths of the proxy. Here is where they lead, so
-that MLflow's clients and Modeltrail's see each other's files:
-
-    <experiment>/<run>/artifacts/<path>           the run's <path>
-    <experiment>/models/<model>/artifacts/<path>  the logged model's <path>
-    <anything else>                               itself, among the files of nobody
-
-The experiment is not looked at, and whether the run exists neither: a path leads to the same file
-on every server, however far it has folded.
+A client resolves ``mlflow-artifacts:/<path>`` to paths of the proxy; ``uris`` says where they lead,
+so that MLflow's clients and Modeltrail's see each other's files.
 """
 
 from __future__ import annotations
 
 import mimetypes
 import re
-from pathlib import PurePosixPath, PureWindowsPath
-from typing import Any, Literal, NamedTuple
-from urllib.parse import unquote
+from typing import Any
 
 import duckdb
 from starlette.concurrency import run_in_threadpool
@@ -25,9 +16,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from modeltrail.api.access.files import check_place
+from modeltrail.api.access.rights import Level, Rights
 from modeltrail.api.access.tokens import Actor
 from modeltrail.api.artifacts.storage import Entry
-from modeltrail.api.artifacts.store import OTHER, Stored, key_of, of_model
+from modeltrail.api.artifacts.store import Stored, key_of
+from modeltrail.api.artifacts.uris import Place, parse, place_of, safe
 from modeltrail.api.errors import ApiError, InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, CountedRoute, Endpoints, caller
@@ -38,10 +32,6 @@ from modeltrail.api.routes.artifacts import receive, sent
 
 endpoints = Endpoints()
 
-SCHEME = "mlflow-artifacts"
-_ROUTE = "/api/2.0/mlflow-artifacts/artifacts/"
-_RUN = re.compile(r"[0-9a-f]{32}")
-_MODEL = re.compile(r"m-[0-9a-f]{32}")
 # Files that a browser would run or render as a page are told to be text.
 _TEXT = re.compile(
     r"(cfg|conf|css|csv|html?|ini|js|json|jsonnet|log|md|mlmodel|mlproject|py|rst|svg|toml|tsv|txt"
@@ -58,69 +48,6 @@ def model_root(experiment_id: str, location: str | None, model_id: str) -> str:
     return f"{root}/models/{model_id}/artifacts"
 
 
-class Place(NamedTuple):
-    """Where a path of the proxy leads."""
-
-    kind: Literal["run", "model", "other"]
-    id: str
-    """Of the run or logged model."""
-    path: str
-    """Within the artifacts of that run or model; empty for their folder."""
-
-    @property
-    def owner(self) -> str:
-        """The owner in the artifact store."""
-        if self.kind == "run":
-            return self.id
-        return of_model(self.id) if self.kind == "model" else OTHER
-
-
-def place_of(path: str) -> Place:
-    """Where a path of the proxy leads; raises ``InvalidRequest`` if it is not safe."""
-    names = safe(path).split("/") if path else []
-    for at, name in enumerate(names[1:], 1):
-        if name != "artifacts":
-            continue
-        owner, rest = names[at - 1], "/".join(names[at + 1 :])
-        if at > 1 and names[at - 2] == "models" and _MODEL.fullmatch(owner):
-            return Place("model", owner, rest)
-        if _RUN.fullmatch(owner) or (at == 2 and names[0].isdecimal() and owner != "models"):
-            return Place("run", owner, rest)
-    return Place("other", "", "/".join(names))
-
-
-def safe(path: str) -> str:
-    """A path without empty names; raises ``InvalidRequest`` if it leads out of its folder.
-
-    However often it may be decoded on its way, it must not turn into one that does.
-    """
-    decoded, again = path, unquote(path)
-    while True:
-        if (
-            ".." in decoded.split("/")
-            or "\\" in decoded
-            or "\x00" in decoded
-            or decoded.lower().startswith("file:")
-            or PurePosixPath(decoded).is_absolute()
-            or PureWindowsPath(decoded).drive
-        ):
-            raise InvalidRequest("Invalid path")
-        if again == decoded:
-            break
-        decoded, again = again, unquote(again)
-    return "/".join(name for name in path.split("/") if name not in ("", "."))
-
-
-def place_of_uri(uri: str) -> Place | None:
-    """Where a URI leads, if this server's proxy serves it; raises ``InvalidRequest``."""
-    if uri.startswith(f"{SCHEME}:"):
-        path = re.sub(r"^//[^/]*", "", uri[len(SCHEME) + 1 :])
-        return place_of(path.strip("/"))
-    if re.match(r"https?://", uri) and _ROUTE in uri:
-        return place_of(uri.partition(_ROUTE)[2].strip("/"))
-    return None
-
-
 # Listing
 
 
@@ -133,11 +60,17 @@ def listed(entries: list[Entry], folder: str = "") -> list[dict[str, Any]]:
     ]
 
 
-def list_under(node: Node, root: str, path: str | None) -> list[dict[str, Any]]:
-    """What is in a folder under a root, if this server keeps it; raises ``NotServed``."""
-    place = place_of_uri(root)
-    if place is None:
+def list_under(node: Node, rights: Rights, root: str, path: str | None) -> list[dict[str, Any]]:
+    """What is in a folder under a root, if this server keeps it and the caller may read it.
+
+    Raises:
+        NotServed: the files are elsewhere.
+        Forbidden: the root, which may have come with events of a job, leads into others' files.
+    """
+    place = parse(root)
+    if not isinstance(place, Place):
         raise NotServed(root)
+    check_place(rights, place, Level.READ)
     path = safe(path) if path else ""
     within = "/".join(part for part in (place.path, path) if part)
     return listed(node.artifacts.entries(place.owner, within), path)
@@ -180,7 +113,7 @@ def root_of_run(cursor: duckdb.DuckDBPyConnection, run_id: str) -> str:
 def _list_artifacts(call: Call) -> dict[str, Any]:
     with call.node.read() as cursor:
         root = root_of_run(cursor, call["run_id"])
-    files = list_under(call.node, root, call.get("path"))
+    files = list_under(call.node, call.caller.rights, root, call.get("path"))
     return wire.set_fields(root_uri=root, files=files or None)
 
 

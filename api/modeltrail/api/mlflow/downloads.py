@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute
 
 from modeltrail.api.access.files import check_place
 from modeltrail.api.access.rights import Level
+from modeltrail.api.artifacts.uris import safe
 from modeltrail.api.context import rights_of
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import artifacts, sources
@@ -37,21 +38,11 @@ def _answerer(
     def answer(request: Request) -> Response:
         caller(request)
         node: Node = request.app.state.node
-        path = artifacts.safe(_asked(request, name))
+        path = safe(_asked(request, name))
         with node.read() as cursor:
-            root = root_of(request, cursor)
-            if root.startswith("runs:/"):
-                run_id, _, within = root.removeprefix("runs:/").partition("/")
-                root = f"{artifacts.root_of_run(cursor, run_id)}/{within}"
-        place = artifacts.place_of_uri(root)
-        if place is None:
-            raise artifacts.NotServed(root)
-        if root_of is not _root_of_version:
-            # What a version is made of was looked at when it was made. The root of a run or logged
-            # model may have come with events of a job, and must not lead into others' files.
-            check_place(rights_of(request), place, Level.READ)
-        within = "/".join(part for part in (place.path, path) if part)
-        return artifacts.download(request, place._replace(path=within))
+            place = sources.place_under(cursor, root_of(request, cursor), path)
+        check_place(rights_of(request), place, Level.READ)
+        return artifacts.download(request, place)
 
     return answer
 

@@ -356,7 +356,8 @@ def log_logged_model_params(call: Call) -> dict[str, Any]:
 def list_logged_model_artifacts(call: Call) -> dict[str, Any]:
     """Files of a logged model."""
     root = _model(call)["info"]["artifact_uri"]
-    files = list_under(call.node, root, call.get("artifact_directory_path"))
+    path = call.get("artifact_directory_path")
+    files = list_under(call.node, call.caller.rights, root, path)
     return wire.set_fields(root_uri=root, files=files or None)
 
 

@@ -17,7 +17,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from modeltrail.api.access.files import check_place
+from modeltrail.api.access.rights import Level
 from modeltrail.api.artifacts.store import Stored, key_of
+from modeltrail.api.artifacts.uris import Place, place_of
+from modeltrail.api.context import rights_of
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import artifacts, wire
 from modeltrail.api.mlflow.calls import CountedRoute, caller
@@ -131,12 +135,17 @@ def _values(body: bytes, fields: wire.Fields, *required: str) -> dict[str, Any]:
     return wire.check(wire.body_fields(body), fields, required)
 
 
-def _place(request: Request, values: dict[str, Any]) -> artifacts.Place:
-    """Where the file goes; ``path`` is what the client calls it, often with its own folder."""
+def _place(request: Request, values: dict[str, Any]) -> Place:
+    """Where the file goes; ``path`` is what the client calls it, often with its own folder.
+
+    The route's rule has seen the folder only, which with the name of the file may lead elsewhere.
+    """
     name = re.split(r"[/\\]", values["path"])[-1]
     if not name:
         raise InvalidRequest("Missing value for required parameter 'path'.")
-    return artifacts.place_of(posixpath.join(request.path_params["path"].rstrip("/"), name))
+    place = place_of(posixpath.join(request.path_params["path"].rstrip("/"), name))
+    check_place(rights_of(request), place, Level.EDIT)
+    return place
 
 
 def _etags(parts: list[Any]) -> dict[int, str]:
@@ -152,7 +161,7 @@ def _etags(parts: list[Any]) -> dict[int, str]:
 def _presigned(request: Request) -> Response:
     caller(request)
     node: Node = request.app.state.node
-    place = artifacts.place_of(request.path_params["path"])
+    place = place_of(request.path_params["path"])
     if not node.artifacts.signs:
         raise artifacts.Unsupported("Multipart download")
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from modeltrail.api.access.files import check_source
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import sources, wire
 from modeltrail.api.mlflow.calls import Call, Endpoints
@@ -429,17 +428,10 @@ def get_version_by_alias(call: Call) -> dict[str, Any]:
 def create_version(call: Call) -> dict[str, Any]:
     """Create a version; the fold gives the number."""
     tags = tags_of(call.get("tags", []))
-    origin = sources.Lineage(
+    given = sources.Lineage(
         call["source"], call.get("run_id") or None, call.get("model_id") or None
     )
-    is_prompt = tags.get(PROMPT, "false").lower() == "true"
-    if is_prompt:
-        sources.check_prompt_source(origin.source)
-    else:
-        with call.node.read() as cursor:
-            origin = sources.lineage(cursor, *origin)
-        check_source(call.caller.rights, call["source"])
-        check_source(call.caller.rights, *origin)
+    origin, is_prompt = sources.origin_of(call.node, call.caller.rights, given, tags)
     verdict = _decide(
         call,
         "CreateModelVersion",

@@ -10,14 +10,26 @@ from the source then, and only a contradiction is refused.
 from __future__ import annotations
 
 import posixpath
-import re
-from typing import Any, NamedTuple
-from urllib.parse import unquote, unquote_plus, urlsplit
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import duckdb
 
-from modeltrail.api.errors import ApiError, InvalidRequest, NotFound
-from modeltrail.api.mlflow.artifacts import Place, place_of_uri, root_of_run
+from modeltrail.api.access.files import check_source
+from modeltrail.api.access.rights import Rights
+from modeltrail.api.artifacts.uris import (
+    Elsewhere,
+    ModelUri,
+    Place,
+    RunUri,
+    check_plain,
+    foreign,
+    parse,
+)
+from modeltrail.api.errors import InvalidRequest, NotFound
+from modeltrail.api.mlflow.artifacts import NotServed, root_of_run
+from modeltrail.api.node import Node
+from modeltrail.consumers.caretaker import Origin
 
 _PROMPT_SOURCES = ("dummy-source", "prompt-template")
 _HOPS_MAX = 20
@@ -32,22 +44,46 @@ class Lineage(NamedTuple):
     model_id: str | None
 
 
-class ModelUri(NamedTuple):
-    """What a ``models:/`` URI names: a logged model, or a version of a registered one."""
+def origin_of(
+    node: Node, rights: Rights, given: Lineage, tags: dict[str, str]
+) -> tuple[Lineage, bool]:
+    """Check the source of a new version as MLflow does, and that the caller may read it.
 
-    model_id: str | None = None
-    name: str | None = None
-    version: int | None = None
-    stage: str | None = None
-    alias: str | None = None
+    Returns:
+        What the version comes from, completed; and whether it is a version of a prompt.
+
+    Raises:
+        InvalidRequest: the source is refused, with MLflow's message.
+        NotFound: it names a registered model or version that is not there.
+        Forbidden: the caller may not read the run, logged model or version that it comes from.
+    """
+    if tags.get("mlflow.prompt.is_prompt", "false").lower() == "true":
+        if given.source not in _PROMPT_SOURCES:
+            raise InvalidRequest(
+                f"Invalid prompt source: '{given.source}'. Prompt sources must use an MLflow "
+                "placeholder."
+            )
+        return given, True
+    check_source(rights, *given)
+    with node.read() as cursor:
+        origin = lineage(cursor, *given)
+    check_source(rights, *origin)
+    return origin, False
 
 
-def check_prompt_source(source: str) -> None:
-    """Check the source of a prompt's version, which has no files."""
-    if source not in _PROMPT_SOURCES:
-        raise InvalidRequest(
-            f"Invalid prompt source: '{source}'. Prompt sources must use an MLflow placeholder."
-        )
+def take_over(cursor: duckdb.DuckDBPyConnection, source: str, run_id: str) -> Origin:
+    """Check the source of a version that a run asked for; see ``OriginOf``.
+
+    Without a contradiction the run that asks is the one that the version comes from; a run may also
+    ask for a version of another run's model, which its source names.
+    """
+    try:
+        where = parse(source)
+        by_itself = not isinstance(where, Elsewhere)
+        origin = lineage(cursor, source, None if by_itself else run_id, None)
+    except (InvalidRequest, NotFound) as error:
+        return Origin(source, run_id, None, error.message)
+    return Origin(source=origin.source, run_id=origin.run_id or run_id, model_id=origin.model_id)
 
 
 def lineage(
@@ -60,45 +96,47 @@ def lineage(
         NotFound: it names a registered model or version that is not there.
     """
     which = "model_id" if model_id else "run_id"
-    if _is_local(source):
+    where = parse(source)
+    if isinstance(where, Elsewhere) and where.local:
         _check_local(cursor, source, run_id, model_id)
         return Lineage(source, run_id, model_id)
-    _check_absolute(source)
-    scheme = urlsplit(source).scheme.lower()
-    if scheme in ("runs", "models") and urlsplit(source).netloc:
-        raise _contradiction(source, "run_id" if scheme == "runs" else "model_id")
-    if scheme == "runs":
-        run_id = _run(cursor, source, run_id)
-    elif scheme == "models":
-        uri = parse_models_uri(source)
-        if uri.model_id is None:
-            return _version_source(cursor, source, uri, run_id, model_id)
-        if model_id not in (None, uri.model_id):
-            raise _contradiction(source, "model_id")
-        model_id = uri.model_id
+    check_plain(source)
+    if isinstance(where, Elsewhere):
+        pass
+    elif isinstance(where, RunUri):
+        run_id = _run(cursor, source, where.run_id, run_id)
+    elif isinstance(where, Place):
+        run_id, model_id = _place(cursor, source, where, which, run_id, model_id)
+    elif where.model_id is None:
+        return _version_source(cursor, source, where, run_id, model_id)
+    elif model_id in (None, where.model_id):
+        model_id = where.model_id
     else:
-        place = place_of_uri(source)
-        if place is not None:
-            run_id, model_id = _place(cursor, source, place, which, run_id, model_id)
+        raise foreign(source, "model_id")
     if model_id is not None:
         row = cursor.execute(
             "SELECT source_run_id FROM fold.logged_models WHERE model_id = ? AND NOT deleted",
             [model_id],
         ).fetchone()
         if row is None:
-            raise _contradiction(source, "model_id")
+            raise foreign(source, "model_id")
         run_id = run_id or row[0]
     return Lineage(source, run_id, model_id)
 
 
-def _run(cursor: duckdb.DuckDBPyConnection, source: str, run_id: str | None) -> str:
-    named = urlsplit(source).path.lstrip("/").partition("/")[0]
-    if run_id is not None:
-        if named != run_id:
-            raise _contradiction(source, "run_id")
-    elif not _is_run(cursor, named):
-        raise _contradiction(source, "run_id")
-    return named
+def _run(cursor: duckdb.DuckDBPyConnection, source: str, named: str, run_id: str | None) -> str:
+    """The run of a version whose source is a ``runs:/`` URI.
+
+    A run of another server, which clients name where the registry is apart from the tracking
+    server, contradicts nothing here.
+    """
+    if run_id in (None, named):
+        if run_id is None and not _is_run(cursor, named):
+            raise foreign(source, "run_id")
+        return named
+    if _is_run(cursor, str(run_id)):
+        raise foreign(source, "run_id")
+    return str(run_id)
 
 
 def _is_run(cursor: duckdb.DuckDBPyConnection, run_id: str) -> bool:
@@ -120,7 +158,7 @@ def _place(
         return run_id, place.id
     if place.kind == "run" and run_id in (None, place.id) and _is_run(cursor, place.id):
         return place.id, model_id
-    raise _contradiction(source, which)
+    raise foreign(source, which)
 
 
 def _version_source(
@@ -182,47 +220,20 @@ def _version_source(
     return Lineage(f"models:/{uri.name}/{number}", *found)
 
 
-def parse_models_uri(uri: str) -> ModelUri:
-    """Take a ``models:/`` URI apart; raises ``InvalidRequest``."""
-    parts = urlsplit(uri, allow_fragments=False).path.lstrip("/").split("/")
-    if len(parts) > 2 or not all(part.strip() for part in parts):
-        raise _contradiction(uri, "model_id")
-    if len(parts) == 2:
-        name, suffix = parts
-        if suffix.isdecimal():
-            number = int(suffix)
-            return ModelUri(name=name, version=number if number < 2**63 else 0)
-        return ModelUri(name=name, stage=None if suffix.lower() == "latest" else suffix)
-    name, at, alias = parts[0].rpartition("@")
-    if at and alias.strip():
-        return ModelUri(name=name, alias=alias)
-    return ModelUri(model_id=parts[0])
-
-
-def _is_local(source: str) -> bool:
-    parts = urlsplit(source)
-    if parts.scheme.lower() == "file":
-        host = parts.hostname or ""
-        if host and host != "." and not host.startswith(_LOCAL_HOSTS):
-            raise InvalidRequest(f"{source} is not a valid remote uri.")
-        return True
-    return parts.scheme == ""
-
-
 def _check_local(
     cursor: duckdb.DuckDBPyConnection, source: str, run_id: str | None, model_id: str | None
 ) -> None:
     which = "model_id" if model_id else "run_id"
-    root = None
+    inside, root = _local_path(source), None
     try:
         if model_id is not None:
             root = location_of(cursor, model_id)
         elif run_id is not None:
             root = root_of_run(cursor, run_id)
     except NotFound:
-        raise _contradiction(source, which) from None
-    if root is not None and _is_local(root):
-        inside, outside = _local_path(source), _local_path(root)
+        raise foreign(source, which) from None
+    if root is not None and parse(root) == Elsewhere(root, local=True):
+        outside = _local_path(root)
         if posixpath.commonpath([inside, outside]) == outside:
             return
     raise InvalidRequest(
@@ -235,34 +246,15 @@ def _check_local(
 def _local_path(uri: str) -> str:
     path = uri
     if uri.lower().startswith("file:"):
-        path = unquote(urlsplit(uri).path)
+        try:
+            parts = urlsplit(uri)
+            host = parts.hostname or ""
+        except ValueError:
+            raise InvalidRequest(f"{uri} is not a valid remote uri.") from None
+        if host not in ("", ".") and not host.startswith(_LOCAL_HOSTS):
+            raise InvalidRequest(f"{uri} is not a valid remote uri.")
+        path = unquote(parts.path)
     return posixpath.normpath("/" + path if not path.startswith("/") else path)
-
-
-def _check_absolute(source: str) -> None:
-    """Refuse a source that climbs out of the folder that it names."""
-    decoded = source
-    while (again := unquote_plus(decoded)) != decoded:
-        decoded = again
-    path = re.sub(r"/+", "/", urlsplit(decoded).path.rstrip("/"))
-    if (
-        "\x00" in decoded
-        or ".." in decoded.replace("\\", "/").split("/")
-        or "." in path.split("/")
-        or (path and not path.startswith("/"))
-    ):
-        raise InvalidRequest(
-            f"Invalid model version source: '{source}'. If supplying a source as an http, https, "
-            "local file path, ftp, objectstore, or mlflow-artifacts uri, an absolute path must be "
-            "provided without relative path references present. Please provide an absolute path."
-        )
-
-
-def _contradiction(source: str, which: str) -> ApiError:
-    return InvalidRequest(
-        f"Invalid model version source: '{source}'. The {which} request parameter must identify "
-        "the resource that contains the source."
-    )
 
 
 # Where files are
@@ -288,11 +280,11 @@ def download_uri(cursor: duckdb.DuckDBPyConnection, source: str, created_at_ms: 
             had the name and number then, also if it was renamed or deleted since.
     """
     for _ in range(_HOPS_MAX):
-        if source.startswith("runs:"):
-            return _logged_by_run(cursor, source) or source
-        if not source.startswith("models:"):
+        uri = parse(source)
+        if isinstance(uri, RunUri):
+            return _logged_by_run(cursor, uri) or source
+        if not isinstance(uri, ModelUri):
             return source
-        uri: Any = parse_models_uri(source)
         if uri.model_id is not None:
             return location_of(cursor, uri.model_id)
         row = cursor.execute(
@@ -314,17 +306,36 @@ def download_uri(cursor: duckdb.DuckDBPyConnection, source: str, created_at_ms: 
     )
 
 
-def _logged_by_run(cursor: duckdb.DuckDBPyConnection, source: str) -> str | None:
+def _logged_by_run(cursor: duckdb.DuckDBPyConnection, uri: RunUri) -> str | None:
     """Where the files of a model are that a ``runs:/`` URI names.
 
     MLflow 3 keeps them with the logged model; its clients find them by the run's URI themselves,
     but not those of a version with such a source, and clients of MLflow 2 never do.
     """
-    run_id, _, path = urlsplit(source).path.lstrip("/").partition("/")
-    name, slash, rest = path.partition("/")
+    name, slash, rest = uri.path.partition("/")
     row = cursor.execute(
         "SELECT artifact_location FROM fold.logged_models WHERE source_run_id = ? AND name = ? "
         "AND NOT deleted ORDER BY created_at_ms DESC LIMIT 1",
-        [run_id, name],
+        [uri.run_id, name],
     ).fetchone()
     return None if row is None else f"{row[0]}{slash}{rest}"
+
+
+def place_under(cursor: duckdb.DuckDBPyConnection, root: str, path: str = "") -> Place:
+    """The files at a path under a root, which may be that of a version, of a run, or of a model.
+
+    Whoever fetches them must be allowed to read what owns them: the root may have come into the
+    log without a check.
+
+    Raises:
+        NotServed: they are not kept by this server.
+        NotFound: the run that the root names does not exist.
+        InvalidRequest: the root is not a URI that files may be fetched from.
+    """
+    where = parse(root)
+    if isinstance(where, RunUri):
+        root = "/".join([root_of_run(cursor, where.run_id), *([where.path] if where.path else [])])
+        where = parse(root)
+    if not isinstance(where, Place):
+        raise NotServed(root)
+    return where._replace(path="/".join(part for part in (where.path, path) if part))

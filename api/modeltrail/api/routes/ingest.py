@@ -11,9 +11,11 @@ from starlette.responses import Response
 
 from modeltrail.api.access.ingest import check_events
 from modeltrail.api.access.tokens import Actor
+from modeltrail.api.artifacts.uris import parse
 from modeltrail.api.context import CallerHere, NodeHere, answer, json_example
 from modeltrail.api.errors import InvalidRequest, NotFound, UnknownSchema
 from modeltrail.api.node import Node
+from modeltrail.consumers.caretaker import absolute_source
 from modeltrail.consumers.projections import KEY_LENGTH_MAX, VALUE_LENGTH_MAX
 from modeltrail.eventlog import RUNS, NewEvent
 from modeltrail.schemas import (
@@ -147,6 +149,13 @@ def _check_fields(type: str, event: dict[str, Any]) -> None:
         raise Malformed("RunStarted: neither experiment_id nor experiment_name is given")
     if type == "RunEnded" and event["status"] not in _ENDED:
         raise Malformed(f"RunEnded: {event['status']!r} is not {', '.join(_ENDED)}")
+    try:
+        if type == "ModelRegistrationRequested":
+            parse(absolute_source(event["source"], event["run_id"]))
+        elif event.get("artifact_location"):
+            parse(event["artifact_location"])
+    except InvalidRequest as error:
+        raise Malformed(f"{type}: {error.message}") from None
     if type == "MetricsLogged":
         unpack(event)
         for series in event["series"]:

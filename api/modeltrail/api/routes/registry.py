@@ -9,7 +9,6 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from modeltrail.api.access.files import check_source
 from modeltrail.api.access.rights import Level
 from modeltrail.api.context import (
     AsOf,
@@ -29,6 +28,7 @@ from modeltrail.api.context import (
     rows,
 )
 from modeltrail.api.errors import InvalidRequest
+from modeltrail.api.mlflow.sources import Lineage, origin_of
 from modeltrail.api.node import Node
 from modeltrail.eventlog import RUNS
 
@@ -543,8 +543,9 @@ def create_version(model: str, new: NewVersion, node: NodeHere, caller: CallerHe
         caller.rights.model_or_new(model, Level.EDIT)
     else:
         caller.rights.model(model, Level.EDIT)
-    check_source(caller.rights, new.source, new.run_id, new.model_id)
-    fields = {"model": model, **new.model_dump(exclude={"reason"})}
+    given = Lineage(new.source, new.run_id or None, new.model_id or None)
+    origin, _ = origin_of(node, caller.rights, given, new.tags)
+    fields = {"model": model, **new.model_dump(exclude={"reason"}), **origin._asdict()}
     body = _decide(node, caller, new.reason, "CreateModelVersion", fields)
     return _done(body, model=model, version=body["_"].version)
 

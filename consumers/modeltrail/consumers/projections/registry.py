@@ -685,6 +685,8 @@ class RegistryProjection:
     def _create_version(self, event: Event) -> None:
         name = event["model"]
         rules.model_name(name)
+        if event["refusal"] is not None:
+            raise Rejected(rules.INVALID, event["refusal"])
         rules.source(event["source"])
         rules.description(event["description"])
         rules.tags(event["tags"], rules.MODEL_TAG_VALUE_MAX)
