@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -291,6 +292,46 @@ def test_reading_beside_a_writer_that_was_killed(tmp_path: Path) -> None:
     log = EmbeddedLog(tmp_path, create=False)
     assert [r.payload for r in read_all(log)] == [b"x"]
     log.close()
+
+
+def events_of_the_file_alone(folder: Path, copy: Path) -> int:
+    """How many events a copy of ``log.sqlite`` has, without what SQLite keeps beside it."""
+    copy.mkdir()
+    shutil.copy(folder / "log.sqlite", copy)
+    log = EmbeddedLog(copy, create=False)
+    found = len(read_all(log))
+    log.close()
+    return found
+
+
+def test_a_closed_log_is_whole_in_its_file(tmp_path: Path) -> None:
+    log = EmbeddedLog(tmp_path / "log")
+    log.append([run_event("a"), run_event("b")])
+    reader = log.reader({})
+    assert len(reader.poll(1)) == 2  # both of its connections for reading are open
+    reader.close()
+    log.close()
+    assert events_of_the_file_alone(tmp_path / "log", tmp_path / "copy") == 2
+
+
+def test_a_log_that_closes_beside_a_reader_is_whole_in_its_file(tmp_path: Path) -> None:
+    log = EmbeddedLog(tmp_path / "log")
+    log.append([run_event("a")])
+    other = EmbeddedLog(tmp_path / "log", create=False)
+    assert len(read_all(other)) == 1
+    log.close()
+    assert events_of_the_file_alone(tmp_path / "log", tmp_path / "copy") == 1
+    other.close()
+
+
+def test_what_a_killed_writer_left_is_in_the_file_after_an_orderly_close(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from modeltrail.eventlog import *\n"
+        "open_log(sys.argv[1]).append([NewEvent('runs', 'a', b'x')]); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "log")], check=False)
+    EmbeddedLog(tmp_path / "log").close()
+    assert events_of_the_file_alone(tmp_path / "log", tmp_path / "copy") == 1
 
 
 def test_a_full_disk_is_told_and_survived(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ _CHECKPOINT_BYTES = 16 * 1024 * 1024
 _WAL_BYTES_MAX = 128 * 1024 * 1024
 _GROUP_BYTES_MAX = 32 * 1024 * 1024
 _BUSY_TIMEOUT_MS = 10_000
+_CLOSE_TIMEOUT_MS = 500
 
 # How often a waiting reader looks for commits of other processes; those of its own wake it. A look
 # takes some 50 us of a core, nearly all of it for waking up: hence less often when all is quiet.
@@ -118,6 +119,7 @@ class EmbeddedLog:
         self._path = self._folder / _FILE
         self.url = f"file:{quote(str(self._folder))}"
         self._closed = False
+        self._may_write = create
         self._begin()
         if create:
             try:
@@ -437,20 +439,42 @@ class EmbeddedLog:
                 raise self._translated(e) from e
 
     def close(self) -> None:
-        """See ``EventLog.close``."""
+        """See ``EventLog.close``.
+
+        Afterwards ``log.sqlite`` alone holds everything that was appended, unless another process
+        still reads or writes it; then the last writer to close sees to that.
+        """
         with self._queue_lock:
             self._closed = True
-        with self._commit_lock:  # appends under way have finished
-            self._discard_writer()
-            if self._file_lock is not None:
-                self._file_lock.close()
-                self._file_lock = None
+        # A connection for reading that closes last would leave the write-ahead log as it is.
         with self._select_lock:
             if self._reading is not None:
                 self._reading.close()
                 self._reading = None
+        with self._commit_lock:  # appends under way have finished
+            self._empty_wal()
+            self._discard_writer()
+            if self._file_lock is not None:
+                self._file_lock.close()
+                self._file_lock = None
         with self._changed:
             self._changed.notify_all()
+
+    def _empty_wal(self) -> None:
+        """Copy the write-ahead log into the file, as far as others let it; holds ``_commit_lock``.
+
+        A copy of the file alone, or a folder that is moved, then lacks nothing. What fails here is
+        not lost: SQLite reads the write-ahead log at the next start.
+        """
+        if not self._may_write and self._writing is None:
+            return
+        with suppress(sqlite3.Error, LogError, OSError):
+            if not os.path.getsize(f"{self._path}-wal"):
+                return
+            con = self._writer()
+            con.execute(f"PRAGMA busy_timeout={_CLOSE_TIMEOUT_MS}")
+            with self._writer_lock(time.monotonic() + _CLOSE_TIMEOUT_MS / 1000):
+                con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def __repr__(self) -> str:
         """With its place."""
