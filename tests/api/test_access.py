@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -139,18 +140,23 @@ def test_searches_show_exactly_what_the_rules_say(
 # Passwords
 
 
+def _checker(passwords: Passwords) -> Callable[[str, str, str | None, str], bool]:
+    """``Passwords.verify``, each time in an event loop of its own."""
+    return lambda *asked: asyncio.run(passwords.verify(*asked))
+
+
 def test_a_password_is_remembered_only_as_long_as_it_is_the_users() -> None:
     now = [0.0]
-    passwords = Passwords(lambda: now[0])
+    check = _checker(Passwords(lambda: now[0]))
     old, new = credentials.hash_password(PASSWORD), credentials.hash_password("another " + PASSWORD)
     assert PASSWORD not in old
-    assert passwords.verify("ada", PASSWORD, old, "here")
+    assert check("ada", PASSWORD, old, "here")
     began = time.perf_counter()
-    assert all(passwords.verify("ada", PASSWORD, old, "here") for _ in range(100))
+    assert all(check("ada", PASSWORD, old, "here") for _ in range(100))
     assert (time.perf_counter() - began) / 100 < 0.002
-    assert not passwords.verify("ada", PASSWORD, new, "here")
-    assert not passwords.verify("ada", PASSWORD, None, "here")
-    assert not passwords.verify("eve", PASSWORD, None, "here")
+    assert not check("ada", PASSWORD, new, "here")
+    assert not check("ada", PASSWORD, None, "here")
+    assert not check("eve", PASSWORD, None, "here")
 
 
 def test_passwords_are_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,16 +168,16 @@ def test_passwords_are_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(credentials, "_verify", wrong)
     now = [0.0]
-    passwords = Passwords(lambda: now[0])
+    check = _checker(Passwords(lambda: now[0]))
     for _ in range(credentials.FAILURES_MAX):
-        assert not passwords.verify("ada", "x", "hash", "here")
+        assert not check("ada", "x", "hash", "here")
     with pytest.raises(TooBusy, match="too many wrong passwords"):
-        passwords.verify("ada", "y", "hash", "here")
+        check("ada", "y", "hash", "here")
     assert len(looks) == credentials.FAILURES_MAX
-    assert not passwords.verify("bob", "x", "hash", "here")
-    assert not passwords.verify("ada", "x", "hash", "there")
+    assert not check("bob", "x", "hash", "here")
+    assert not check("ada", "x", "hash", "there")
     now[0] = credentials.FAILURES_S + 1
-    assert not passwords.verify("ada", "y", "hash", "here")
+    assert not check("ada", "y", "hash", "here")
 
 
 @pytest.mark.parametrize(
@@ -612,10 +618,10 @@ def test_another_node_has_the_same_users(world: World, log: EventLog, tmp_path: 
             theirs.territories,
         )
         header = world.headers["ada"]["Authorization"]
-        assert other.authenticate(header, "").user == "ada"
+        assert asyncio.run(other.authenticate(header, "")).user == "ada"
         made = access_admin.create_token(world.node, SERVER_ACTOR, "bob")
         node.wait(log_end=True)
-        assert other.authenticate(f"Bearer {made.token}", "").user == "bob"
+        assert asyncio.run(other.authenticate(f"Bearer {made.token}", "")).user == "bob"
     finally:
         node.stop()
         fold.stop()

@@ -109,7 +109,7 @@ def _api_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     headers = {"WWW-Authenticate": _CHALLENGE} if error.status == 401 else {}
     if error.status in (429, 503):
-        headers["Retry-After"] = "1"
+        headers["Retry-After"] = str(error.details.get("retry_after_s", 1))
     return JSONResponse(error.body(), error.status, headers)
 
 

@@ -26,7 +26,7 @@ _REASON_CHARACTERS_MAX = 10_000
 AS_OF_NOW = 2**62
 
 
-def node_of(request: Request) -> Node:
+async def node_of(request: Request) -> Node:
     """The node of the application."""
     node: Node = request.app.state.node
     return node
@@ -45,8 +45,8 @@ class Caller(NamedTuple):
     rights: Rights = EVERYTHING
 
 
-def rights_of(request: Request) -> Rights:
-    """What the caller may do, by the header ``Authorization``.
+async def sign_in(request: Request) -> Rights:
+    """Find out what the caller may do, by the header ``Authorization``.
 
     Raises:
         Unauthenticated: the server asks who it is, and the request does not prove it.
@@ -54,18 +54,24 @@ def rights_of(request: Request) -> Rights:
         Unavailable: the server does not know its users yet.
     """
     access: Access | None = request.app.state.access
-    if access is None:
-        return EVERYTHING
-    found: Rights | None = getattr(request.state, "rights", None)
-    if found is None:
+    if access is not None and not hasattr(request.state, "rights"):
         # Whom a proxy claims to speak for is not looked at: anybody can send such headers.
         address = request.client.host if request.client else ""
-        found = access.authenticate(request.headers.get("authorization"), address)
-        request.state.rights = found
-    return found
+        request.state.rights = await access.authenticate(
+            request.headers.get("authorization"), address
+        )
+    return rights_of(request)
 
 
-def caller_of(
+def rights_of(request: Request) -> Rights:
+    """What the caller may do, who has signed in."""
+    if request.app.state.access is None:
+        return EVERYTHING
+    rights: Rights = request.state.rights
+    return rights
+
+
+async def signed_in_caller(
     request: Request,
     x_modeltrail_actor: Annotated[
         str | None,
@@ -84,26 +90,38 @@ def caller_of(
     ] = None,
     user_agent: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Caller:
-    """The caller; raises as ``rights_of`` does."""
+    """The caller; raises as ``sign_in`` does."""
+    await sign_in(request)
+    return caller_of(request, x_modeltrail_actor, x_modeltrail_reason, idempotency_key, user_agent)
+
+
+def caller_of(
+    request: Request,
+    actor_name: str | None,
+    reason: str | None,
+    idempotency_key: str | None,
+    user_agent: str | None,
+) -> Caller:
+    """The caller, who has signed in."""
     rights = rights_of(request)
     if isinstance(rights, UserRights):
         actor = rights.actor
     else:
-        name = (x_modeltrail_actor or "anonymous").strip()[:_NAME_CHARACTERS_MAX]
+        name = (actor_name or "anonymous").strip()[:_NAME_CHARACTERS_MAX]
         actor = Actor(name or "anonymous", False)
     return Caller(
         actor,
-        x_modeltrail_reason[:_REASON_CHARACTERS_MAX] if x_modeltrail_reason else None,
+        reason[:_REASON_CHARACTERS_MAX] if reason else None,
         idempotency_key,
         user_agent[:_NAME_CHARACTERS_MAX] if user_agent else None,
         rights,
     )
 
 
-CallerHere = Annotated[Caller, Depends(caller_of)]
+CallerHere = Annotated[Caller, Depends(signed_in_caller)]
 
 
-def wants_log_end(
+async def wants_log_end(
     consistency: Annotated[
         str,
         Query(

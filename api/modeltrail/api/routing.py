@@ -1,12 +1,37 @@
-"""Finding a route at once."""
+"""Finding a route at once, and the threads that do its work."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
+from inspect import iscoroutinefunction
+from typing import Any
 
+from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
+
+from modeltrail.api.gates import Pool, pool_of
+
+
+class PooledRoute(APIRoute):
+    """A route whose function, unless it is a coroutine, runs in the threads of its ``pool``."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **settings: Any) -> None:
+        """See ``APIRoute``."""
+        self.pool = pool_of(next(iter(settings.get("methods") or ["GET"])), path)
+        if not iscoroutinefunction(endpoint):
+            endpoint = _pooled(self.pool, endpoint)
+        super().__init__(path, endpoint, **settings)
+
+
+def _pooled(pool: Pool, work: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(work)
+    async def pooled(*args: Any, **kwargs: Any) -> Any:
+        return await pool.run(work, *args, **kwargs)
+
+    return pooled
 
 
 class ByPath(BaseRoute):

@@ -5,21 +5,28 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import os
 import secrets
 import threading
 import time
+from asyncio import wrap_future
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
+from math import ceil
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from modeltrail.api.errors import InvalidRequest, TooBusy
+from modeltrail.api.gates import Gate
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
 K = TypeVar("K")
 V = TypeVar("V")
+T = TypeVar("T")
 
 PASSWORD_CHARACTERS_MIN = 12
 PASSWORD_CHARACTERS_MAX = 1024
@@ -31,7 +38,10 @@ _REMEMBERED_MAX = 1024
 _REMEMBERED_S = 600.0
 _COUNTED_MAX = 10_000
 _AT_ONCE = 2
+_WAITING_MAX = 256
 _WAIT_S = 5.0
+_NICE = 10
+_CHANGES_MAX = 4
 
 
 class Presented(NamedTuple):
@@ -70,24 +80,69 @@ def _nobodys_hash() -> str:
     return _hasher().hash(secrets.token_hex(16))
 
 
+@cache
+def _workers() -> ThreadPoolExecutor:
+    """The threads for hashes: few, as each hash takes 64 MiB, and below all others in priority."""
+
+    def step_back() -> None:
+        # The threads that the hash starts inherit it.
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+
+    return ThreadPoolExecutor(_AT_ONCE, "modeltrail-passwords", step_back)
+
+
+_changes = threading.BoundedSemaphore(_CHANGES_MAX)
+
+
+def _in_turn(work: Callable[..., T], *args: object) -> T:
+    """Call a function in one of the threads for hashes; raises ``TooBusy``.
+
+    The caller's own thread waits for it, so only a few may.
+    """
+    if not _changes.acquire(blocking=False):
+        raise TooBusy("too many passwords are being changed; try again in a moment")
+    try:
+        return _workers().submit(work, *args).result()
+    finally:
+        _changes.release()
+
+
 def hash_password(password: str) -> str:
-    """The Argon2 hash of a new password; raises ``InvalidRequest`` for one that is too short."""
+    """The Argon2 hash of a new password.
+
+    Raises:
+        InvalidRequest: it is too short, or too long.
+        TooBusy: too many others are being hashed.
+    """
     if len(password) < PASSWORD_CHARACTERS_MIN:
         raise InvalidRequest(f"Password must be at least {PASSWORD_CHARACTERS_MIN} characters.")
     if len(password) > PASSWORD_CHARACTERS_MAX:
         raise InvalidRequest(f"Password must be at most {PASSWORD_CHARACTERS_MAX} characters.")
-    return _hasher().hash(password)
+    return _in_turn(_hasher().hash, password)
 
 
 def _verify(hash: str | None, password: str) -> bool:
     from argon2.exceptions import Argon2Error, InvalidHash
 
+    if len(password) > PASSWORD_CHARACTERS_MAX:
+        return False
     try:
         # For an unknown user as well, so that the time does not tell who is known.
         right = _hasher().verify(hash or _nobodys_hash(), password)
     except (Argon2Error, InvalidHash):
         return False
     return right and hash is not None
+
+
+class _Asked(NamedTuple):
+    """What is to be verified."""
+
+    who: tuple[str, str]
+    """Name and address, for which wrong passwords are counted."""
+    seen: bytes
+    """Stands for name and password, which are not kept."""
+    hash: str | None
 
 
 class Passwords:
@@ -105,10 +160,12 @@ class Passwords:
         self._lock = threading.Lock()
         self._remembered: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
         self._failures: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
-        self._gate = threading.BoundedSemaphore(_AT_ONCE)
+        self._gate = Gate(
+            _AT_ONCE, waiting_max=_WAITING_MAX, wait_s=_WAIT_S, what="sign-ins with a password"
+        )
 
-    def verify(self, user: str, password: str, hash: str | None, address: str) -> bool:
-        """Whether it is the user's password.
+    async def verify(self, user: str, password: str, hash: str | None, address: str) -> bool:
+        """Whether it is the user's password; whoever waits for its turn holds no thread.
 
         Args:
             user: The name.
@@ -119,37 +176,53 @@ class Passwords:
         Raises:
             TooBusy: after too many wrong ones, or while too many are being verified.
         """
-        who = (user[:250], address)
+        asked = self._asked(user, password, hash, address)
+        if self._remembers(asked):
+            return True
+        async with self._gate.enter():
+            if self._remembers(asked):  # those who waited before may have been the same
+                return True
+            right = await wrap_future(_workers().submit(_verify, hash, password))
+        return self._note(asked, right)
+
+    def confirm(self, user: str, password: str, hash: str | None, address: str) -> bool:
+        """The same for who has signed in already; the caller's thread waits for it."""
+        asked = self._asked(user, password, hash, address)
+        return self._remembers(asked) or self._note(asked, _in_turn(_verify, hash, password))
+
+    def _asked(self, user: str, password: str, hash: str | None, address: str) -> _Asked:
         name = user.encode("utf-8", "surrogatepass")
         text = b"%d:%s%s" % (len(name), name, password.encode("utf-8", "surrogatepass"))
-        seen = hmac.digest(self._key, text, "sha256")
+        return _Asked((user[:250], address), hmac.digest(self._key, text, "sha256"), hash)
+
+    def _remembers(self, asked: _Asked) -> bool:
+        """Whether it was right a moment ago; raises ``TooBusy`` after too many wrong ones."""
         now = self._clock()
         with self._lock:
-            known = self._remembered.get(seen)
-            if known is not None and known[0] == hash and now < known[1]:
+            known = self._remembered.get(asked.seen)
+            if known is not None and known[0] == asked.hash and now < known[1]:
                 return True
-            count, until = self._failures.get(who, (0, 0.0))
-            if now >= until:
-                count = 0
-        if count >= FAILURES_MAX:
+            count, until = self._failures.get(asked.who, (0, 0.0))
+        if count >= FAILURES_MAX and now < until:
+            left_s = ceil(until - now)
             raise TooBusy(
-                f"too many wrong passwords for this user; try again in {until - now:.0f} s"
+                f"too many wrong passwords for this user; try again in {left_s} s",
+                retry_after_s=left_s,
             )
-        if not self._gate.acquire(timeout=_WAIT_S):
-            raise TooBusy("too many passwords are being verified; try again in a moment")
-        try:
-            right = len(password) <= PASSWORD_CHARACTERS_MAX and _verify(hash, password)
-        finally:
-            self._gate.release()
+        return False
+
+    def _note(self, asked: _Asked, right: bool) -> bool:
+        now = self._clock()
         with self._lock:
-            if right and hash is not None:
-                _put(self._remembered, seen, (hash, now + _REMEMBERED_S), _REMEMBERED_MAX)
-                self._failures.pop(who, None)
+            if right and asked.hash is not None:
+                kept = (asked.hash, now + _REMEMBERED_S)
+                _put(self._remembered, asked.seen, kept, _REMEMBERED_MAX)
+                self._failures.pop(asked.who, None)
             else:
-                count, until = self._failures.get(who, (0, 0.0))
+                count, until = self._failures.get(asked.who, (0, 0.0))
                 if now >= until:
                     count, until = 0, now + FAILURES_S
-                _put(self._failures, who, (count + 1, until), _COUNTED_MAX)
+                _put(self._failures, asked.who, (count + 1, until), _COUNTED_MAX)
         return right
 
 

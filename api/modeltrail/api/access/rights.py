@@ -21,6 +21,7 @@ from modeltrail.api.errors import (
     Unauthenticated,
     Unavailable,
 )
+from modeltrail.api.gates import SIGN_IN
 from modeltrail.api.node import Node
 from modeltrail.eventlog import REGISTRY, REGISTRY_PARTITION
 
@@ -253,20 +254,33 @@ class Access:
             Unavailable: the fold has not passed yet where the registry ended when this node
                 started; who was removed since may still seem to be there.
         """
-        position = self.node.fold.positions().get(REGISTRY_PARTITION, 0)
+        state = self._current()
+        if state is not None:
+            return state
+        position = self._folded()
         if position < self.node.end_at_start.get(REGISTRY_PARTITION, 0):
             raise Unavailable("the server is starting and reads its log; try again in a moment")
-        if position < self.node.acknowledged().get(REGISTRY_PARTITION, 0):
+        if position < self._acknowledged():
             self.node.wait(stream=REGISTRY)
-            position = self.node.fold.positions().get(REGISTRY_PARTITION, 0)
-        state = self._state
-        if state is not None and self._fresh(state, position):
-            return state
+            position = self._folded()
         with self._lock:
             state = self._state
             if state is None or not self._fresh(state, position):
                 state = self._state = self._read(state)
         return state
+
+    def _current(self) -> _State | None:
+        """The same without waiting for anything; None where that takes a look at the tables."""
+        position, state = self._folded(), self._state
+        if state is None or position < self._acknowledged() or not self._fresh(state, position):
+            return None
+        return state
+
+    def _folded(self) -> int:
+        return self.node.fold.positions().get(REGISTRY_PARTITION, 0)
+
+    def _acknowledged(self) -> int:
+        return self.node.acknowledged().get(REGISTRY_PARTITION, 0)
 
     def _fresh(self, state: _State, position: int) -> bool:
         return state.next_offset >= position and time.monotonic() - state.read_at_s < _REREAD_S
@@ -308,7 +322,7 @@ class Access:
 
     # -- who asks ---------------------------------------------------------------------------
 
-    def authenticate(self, authorization: str | None, address: str) -> UserRights:
+    async def authenticate(self, authorization: str | None, address: str) -> UserRights:
         """The rights of who sent a header ``Authorization``.
 
         Raises:
@@ -323,11 +337,13 @@ class Access:
                 "MLFLOW_TRACKING_PASSWORD, or with a token in MLFLOW_TRACKING_TOKEN or "
                 "MODELTRAIL_TOKEN."
             )
-        state = self.state()
+        state = self._current()
+        if state is None:
+            state = await SIGN_IN.run(self.state)
         user = (
             self._by_token(state, shown)
             if shown.user is None or shown.secret.startswith(TOKEN_PREFIX)
-            else self._by_password(state, shown, address)
+            else await self._by_password(state, shown, address)
         )
         if user is None:
             what = "token is not valid" if shown.user is None else "user or password is wrong"
@@ -347,11 +363,11 @@ class Access:
             return None
         return user
 
-    def _by_password(self, state: _State, shown: Presented, address: str) -> User | None:
+    async def _by_password(self, state: _State, shown: Presented, address: str) -> User | None:
         name = shown.user or ""
         user = state.users.get(name)
         hash = None if user is None else user.password_hash
-        return user if self.passwords.verify(name, shown.secret, hash, address) else None
+        return user if await self.passwords.verify(name, shown.secret, hash, address) else None
 
 
 class UserRights(Rights):
@@ -402,7 +418,7 @@ class UserRights(Rights):
                 )
             return
         user, passwords = self._user, self._access.passwords
-        if not passwords.verify(user.name, current, user.password_hash, self._address):
+        if not passwords.confirm(user.name, current, user.password_hash, self._address):
             raise InvalidRequest("Current password does not match.")
 
     def _catch_up(self) -> None:

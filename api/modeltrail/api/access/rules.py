@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,8 +16,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from modeltrail.api.access.files import check_place
 from modeltrail.api.access.rights import Level, Rights
 from modeltrail.api.artifacts.uris import place_of
-from modeltrail.api.context import rights_of
+from modeltrail.api.context import sign_in
+from modeltrail.api.gates import FILES
 from modeltrail.api.mlflow.calls import EndpointRoute, Rule
+from modeltrail.api.routing import PooledRoute
 
 Values = Mapping[str, Any]
 
@@ -45,6 +46,10 @@ def admin(rights: Rights, _: Values) -> None:
 def everything(rights: Rights, _: Values) -> None:
     """For those who may read everything."""
     rights.everything()
+
+
+_AT_ONCE = (signed_in, looks_itself, admin, everything)
+"""Rules that look at nothing but the user's rights, and need no thread."""
 
 
 def _experiment(need: Level) -> Rule:
@@ -321,11 +326,17 @@ def route_rule(method: str, path: str) -> Rule:
     return OTHERS.get(f"{'GET' if method == 'HEAD' else method} {path}", admin)
 
 
-def check(request: Request) -> None:
+async def check(request: Request) -> None:
     """Hold a request against its route's rule; raises an ``ApiError``."""
-    rule = route_rule(request.method, request.scope["route"].path)
+    route = request.scope["route"]
+    rule = route_rule(request.method, route.path)
     if rule is not public:
-        rule(rights_of(request), {**request.query_params, **request.path_params})
+        rights = await sign_in(request)
+        if rule not in _AT_ONCE:
+            pool = route.pool if isinstance(route, PooledRoute) else FILES
+            await pool.run(rule, rights, {**request.query_params, **request.path_params})
+        else:
+            rule(rights, {})
 
 
 class _Gate:
@@ -337,7 +348,7 @@ class _Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["route"] = self._route
-        await run_in_threadpool(check, Request(scope))
+        await check(Request(scope))
         await self._app(scope, receive, send)
 
 

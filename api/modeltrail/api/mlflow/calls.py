@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
@@ -14,7 +13,8 @@ from starlette.types import Scope
 
 from modeltrail.api.access.rights import Rights
 from modeltrail.api.access.tokens import Actor
-from modeltrail.api.context import Caller, caller_of
+from modeltrail.api.context import Caller, caller_of, sign_in
+from modeltrail.api.gates import pool_of
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.absent import not_there
 from modeltrail.api.mlflow.repeats import Key, Repeats
@@ -169,14 +169,16 @@ def _answerer(
         rules.setdefault("HEAD", rules.get("GET", next(iter(rules.values()))))
 
     repeats = Repeats()
+    pool = pool_of(endpoint.methods[0], endpoint.path)
 
     async def answer(request: Request) -> Response:
         try:
+            await sign_in(request)
             body = await request.body()
 
             async def work() -> bytes:
                 rule = rules[request.method] if rules else None
-                return await run_in_threadpool(_call, endpoint, state, rule, request, body)
+                return await pool.run(_call, endpoint, state, rule, request, body)
 
             if endpoint.makes:
                 data = await repeats.answer(request, _said(request, body), work)
@@ -220,7 +222,7 @@ def _call(
 
 
 def caller(request: Request) -> Caller:
-    """Who asks."""
+    """Who asks, and has signed in."""
     headers = request.headers
     return caller_of(
         request,

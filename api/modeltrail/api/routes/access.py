@@ -14,8 +14,9 @@ from modeltrail.api.access.rights import Level, UserRights
 from modeltrail.api.context import Caller, CallerHere, NodeHere, answer, json_example, reading
 from modeltrail.api.errors import Forbidden
 from modeltrail.api.node import Verdict
+from modeltrail.api.routing import PooledRoute
 
-router = APIRouter(prefix="/api/v1", tags=["access"])
+router = APIRouter(prefix="/api/v1", tags=["access"], route_class=PooledRoute)
 
 _DONE = json_example({"position": "registry:0:17"})
 _USER = {

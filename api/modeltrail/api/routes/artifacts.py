@@ -16,10 +16,15 @@ from modeltrail.api.artifacts.storage import PIECE_BYTES
 from modeltrail.api.artifacts.store import Stored, Upload, of_model
 from modeltrail.api.context import CallerHere, NodeHere, answer, json_example
 from modeltrail.api.node import Node
+from modeltrail.api.routing import PooledRoute
 from modeltrail.eventlog import Position
 
-router = APIRouter(prefix="/api/v1/runs/{run_id}/artifacts", tags=["artifacts"])
-models = APIRouter(prefix="/api/v1/logged-models/{model_id}/artifacts", tags=["artifacts"])
+router = APIRouter(
+    prefix="/api/v1/runs/{run_id}/artifacts", tags=["artifacts"], route_class=PooledRoute
+)
+models = APIRouter(
+    prefix="/api/v1/logged-models/{model_id}/artifacts", tags=["artifacts"], route_class=PooledRoute
+)
 
 _BYTES = {
     "requestBody": {

@@ -25,8 +25,9 @@ from modeltrail.api.context import (
     reading,
     rows,
 )
+from modeltrail.api.routing import PooledRoute
 
-router = APIRouter(prefix="/api/v1", tags=["audit"])
+router = APIRouter(prefix="/api/v1", tags=["audit"], route_class=PooledRoute)
 
 _COLUMNS = (
     "log_offset, appended_at, event_id, type, actor, actor_verified, client, reason, entity, "

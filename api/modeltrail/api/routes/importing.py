@@ -11,10 +11,11 @@ from modeltrail.api.context import CallerHere, NodeHere, answer, json_example
 from modeltrail.api.errors import InvalidRequest
 from modeltrail.api.importing.targets import outcomes
 from modeltrail.api.routes.ingest import MEDIA_TYPE, body_of, unframe
+from modeltrail.api.routing import PooledRoute
 from modeltrail.eventlog import REGISTRY, NewEvent
 from modeltrail.schemas import SchemaError, encode
 
-router = APIRouter(prefix="/api/v1", tags=["import"])
+router = APIRouter(prefix="/api/v1", tags=["import"], route_class=PooledRoute)
 
 # What an import may ask for: governance of who may do what comes from nowhere else.
 _TYPES = frozenset(

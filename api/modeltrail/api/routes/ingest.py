@@ -15,6 +15,7 @@ from modeltrail.api.artifacts.uris import parse
 from modeltrail.api.context import CallerHere, NodeHere, answer, json_example
 from modeltrail.api.errors import InvalidRequest, NotFound, UnknownSchema
 from modeltrail.api.node import Node
+from modeltrail.api.routing import PooledRoute
 from modeltrail.consumers.caretaker import absolute_source
 from modeltrail.consumers.projections import KEY_LENGTH_MAX, VALUE_LENGTH_MAX
 from modeltrail.eventlog import RUNS, NewEvent
@@ -28,7 +29,7 @@ from modeltrail.schemas import (
 )
 from modeltrail.schemas import UnknownSchema as UnknownWriterSchema
 
-router = APIRouter(prefix="/api/v1", tags=["ingest"])
+router = APIRouter(prefix="/api/v1", tags=["ingest"], route_class=PooledRoute)
 
 MEDIA_TYPE = "application/vnd.modeltrail.events"
 _LENGTH = struct.Struct("<I")

@@ -27,6 +27,7 @@ from modeltrail.api.errors import InvalidRequest, Unavailable
 from modeltrail.api.guard import Counters
 from modeltrail.api.node import Node
 from modeltrail.api.routes.webhooks import delivery_status
+from modeltrail.api.routing import PooledRoute
 from modeltrail.consumers.database import program_version
 from modeltrail.consumers.store import PROJECTION_VERSION
 from modeltrail.eventlog import LogError
@@ -34,7 +35,7 @@ from modeltrail.eventlog import LogError
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
-router = APIRouter()
+router = APIRouter(route_class=PooledRoute)
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Modeltrail</title>

@@ -30,9 +30,10 @@ from modeltrail.api.context import (
 from modeltrail.api.errors import InvalidRequest
 from modeltrail.api.mlflow.sources import Lineage, origin_of
 from modeltrail.api.node import Node
+from modeltrail.api.routing import PooledRoute
 from modeltrail.eventlog import RUNS
 
-router = APIRouter(prefix="/api/v1", tags=["registry"])
+router = APIRouter(prefix="/api/v1", tags=["registry"], route_class=PooledRoute)
 
 _INT64_MAX = 2**63 - 1
 _EVIDENCE_MAX = 1_000

@@ -23,8 +23,9 @@ from modeltrail.api.context import (
     rows,
 )
 from modeltrail.api.errors import InvalidRequest
+from modeltrail.api.routing import PooledRoute
 
-router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
+router = APIRouter(prefix="/api/v1/runs", tags=["runs"], route_class=PooledRoute)
 
 Status = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
 _RUN = {

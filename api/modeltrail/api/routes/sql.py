@@ -14,9 +14,10 @@ from starlette.responses import Response, StreamingResponse
 from modeltrail.api.context import CallerHere, LogEnd, NodeHere
 from modeltrail.api.errors import InvalidRequest
 from modeltrail.api.node import Node
+from modeltrail.api.routing import PooledRoute
 from modeltrail.api.sql import FORMATS, ROWS_MAX, TIMEOUT_S, TIMEOUT_S_MAX, Params, Queries
 
-router = APIRouter(prefix="/api/v1", tags=["sql"])
+router = APIRouter(prefix="/api/v1", tags=["sql"], route_class=PooledRoute)
 
 Format = Literal["json", "csv", "arrow", "parquet"]
 _JSON_ROWS = 10_000

@@ -28,10 +28,11 @@ from modeltrail.api.context import (
 )
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.node import Node
+from modeltrail.api.routing import PooledRoute
 from modeltrail.consumers.webhooks.deliverer import Deliverer
 from modeltrail.eventlog import REGISTRY, Position
 
-router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"])
+router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"], route_class=PooledRoute)
 
 _WebhookId = Annotated[str | None, Query(max_length=100, description="Only of this webhook.")]
 _DELIVERY = {
