@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +273,47 @@ def test_a_dry_run_leaves_no_trace(
     assert report["events"] == EVENTS
     assert report["experiments"][1]["source"]["points"] == 200
     assert not data.exists()
+
+
+def test_a_dry_run_counts_what_the_import_then_does(store: TrackingDatabase, node: Node) -> None:
+    def artifacts(run_id: str) -> Path:
+        folder = store.path.parent / "files" / "7" / run_id / "artifacts"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def compare() -> Report:
+        before = sum(e.here.runs for e in bring(store, node, dry_run=True).experiments)
+        assert before == ask(node, "SELECT count(*) FROM runs")[0][0]
+        dry, real = bring(store, node, dry_run=True), bring(store, node)
+        for name in (
+            *("events", "artifacts_copied", "artifact_bytes_copied", "registered_models"),
+            *("model_versions", "aliases"),
+        ):
+            assert getattr(dry, name) == getattr(real, name), name
+        for planned, done in zip(dry.experiments, real.experiments, strict=True):
+            for name in ("source", "artifacts", "artifact_bytes", "logged_models"):
+                assert getattr(planned, name) == getattr(done, name), name
+        return real
+
+    with closing(DatabaseSource(str(store.path))) as source:
+        run_ids = [
+            run.run_id for e in source.experiments() for some in source.runs(e) for run in some
+        ]
+    for n, run_id in enumerate(run_ids):
+        (artifacts(run_id) / "weights.bin").write_bytes(b"x" * (10 + n))
+    first = compare()
+    assert (first.events, first.artifacts_copied) == (EVENTS + 2, 2)
+    assert (compare().events, compare().artifacts_copied) == (0, 0)
+    (artifacts(run_ids[0]) / "weights.bin").write_bytes(b"y" * 10)
+    (artifacts(run_ids[1]) / "more.txt").write_bytes(b"")
+    store.execute("INSERT INTO params VALUES ('late', 'x', ?)", run_ids[0])
+    third = compare()
+    assert (third.events, third.artifacts_copied, third.artifact_bytes_copied) == (3, 2, 10)
+    # A file that cannot be kept is not counted as copied.
+    (artifacts(run_ids[1]) / "bad\x01name").write_bytes(b"12345")
+    report = bring(store, node)
+    assert (report.artifacts_copied, report.artifact_bytes_copied, report.events) == (0, 0, 0)
+    assert len(report.differences) == 1
 
 
 def test_what_is_no_store_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

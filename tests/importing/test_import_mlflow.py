@@ -127,11 +127,18 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
 
 
 def imported(source: str, data: Path, *options: str) -> dict[str, Any]:
-    """Import, which must find no difference."""
-    with redirect_stdout(io.StringIO()) as out:
-        code = main(["import", "mlflow", source, "--into", str(data), "--json", *options])
-    report: dict[str, Any] = json.loads(out.getvalue())
-    assert code == 0, report["differences"]
+    """Import, which must find no difference, and do what a dry run announced."""
+
+    def run(*more: str) -> dict[str, Any]:
+        with redirect_stdout(io.StringIO()) as out:
+            code = main(["import", "mlflow", source, "--into", str(data), "--json", *more])
+        report: dict[str, Any] = json.loads(out.getvalue())
+        assert code == 0, report["differences"]
+        return report
+
+    planned, report = run("--dry-run", *options), run(*options)
+    for name in ("events", "artifacts_copied", "artifact_bytes_copied"):
+        assert planned[name] == report[name]
     assert report["differences"] == []
     for experiment in report["experiments"]:
         assert experiment["source"] == experiment["here"]

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from modeltrail.api.artifacts.store import Stored
 from modeltrail.api.errors import InvalidRequest
 from modeltrail.api.importing.entities import File, Folder
 from modeltrail.api.importing.files import StoredFolder
@@ -55,10 +56,17 @@ class ArtifactCopier:
             report.artifact_bytes += file.size_bytes or 0
             if self._is_here(folder, file, here.get(file.path)):
                 continue
+            if self._report.dry_run:
+                stored = Stored(file.size_bytes or 0, "", "")
+            else:
+                found = self._copy(kind, id, folder, file)
+                if found is None:
+                    continue
+                stored = found
             self._report.artifacts_copied += 1
-            self._report.artifact_bytes_copied += file.size_bytes or 0
-            if not self._report.dry_run:
-                self._copy(kind, id, folder, file, writer)
+            self._report.artifact_bytes_copied += stored.size_bytes
+            fields = {"path": file.path, **stored._asdict()}
+            writer.put(_EVENTS[kind], file.modified_at_ms, fields)
 
     def _is_here(self, folder: Folder, file: File, here: tuple[int, str] | None) -> bool:
         if here is None or (file.size_bytes is not None and file.size_bytes != here[0]):
@@ -70,7 +78,8 @@ class ArtifactCopier:
             digest.update(piece)
         return digest.hexdigest() == here[1]
 
-    def _copy(self, kind: str, id: str, folder: Folder, file: File, writer: Writer) -> None:
+    def _copy(self, kind: str, id: str, folder: Folder, file: File) -> Stored | None:
+        """Copy a file; returns None, and notes a difference, where that fails."""
         digest, size = hashlib.sha256(), 0
 
         def counted() -> Iterator[bytes]:
@@ -84,11 +93,10 @@ class ArtifactCopier:
             stored = self._target.store(kind, id, file.path, counted())
         except InvalidRequest as error:
             self._report.differ(f"{kind} {id}: {error.message}")
-            return
+            return None
         if (stored.size_bytes, stored.sha256) != (size, digest.hexdigest()):
             self._report.differ(f"{kind} {id}: artifact {file.path!r} was not stored as it is")
-            return
+            return None
         if file.size_bytes is not None and size != file.size_bytes:
             self._report.notes.append(f"{kind} {id}: artifact {file.path!r} grew while it was read")
-        fields = {"path": file.path, **stored._asdict()}
-        writer.put(_EVENTS[kind], file.modified_at_ms, fields)
+        return stored

@@ -301,9 +301,8 @@ class Importer:
                 changed.add(run.run_id)
             report.source.add_run(run, sums.get(run.run_id, (0, 0)))
         self._advance(len(runs))
-        if not self._report.dry_run:
-            self._outgoing.flush()
-            self._check(runs, sums, here, changed, report)
+        self._outgoing.flush()
+        self._check(runs, sums, here, changed, report)
 
     def _copy_run(self, run: Run, writer: Writer, report: ExperimentReport) -> None:
         try:
@@ -368,6 +367,8 @@ class Importer:
             theirs = sums.get(run.run_id, (0, 0))
             if one.started:
                 report.here.add_run(one, ours)
+            if self._report.dry_run:
+                continue
             for text in lacking(run, one):
                 self._report.differ(f"run {run.run_id}: {text}")
             if ours != theirs:
