@@ -67,7 +67,7 @@ def log(args: argparse.Namespace) -> int:
                 e["appended_at"],
                 e["actor"] if e["actor_verified"] else f"{e['actor'] or '?'} (unverified)",
                 e["type"],
-                _about(e),
+                e["about"],
                 "accepted" if e["accepted"] else f"{e['code']}: {e['message']}",
                 e["reason"],
             )
@@ -87,18 +87,6 @@ def _from_folder(args: argparse.Namespace, filters: dict[str, Any]) -> list[dict
             return trail(cursor, {**filters, "accepted": accepted}, args.limit, None)
         finally:
             cursor.close()
-
-
-def _about(event: dict[str, Any]) -> str:
-    if event["model"] is None:
-        return f"experiment {event['experiment_id'] or (event['request'] or {}).get('name', '')}"
-    text = str(event["model"])
-    if event["alias"]:
-        text += f"@{event['alias']}"
-    if event["version"]:
-        text += f" version {event['version']}"
-    stage = (event["request"] or {}).get("stage")
-    return f"{text} to {stage}" if stage else text
 
 
 def verify(args: argparse.Namespace) -> int:
