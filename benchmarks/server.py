@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ class Server:
     def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
         self.process = process
         self.url = f"http://127.0.0.1:{port}"
+        self.headers = {"Content-Type": "application/json"}
         self._asked = 0.0
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
 
@@ -33,7 +34,7 @@ class Server:
             method,
             path,
             None if body is None else json.dumps(body),
-            {"Content-Type": "application/json"},
+            self.headers,
         )
         answer = self._connection.getresponse()
         text = answer.read()
@@ -41,20 +42,27 @@ class Server:
             raise RuntimeError(f"{answer.status} {text.decode()[:500]}")
         return json.loads(text)
 
+    def close(self) -> None:
+        self._connection.close()
+
     def sql(self, statement: str) -> list[list[Any]]:
         return list(self.request("POST", "/api/v1/sql", {"statement": statement})["rows"])
 
 
 @contextmanager
-def serve(data: Path, log: str | None = None) -> Iterator[Server]:
+def serve(
+    data: Path, log: str | None = None, *options: str, env: Mapping[str, str] | None = None
+) -> Iterator[Server]:
     """A server on a free loopback port, stopped by its process id."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "modeltrail.api.cli", "serve", "--port", str(port)]
-    command += ["--data", str(data)] + (["--log", log] if log else [])
+    command += ["--data", str(data), *(["--log", log] if log else []), *options]
     with (data.parent / "server.out").open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, **(env or {})}
+        )
     server = Server(port, process)
     try:
         deadline = time.monotonic() + 120
@@ -63,13 +71,13 @@ def serve(data: Path, log: str | None = None) -> Iterator[Server]:
                 server.request("GET", "/health")
                 break
             except (OSError, http.client.HTTPException, RuntimeError):
-                server._connection.close()
+                server.close()
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError((data.parent / "server.out").read_text()) from None
                 time.sleep(0.05)
         yield server
     finally:
-        server._connection.close()
+        server.close()
         process.send_signal(signal.SIGTERM)
         process.wait(60)
 
