@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from email.message import Message
 from pathlib import Path, PureWindowsPath
 from typing import Any
 from urllib.parse import quote, unquote
@@ -262,6 +263,28 @@ def test_a_folder_has_no_signed_urls(client: TestClient, run_id: str) -> None:
     told = client.get("/api/3.0/mlflow/server-info").json()
     assert not told["multipart_uploads_enabled"]
     assert not told["multipart_downloads_enabled"]
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("model.pkl", "model.pkl"),
+        ("a b;c,d.txt", "a b;c,d.txt"),
+        ('q"50%.txt', "q_50_.txt"),
+        ("café.txt", "cafe.txt"),
+        ("日本", "download"),
+    ],
+)
+def test_the_name_of_a_download_for_old_and_new_clients(
+    client: TestClient, run_id: str, name: str, plain: str
+) -> None:
+    url = f"{PROXY}/0/{run_id}/artifacts/d/{quote(name)}"
+    assert client.put(url, content=b"x").status_code == 200
+    header = client.get(url).headers["content-disposition"]
+    assert header == f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+    parsed = Message()
+    parsed["content-disposition"] = header.partition("; filename*")[0]
+    assert parsed.get_filename() == plain
 
 
 @pytest.mark.parametrize(

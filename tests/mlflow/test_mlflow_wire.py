@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from modeltrail.api.errors import InvalidRequest
 from modeltrail.api.mlflow import wire
+from modeltrail.api.pages import Pages
 
 FIELDS = {
     "run_id": wire.text,
@@ -101,7 +102,13 @@ def test_bodies_that_are_none(body: bytes) -> None:
 
 @given(st.integers(1, 2**40))
 def test_page_tokens_come_back(offset: int) -> None:
-    assert wire.page_offset(wire.page_token(offset)) == offset
+    pages = Pages("runs", filter="a")
+    assert pages.offset(pages.token(offset=offset)) == offset
+    last = pages.last(pages.token(last=[offset, "ä", "Infinity"]), int, str, float)
+    assert last == [offset, "ä", math.inf]
+    for other in (Pages("experiments", filter="a"), Pages("runs", filter="b"), Pages("runs", a=1)):
+        with pytest.raises(InvalidRequest, match="page token"):
+            other.offset(pages.token(offset=offset))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +116,7 @@ def test_page_tokens_come_back(offset: int) -> None:
 )
 def test_bad_page_tokens(token: str) -> None:
     with pytest.raises(InvalidRequest, match="Invalid page token"):
-        wire.page_offset(token)
+        Pages("runs").offset(token)
 
 
 @pytest.mark.parametrize("key", ["a", "a/b", "a b:c.d-e_f", "ä", "..a"[2:]])

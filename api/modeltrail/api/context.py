@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from modeltrail.api.access.rights import EVERYTHING, Access, Rights, UserRights
 from modeltrail.api.access.tokens import Actor
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.node import Node
+from modeltrail.api.pages import Pages
 from modeltrail.api.sql import plain
 from modeltrail.eventlog import REGISTRY, Position
 
@@ -181,32 +180,15 @@ def answer(body: Any, status: int = 200) -> Response:
     return Response(data.encode("utf-8", "replace"), status, media_type="application/json")
 
 
-def page(items: list[dict[str, Any]], limit: int, name: str, last: Sequence[str]) -> dict[str, Any]:
+def page(
+    items: list[dict[str, Any]], limit: int, pages: Pages, last: Sequence[str]
+) -> dict[str, Any]:
     """One page of a list that was asked for with one item more than the limit."""
     token = None
     if len(items) > limit:
         items = items[:limit]
-        token = _token([items[-1][column] for column in last])
-    return {name: items, "next_page_token": token}
-
-
-def _token(values: list[Any]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(values).encode()).decode().rstrip("=")
-
-
-def after(token: str | None, n: int) -> list[Any] | None:
-    """The values that a page token stands for; raises ``InvalidRequest``."""
-    if token is None:
-        return None
-    try:
-        values = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-        if not isinstance(values, list) or len(values) != n:
-            raise ValueError
-        if not all(isinstance(v, str | int) or v is None for v in values):
-            raise ValueError
-    except (ValueError, binascii.Error):
-        raise InvalidRequest(f"not a page token: {token[:100]!r}") from None
-    return values
+        token = pages.token(last=[items[-1][column] for column in last])
+    return {pages.name: items, "next_page_token": token}
 
 
 def parse_time(text: str, name: str) -> datetime:

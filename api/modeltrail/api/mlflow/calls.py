@@ -19,6 +19,7 @@ from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.absent import not_there
 from modeltrail.api.mlflow.repeats import Key, Repeats
 from modeltrail.api.node import Node
+from modeltrail.api.pages import Pages
 
 _PREFIXES = ("/api", "/ajax-api")
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -47,6 +48,11 @@ class Call:
     def __getitem__(self, name: str) -> Any:
         """A field that is set."""
         return self.values[name]
+
+    def pages(self, name: str) -> Pages:
+        """The page tokens of a list that this call asks for."""
+        query = {k: v for k, v in self.values.items() if k not in ("page_token", "max_results")}
+        return Pages(name, **query)
 
     def actor(self, user: str | None = None) -> Actor:
         """Who acts: who the server authenticated, else the name claimed, else the given user."""

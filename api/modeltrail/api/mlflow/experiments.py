@@ -166,7 +166,8 @@ def search_experiments(call: Call) -> dict[str, Any]:
     """Experiments by filter, in order, page by page."""
     limit = call.get("max_results", 0)
     wire.check_max_results(limit, _PAGE_MAX)
-    offset = wire.page_offset(call.get("page_token"))
+    pages = call.pages("experiments")
+    offset = pages.offset(call.get("page_token"))
     condition = compile_filter(EXPERIMENT, call.get("filter"))
     order = compile_order(EXPERIMENT, call.get("order_by", []))
     terms = order.terms or ["e.created_at_ms DESC NULLS LAST"]
@@ -183,7 +184,7 @@ def search_experiments(call: Call) -> dict[str, Any]:
         ).fetchall()
         answer: dict[str, Any] = {"experiments": _experiments(cursor, found[:limit])}
     if len(found) > limit:
-        answer["next_page_token"] = wire.page_token(offset + limit)
+        answer["next_page_token"] = pages.token(offset=offset + limit)
     return answer
 
 

@@ -100,7 +100,8 @@ def get_history(call: Call) -> dict[str, Any]:
     run_id, key = call["run_id"], call["metric_key"]
     limit = call.get("max_results")
     token = call.get("page_token")
-    offset, last = wire.page_offset(token), wire.page_last(token)
+    pages = call.pages("metrics")
+    offset, last = pages.offset(token), pages.last(token, int, int, float)
     if limit is not None and limit < 1:
         wire.check_max_results(limit, _BULK_MAX)
     page = "" if limit is None else f"LIMIT {limit + 1}"
@@ -127,7 +128,7 @@ def get_history(call: Call) -> dict[str, Any]:
         return _answer(_points(key, columns))
     columns = (columns[0][:limit], columns[1][:limit], columns[2][:limit])
     timestamp_ms, step, value = (column[-1] for column in columns)
-    following = wire.page_token(offset + limit, [timestamp_ms, step, wire.double(value)])
+    following = pages.token(offset=offset + limit, last=[timestamp_ms, step, wire.double(value)])
     return _answer(_points(key, columns), following)
 
 

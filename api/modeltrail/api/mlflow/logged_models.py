@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import threading
 from collections import defaultdict
@@ -21,6 +19,7 @@ from modeltrail.api.mlflow.experiments import tags_of
 from modeltrail.api.mlflow.live import LiveRuns
 from modeltrail.api.mlflow.names import made_up_name
 from modeltrail.api.mlflow.search import Attribute, Entity, Keyed, compile_filter
+from modeltrail.api.pages import Pages
 
 endpoints = Endpoints()
 
@@ -421,8 +420,8 @@ def search_logged_models(call: Call) -> dict[str, Any]:
     limit = call.get("max_results") or 100
     wire.check_max_results(limit, _PAGE_MAX)
     query = {name: call.get(name) or None for name in ("filter", "order_by", "datasets")}
-    query = {"experiment_ids": experiment_ids, **query}
-    offset = _offset(call.get("page_token"), query)
+    pages = Pages("models", experiment_ids=experiment_ids, **query)
+    offset = pages.offset(call.get("page_token"))
     datasets, dataset_params = _on_datasets(call.get("datasets", []))
     condition = compile_filter(_entity(datasets, dataset_params), call.get("filter"))
     where, params = condition.sql, list(condition.params)
@@ -438,7 +437,7 @@ def search_logged_models(call: Call) -> dict[str, Any]:
             f"AND {readable.sql} AND {where} ORDER BY {terms} LIMIT {limit + 1} OFFSET {offset}",
             [*join_params, experiment_ids, *readable.params, *params],
         )
-    token = _token(query, offset + limit) if len(found) > limit else None
+    token = pages.token(offset=offset + limit) if len(found) > limit else None
     return wire.set_fields(models=found[:limit] or None, next_page_token=token)
 
 
@@ -492,32 +491,3 @@ def _order(clauses: list[dict[str, Any]]) -> tuple[str, list[Any], str]:
         terms.append(f"CASE WHEN {sql} IS NULL THEN 2{kinds} ELSE 0 END")
         terms.append(f"{sql} {'ASC' if clause.get('ascending', True) else 'DESC'}")
     return "".join(joins), params, ", ".join([*terms, "l.created_at_ms DESC", "l.model_id"])
-
-
-def _token(query: dict[str, Any], offset: int) -> str:
-    """A page token that is good for the same query only."""
-    return base64.b64encode(json.dumps({**query, "offset": offset}).encode()).decode()
-
-
-def _offset(token: str | None, query: dict[str, Any]) -> int:
-    if not token:
-        return 0
-    try:
-        values = json.loads(base64.b64decode(token, validate=True))
-        offset = values.pop("offset")
-    except (ValueError, binascii.Error, KeyError, AttributeError, TypeError):
-        raise InvalidRequest(f"Invalid page token: {token[:100]}") from None
-    if type(offset) is not int or not 0 < offset < 2**53:
-        raise InvalidRequest(f"Invalid page token: {token[:100]}")
-    for name, what in (
-        ("experiment_ids", "Experiment IDs"),
-        ("filter", "Filter string"),
-        ("order_by", "Order by"),
-        ("datasets", "Datasets"),
-    ):
-        if values.get(name) != query[name]:
-            raise InvalidRequest(
-                f"{what} in the page token does not match the requested {what.lower()}. "
-                f"Expected: {query[name]}. Found: {values.get(name)}"
-            )
-    return offset

@@ -34,6 +34,7 @@ from modeltrail.api.mlflow.search import (
     compile_order,
 )
 from modeltrail.api.node import Verdict
+from modeltrail.api.pages import Pages
 from modeltrail.api.routes.registry import latest_metrics
 from modeltrail.consumers.projections import registry_rules as rules
 from modeltrail.consumers.projections.registry import RegistryProjection
@@ -260,7 +261,8 @@ def search_models(call: Call) -> dict[str, Any]:
     """Registered models that match a filter."""
     limit = call.get("max_results", 100)
     wire.check_max_results(limit, _MODELS_MAX)
-    offset = wire.page_offset(call.get("page_token"))
+    pages = call.pages("registered_models")
+    offset = pages.offset(call.get("page_token"))
     condition = compile_filter(MODEL, call.get("filter"))
     order = compile_order(MODEL, call.get("order_by", []))
     hidden = _without_prompts(MODEL, condition.fields)
@@ -277,7 +279,7 @@ def search_models(call: Call) -> dict[str, Any]:
         model = registry.model_by_key(row[0])
         return None if model is None else model_of(model)
 
-    return _page(call, "registered_models", keys, told, limit, offset)
+    return _page(call, pages, keys, told, limit, offset)
 
 
 def _without_prompts(entity: Entity, fields: frozenset[tuple[str, str]]) -> str:
@@ -293,7 +295,7 @@ def _terms(order: Order, *last: str) -> str:
 
 def _page(
     call: Call,
-    name: str,
+    pages: Pages,
     found: Sequence[tuple[Any, ...]],
     told: Callable[[RegistryProjection, tuple[Any, ...]], dict[str, Any] | None],
     limit: int,
@@ -306,8 +308,8 @@ def _page(
             answers = [told(registry, row) for row in found[at : min(at + _TOLD_AT_ONCE, limit)]]
         page += [answer for answer in answers if answer is not None]
     return wire.set_fields(
-        **{name: page or None},
-        next_page_token=wire.page_token(offset + limit) if len(found) > limit else None,
+        **{pages.name: page or None},
+        next_page_token=pages.token(offset=offset + limit) if len(found) > limit else None,
     )
 
 
@@ -521,7 +523,8 @@ def search_versions(call: Call) -> dict[str, Any]:
     """Versions that match a filter; those changed last come first."""
     limit = call.get("max_results", 10_000)
     wire.check_max_results(limit, _VERSIONS_MAX)
-    offset = wire.page_offset(call.get("page_token"))
+    pages = call.pages("model_versions")
+    offset = pages.offset(call.get("page_token"))
     condition = compile_filter(VERSION, call.get("filter"))
     order = compile_order(VERSION, call.get("order_by", []))
     last = ["m.model", "v.version DESC"]
@@ -542,7 +545,7 @@ def search_versions(call: Call) -> dict[str, Any]:
         version = version_by_key(registry, *row)
         return None if version is None else plain_version_of(*version)
 
-    return _page(call, "model_versions", found, told, limit, offset)
+    return _page(call, pages, found, told, limit, offset)
 
 
 @endpoints.add(

@@ -558,7 +558,8 @@ def search_runs(call: Call) -> dict[str, Any]:
     """Runs by filter, in order, page by page; of all experiments, where none is named."""
     limit = call.get("max_results", 1000)
     wire.check_max_results(limit, _PAGE_MAX)
-    offset = wire.page_offset(call.get("page_token"))
+    pages = call.pages("runs")
+    offset = pages.offset(call.get("page_token"))
     experiment_ids = [wire.check_experiment_id(i) for i in call.get("experiment_ids", [])]
     compile_filter(RUN, call.get("filter"))  # what is wrong with it is told before any wait
     compile_order(RUN, call.get("order_by", []))
@@ -574,7 +575,7 @@ def search_runs(call: Call) -> dict[str, Any]:
         by_number = {row[0]: row for row in rows}
         answer: dict[str, Any] = {"runs": runs_of(cursor, [by_number[n] for n in numbers])}
     if len(found) > limit:
-        answer["next_page_token"] = wire.page_token(offset + limit)
+        answer["next_page_token"] = pages.token(offset=offset + limit)
     return answer
 
 

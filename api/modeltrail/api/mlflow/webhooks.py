@@ -164,7 +164,8 @@ def list_webhooks(call: Call) -> dict[str, Any]:
     limit = call.get("max_results") or 100
     if not 1 <= limit <= 1000:
         raise InvalidRequest("max_results must be between 1 and 1000.")
-    offset = wire.page_offset(call.get("page_token"))
+    pages = call.pages("webhooks")
+    offset = pages.offset(call.get("page_token"))
     with call.node.read() as cursor:
         found = cursor.execute(
             f"{_SELECT} ORDER BY created_at_ms DESC, webhook_id DESC "
@@ -172,7 +173,7 @@ def list_webhooks(call: Call) -> dict[str, Any]:
         ).fetchall()
     return wire.set_fields(
         webhooks=[_message(row) for row in found[:limit]] or None,
-        next_page_token=wire.page_token(offset + limit) if len(found) > limit else None,
+        next_page_token=pages.token(offset=offset + limit) if len(found) > limit else None,
     )
 
 

@@ -7,8 +7,6 @@ left out, unknown fields ignored. A GET has its fields in the query, repeated on
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import math
 import posixpath
@@ -282,50 +280,6 @@ def check_max_results(max_results: int, limit: int, least: int = 1) -> None:
             f"Invalid value {max_results} for parameter 'max_results' supplied. "
             f"It must be at most {limit}"
         )
-
-
-# Pages
-
-
-def page_token(offset: int, last: Sequence[Any] | None = None) -> str:
-    """The token of the page that begins at an offset, after the last item of the one before."""
-    content = {"offset": offset} if last is None else {"offset": offset, "last": list(last)}
-    return base64.b64encode(json.dumps(content).encode()).decode()
-
-
-def _page(token: str) -> dict[str, Any]:
-    try:
-        raw = base64.b64decode(token, validate=True)
-    except (ValueError, binascii.Error):
-        raise InvalidRequest("Invalid page token, could not base64-decode") from None
-    try:
-        content = json.loads(raw)
-        offset = content["offset"]
-    except (ValueError, KeyError, TypeError):
-        raise InvalidRequest(f"Invalid page token, decoded value={raw[:100]!r}") from None
-    if not isinstance(offset, int) or isinstance(offset, bool) or not 0 < offset < 2**53:
-        raise InvalidRequest(f"Invalid page token, parsed value={str(offset)[:100]}")
-    return dict(content)
-
-
-def page_offset(token: str | None) -> int:
-    """Where a page begins; raises ``InvalidRequest`` for what is no token of ours."""
-    offset: int = _page(token)["offset"] if token else 0
-    return offset
-
-
-def page_last(token: str | None) -> list[Any] | None:
-    """The last point of the page before, as timestamp, step and value, if the token has it."""
-    last = _page(token).get("last") if token else None
-    if last is None:
-        return None
-    if not isinstance(last, list) or len(last) != 3:
-        raise InvalidRequest(f"Invalid page token, parsed value={str(last)[:100]}")
-    return [
-        integer("page_token", last[0]),
-        integer("page_token", last[1]),
-        number("page_token", last[2]),
-    ]
 
 
 # Writing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from email.utils import format_datetime
 from typing import Annotated
@@ -150,10 +151,9 @@ def sent(node: Node, owner: str, path: str, request: Request, media_type: str) -
         stat = store.stat(owner, path)
     else:
         stat, pieces = store.open(owner, path)
-    name = quote(path.rpartition("/")[2], safe="")
     headers = {
         "Accept-Ranges": "bytes",
-        "Content-Disposition": f"attachment; filename*=UTF-8''{name}",
+        "Content-Disposition": _attachment(path.rpartition("/")[2]),
         "Last-Modified": format_datetime(stat.modified_at.replace(microsecond=0), usegmt=True),
         **({"ETag": stat.etag} if stat.etag else {}),
     }
@@ -172,6 +172,14 @@ def sent(node: Node, owner: str, path: str, request: Request, media_type: str) -
             pieces = store.read(owner, path, start, end)
     headers["Content-Length"] = str(end - start)
     return StreamingResponse(pieces, status, headers, media_type)
+
+
+def _attachment(name: str) -> str:
+    """A ``Content-Disposition`` (RFC 6266), for clients that read only the plain name as well."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    # Quoted, so that only these two need care; "%" would be decoded by some browsers.
+    plain = re.sub(r'["\\%]', "_", plain) or "download"
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
 def _range(asked: str, size: int) -> tuple[int, int] | None:

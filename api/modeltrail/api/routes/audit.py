@@ -17,7 +17,6 @@ from modeltrail.api.context import (
     LogEnd,
     NodeHere,
     PageToken,
-    after,
     answer,
     json_example,
     page,
@@ -25,8 +24,11 @@ from modeltrail.api.context import (
     reading,
     rows,
 )
+from modeltrail.api.pages import Pages
 from modeltrail.api.routing import PooledRoute
 
+_EVENTS = Pages("events")
+_ARTIFACTS = Pages("artifacts")
 router = APIRouter(prefix="/api/v1", tags=["audit"], route_class=PooledRoute)
 
 _COLUMNS = (
@@ -103,10 +105,10 @@ def audit(
         "since": since,
         "until": until,
     }
-    last = after(page_token, 1)
+    last = _EVENTS.last(page_token, int)
     with reading(node, log_end) as cursor:
         events = trail(cursor, filters, limit + 1, None if last is None else last[0])
-    return answer(page(events, limit, "events", ["log_offset"]))
+    return answer(page(events, limit, _EVENTS, ["log_offset"]))
 
 
 @router.get(
@@ -144,12 +146,12 @@ def audit_artifacts(
 
     `total` counts them on all pages; `elsewhere` names versions whose files are not kept here.
     """
-    last = after(page_token, 3)
+    last = _ARTIFACTS.last(page_token, str, str, str)
     with reading(node, log_end) as cursor:
         roots, elsewhere = check.roots(cursor, run, model)
         records = check.recorded(cursor, roots, limit + 1, last)
         total = check.count(cursor, roots)
-    body = page(records, limit, "artifacts", ["kind", "id", "path"])
+    body = page(records, limit, _ARTIFACTS, ["kind", "id", "path"])
     return answer({**body, "total": total, "elsewhere": elsewhere})
 
 

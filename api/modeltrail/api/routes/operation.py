@@ -16,16 +16,16 @@ from modeltrail.api.context import (
     LogEnd,
     NodeHere,
     PageToken,
-    after,
     answer,
     json_example,
     page,
     reading,
     rows,
 )
-from modeltrail.api.errors import InvalidRequest, Unavailable
+from modeltrail.api.errors import Unavailable
 from modeltrail.api.guard import Counters
 from modeltrail.api.node import Node
+from modeltrail.api.pages import Pages
 from modeltrail.api.routes.webhooks import delivery_status
 from modeltrail.api.routing import PooledRoute
 from modeltrail.consumers.database import program_version
@@ -35,6 +35,7 @@ from modeltrail.eventlog import LogError
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
+_DEAD_LETTERS = Pages("dead_letters")
 router = APIRouter(route_class=PooledRoute)
 
 _PAGE = """<!doctype html>
@@ -278,9 +279,7 @@ def dead_letters(
 ) -> Response:
     """With the reason and the raw bytes. Nothing of them took effect, and nothing is lost."""
     where, values = "true", []
-    if (last := after(page_token, 3)) is not None:
-        if not isinstance(last[1], int) or not isinstance(last[2], int):
-            raise InvalidRequest("not a page token of this list")
+    if (last := _DEAD_LETTERS.last(page_token, str, int, int)) is not None:
         where, values = "(stream, partition, log_offset) > (?, ?, ?)", last
     with reading(node, log_end) as cursor:
         found = rows(
@@ -289,7 +288,7 @@ def dead_letters(
             f"WHERE {where} ORDER BY stream, partition, log_offset LIMIT {limit + 1}",
             values,
         )
-    return answer(page(found, limit, "dead_letters", ["stream", "partition", "log_offset"]))
+    return answer(page(found, limit, _DEAD_LETTERS, ["stream", "partition", "log_offset"]))
 
 
 @router.post(

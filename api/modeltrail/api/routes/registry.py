@@ -18,7 +18,6 @@ from modeltrail.api.context import (
     LogEnd,
     NodeHere,
     PageToken,
-    after,
     answer,
     json_example,
     offset_of,
@@ -30,9 +29,14 @@ from modeltrail.api.context import (
 from modeltrail.api.errors import InvalidRequest
 from modeltrail.api.mlflow.sources import Lineage, origin_of
 from modeltrail.api.node import Node
+from modeltrail.api.pages import Pages
 from modeltrail.api.routing import PooledRoute
 from modeltrail.eventlog import RUNS
 
+_EXPERIMENTS = Pages("experiments")
+_MODELS = Pages("models")
+_VERSIONS = Pages("versions")
+_STAGES = Pages("stages")
 router = APIRouter(prefix="/api/v1", tags=["registry"], route_class=PooledRoute)
 
 _INT64_MAX = 2**63 - 1
@@ -334,7 +338,7 @@ def list_experiments(
     page_token: PageToken = None,
 ) -> Response:
     """Experiments by name, now or at an earlier moment."""
-    last = after(page_token, 1)
+    last = _EXPERIMENTS.last(page_token, str)
     readable, values = caller.rights.readable_experiments("experiment_id").named()
     with reading(node, log_end) as cursor:
         offset = offset_of(cursor, as_of)
@@ -351,7 +355,7 @@ def list_experiments(
                 **values,
             },
         )
-        body = page(found, limit, "experiments", ["name"])
+        body = page(found, limit, _EXPERIMENTS, ["name"])
         tags = _tags(cursor, offset, "experiment", "experiment_id")
     for experiment in body["experiments"]:
         experiment["tags"] = tags.get((experiment["experiment_id"],), {})
@@ -456,7 +460,7 @@ def list_models(
     page_token: PageToken = None,
 ) -> Response:
     """Registered models by name, now or at an earlier moment."""
-    last = after(page_token, 1)
+    last = _MODELS.last(page_token, str)
     readable, values = caller.rights.readable_models("model", "model").named()
     with reading(node, log_end) as cursor:
         offset = offset_of(cursor, as_of)
@@ -466,7 +470,7 @@ def list_models(
             f"AND {readable} ORDER BY model LIMIT {limit + 1}",
             {"at": offset, "after": last and last[0], **values},
         )
-        body = page(found, limit, "models", ["model"])
+        body = page(found, limit, _MODELS, ["model"])
         for model in body["models"]:
             _add_to_model(cursor, offset, model)
     return answer(body)
@@ -592,7 +596,7 @@ def list_versions(
     page_token: PageToken = None,
 ) -> Response:
     """Versions, newest first, now or at an earlier moment."""
-    last = after(page_token, 1)
+    last = _VERSIONS.last(page_token, int)
     with reading(node, log_end) as cursor:
         offset = offset_of(cursor, as_of)
         _model(cursor, offset, model, as_of)
@@ -604,7 +608,7 @@ def list_versions(
             f"ORDER BY version DESC LIMIT {limit + 1}",
             {"at": offset, "model": model, "stage": stage, "after": last and last[0]},
         )
-        body = page(found, limit, "versions", ["version"])
+        body = page(found, limit, _VERSIONS, ["version"])
         _add_to_versions(cursor, offset, model, body["versions"])
     return answer(body)
 
@@ -725,7 +729,7 @@ def list_stages(
     page_token: PageToken = None,
 ) -> Response:
     """What was in Production on that day: the stage of every version, now or then."""
-    model_after, version_after = after(page_token, 2) or (None, None)
+    model_after, version_after = _STAGES.last(page_token, str, int) or (None, None)
     readable, values = caller.rights.readable_models("model", "model").named()
     with reading(node, log_end) as cursor:
         found = rows(
@@ -743,7 +747,7 @@ def list_stages(
                 "v": version_after,
             },
         )
-    return answer(page(found, limit, "stages", ["model", "version"]))
+    return answer(page(found, limit, _STAGES, ["model", "version"]))
 
 
 # Aliases

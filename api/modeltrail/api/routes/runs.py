@@ -13,7 +13,6 @@ from modeltrail.api.context import (
     LogEnd,
     NodeHere,
     PageToken,
-    after,
     answer,
     json_example,
     one,
@@ -23,8 +22,11 @@ from modeltrail.api.context import (
     rows,
 )
 from modeltrail.api.errors import InvalidRequest
+from modeltrail.api.pages import Pages
 from modeltrail.api.routing import PooledRoute
 
+_RUNS = Pages("runs")
+_POINTS = Pages("points")
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"], route_class=PooledRoute)
 
 Status = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
@@ -90,16 +92,16 @@ def list_runs(
     readable = caller.rights.readable_experiments("experiment_id")
     where.append(readable.sql)
     values += readable.params
-    if (last := after(page_token, 2)) is not None:
+    if (last := _RUNS.last(page_token, str, str)) is not None:
         where.append("(appended_at, run_id) < (?::TIMESTAMP, ?)")
-        values += [str(last[0]).removesuffix("Z"), last[1]]
+        values += [parse_time(last[0], "page_token"), last[1]]
     query = (
         f"SELECT * FROM runs WHERE {' AND '.join(where)} "
         f"ORDER BY appended_at DESC, run_id DESC LIMIT {limit + 1}"
     )
     with reading(node, log_end) as cursor:
         found = rows(cursor, query, values)
-    return answer(page(found, limit, "runs", ["appended_at", "run_id"]))
+    return answer(page(found, limit, _RUNS, ["appended_at", "run_id"]))
 
 
 @router.get(
@@ -158,10 +160,7 @@ def metric_history(
     page_token: PageToken = None,
 ) -> Response:
     """Points by step, then timestamp, then value. NaN and infinities are text."""
-    start = after(page_token, 1)
-    skip = start[0] if start is not None else 0
-    if not isinstance(skip, int) or skip < 0:
-        raise InvalidRequest("not a page token of this list")
+    skip = max((_POINTS.last(page_token, int) or [0])[0], 0)
     with reading(node, log_end) as cursor:
         one(cursor, "SELECT 1 FROM runs WHERE run_id = ?", [run_id], f"there is no run {run_id!r}")
         points = rows(
@@ -173,7 +172,7 @@ def metric_history(
             f"LIMIT {limit + 1} OFFSET {skip})",
             [run_id, key],
         )
-    body = page(points, limit, "points", ["n"])
+    body = page(points, limit, _POINTS, ["n"])
     for point in body["points"]:
         del point["n"]
     return answer(body)

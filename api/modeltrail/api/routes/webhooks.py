@@ -18,7 +18,6 @@ from modeltrail.api.context import (
     LogEnd,
     NodeHere,
     PageToken,
-    after,
     answer,
     json_example,
     page,
@@ -28,10 +27,12 @@ from modeltrail.api.context import (
 )
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.node import Node
+from modeltrail.api.pages import Pages
 from modeltrail.api.routing import PooledRoute
 from modeltrail.consumers.webhooks.deliverer import Deliverer
 from modeltrail.eventlog import REGISTRY, Position
 
+_DELIVERIES = Pages("deliveries")
 router = APIRouter(prefix="/api/v1/webhooks", tags=["webhooks"], route_class=PooledRoute)
 
 _WebhookId = Annotated[str | None, Query(max_length=100, description="Only of this webhook.")]
@@ -159,12 +160,10 @@ def deliveries(
 ) -> Response:
     """All that are pending or dead, and the last 10,000 that were made."""
     before = None
-    if (last := after(page_token, 1)) is not None:
-        if not isinstance(last[0], int) or not 0 <= last[0] < 2**63:
-            raise InvalidRequest("not a page token of this list")
+    if (last := _DELIVERIES.last(page_token, int)) is not None:
         before = last[0]
     found = _deliverer(node).deliveries(webhook, state, before, limit + 1)
-    shown = page(found, limit, "deliveries", ["seq"])
+    shown = page(found, limit, _DELIVERIES, ["seq"])
     shown["deliveries"] = [_shown(delivery) for delivery in shown["deliveries"]]
     return answer(shown)
 
