@@ -47,7 +47,7 @@ class Home:
         """Do what the interpreter's exit would do."""
         state = process.current()
         for run in list(state.open_runs.values()):
-            run.settings = run.settings._replace(finish_timeout_s=0.5)
+            run.channel.settings = run.settings._replace(finish_timeout_s=0.5)
         state.shutdown("FINISHED", None)
         state.open_runs.clear()
 

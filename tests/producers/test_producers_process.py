@@ -265,3 +265,109 @@ def test_a_full_disk_is_survived(home: Any) -> None:
     assert events[-1][0] == "RunEnded"
     assert found == sorted(set(found))
     assert ended["points_dropped"] == 400_000 - len(found) > 0
+
+
+AWAY = ("http://127.0.0.1:9", "kafka://127.0.0.1:9/x", "/proc/modeltrail")
+
+
+@pytest.mark.parametrize("url", AWAY)
+@pytest.mark.parametrize(
+    "ending",
+    ["for run in runs: run.finish()", "pass", "raise ValueError", "os.kill(os.getpid(), 15)"],
+)
+def test_a_target_that_is_away_holds_up_a_process_once(home: Any, url: str, ending: str) -> None:
+    """Whatever it does at its end: all waits together take the time of one."""
+    done = home.script(
+        f"""
+        import os, time
+        from modeltrail.producers import start_run
+        runs = [start_run() for _ in range(20)]
+        for run in runs: run.log({{"m": 1.0}}, 0)
+        open("ending", "w").write(str(time.time()))
+        {ending}
+        """,
+        check=False,
+        MODELTRAIL_URL=url,
+        MODELTRAIL_FINISH_TIMEOUT_S="1",
+    )
+    seconds = time.time() - float((home.folder / "ending").read_text())
+    assert 0.9 < seconds < 3, f"{seconds:.1f} s from the script's end to the process's: {done}"
+    assert "modeltrail sync" in done.stderr
+    assert [(r.error, r.events) for r in sync(url=str(home.data))] == [(None, 60)]
+    assert steps(home.events()) == [0] * 20
+
+
+def test_no_time_to_wait_loses_nothing(home: Any) -> None:
+    home.script(
+        """
+        from modeltrail.producers import start_run
+        run = start_run()
+        for i in range(5000): run.log({"m": 1.0}, i)
+        """,
+        MODELTRAIL_URL="http://127.0.0.1:9",
+        MODELTRAIL_FINISH_TIMEOUT_S="0",
+    )
+    assert [r.error for r in sync(url=str(home.data))] == [None]
+    assert steps(home.events()) == list(range(5000))
+
+
+def test_a_target_that_came_back_is_waited_for_again(
+    home: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELTRAIL_FINISH_TIMEOUT_S", "3")
+    target = home.folder / "target"
+    target.write_text("")  # no folder yet: nothing can be delivered
+    first = start_run(url=str(target))
+    assert not first.finish()
+    second = start_run(url=str(target))
+    began = time.monotonic()
+    assert not second.finish()
+    assert time.monotonic() - began < 1, "the time for waiting is used up"
+    target.unlink()
+    assert second.finish(timeout_s=20)
+    third = start_run(url=str(target))
+    assert third.finish(), "it is not waited for, though it is back"
+
+
+def test_what_a_full_disk_took_is_said_at_the_end(home: Any) -> None:
+    """A run that can neither write its points nor its end says so; its counts are true."""
+    done = home.script(
+        """
+        import os, random, resource, signal
+        from modeltrail.producers import start_run
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        open("file", "w").close()
+        run = start_run(url=os.path.abspath("file/x"))
+        run.log({"m": 0.0}, 0)
+        assert not run.flush(timeout_s=0.5)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+        for i in range(1, 10_001): run.log({"m": random.random()}, i)
+        run.set_tags({"a": "b"})
+        assert not run.finish(timeout_s=1)
+        print(run.points_dropped, run.others_dropped)
+        """,
+        MODELTRAIL_FINISH_TIMEOUT_S="0.5",
+    )
+    assert done.stdout.split() == ["10000", "0"]
+    # The tag and the end were in memory, in the hope for space.
+    assert "lost 10,000 metric points and 2 of its other events" in done.stderr
+
+
+def test_what_the_target_refused_after_the_end_is_counted(
+    home: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from modeltrail.producers import delivery, targets
+
+    class Picky:
+        def append(self, frames: list[Any]) -> None:
+            if any(frame.points for frame in frames):
+                raise targets.EventRefused("no points")
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(delivery, "open_target", lambda url, settings: Picky())
+    run = start_run()
+    for i in range(10):
+        run.log({"m": 1.0}, i)
+    assert not run.finish()
+    assert run.points_dropped == 10

@@ -7,6 +7,7 @@ CPython, and so is ``next`` of an ``itertools.count``. That is all the locking t
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +22,7 @@ SLOTS_MAX = 2_048
 """The same for everything else, in slots of ``SLOT_BYTES`` bytes."""
 SLOT_BYTES = 4_096
 SERIES_CHUNK = 4_096
+_COUNTING_WAIT_S = 1.0
 
 
 class Series(NamedTuple):
@@ -57,7 +59,7 @@ class Tally:
         return next(self._count) - self._reads
 
     def read(self) -> int:
-        """How many were counted. For one thread."""
+        """How many were counted. For one thread at a time."""
         value = next(self._count) - self._reads
         self._reads += 1
         return value
@@ -115,8 +117,13 @@ class Producer:
         self.drops = {reason: Tally() for reason in ("value", "key", "step", "full", "text")}
         self.points_logged = 0
         self.points_lost = 0
+        self.others_lost = 0
         self.points_dropped = 0
-        """All that could not be kept, as of the writer's last look."""
+        """Metric points that could not be kept, as of the last ``count_drops``."""
+        self.others_dropped = 0
+        """Params, tags, artifacts and other events that could not be, as of then."""
+        self._counting = threading.Lock()
+        self._refused = 0
         self.pending: deque[tuple[str, Any, int, int]] = deque()
         self.git: Git | None = None
         self.ended = False
@@ -127,10 +134,24 @@ class Producer:
         self.artifacts_sequence = 0
 
     def count_drops(self) -> int:
-        """Bring ``points_dropped`` up to date. Points that never got into the buffer count too."""
-        refused = sum(t.read() for reason, t in self.drops.items() if reason != "text")
-        self.points_dropped = refused + self.points_lost + self.channel.refused(self.run_id)[1]
-        return refused
+        """Bring the counts of what was dropped up to date. Safe in every thread.
+
+        Returns:
+            The metric points that never got into the buffer.
+        """
+        # With a limit, since a signal handler may interrupt a thread that holds it, and wait here.
+        if self._counting.acquire(timeout=_COUNTING_WAIT_S):
+            try:
+                self._refused = sum(
+                    t.read() for reason, t in self.drops.items() if reason != "text"
+                )
+                texts = self.drops["text"].read()
+            finally:
+                self._counting.release()
+            events, points = self.channel.refused(self.run_id)
+            self.points_dropped = self._refused + self.points_lost + points
+            self.others_dropped = texts + self.others_lost + events
+        return self._refused
 
 
 def _uuid4() -> bytes:

@@ -27,6 +27,8 @@ class Channel:
         self._delivery: Delivery | None = None
         self._events: Deliverer | None = None
         self._artifacts: Deliverer | None = None
+        self._waited_s = 0.0
+        self._awaited: tuple[int, int] | None = None
 
     def _open(self) -> Outbox:
         with self._lock:
@@ -120,6 +122,23 @@ class Channel:
         """True while deliveries fail."""
         return self._delivery is not None and self._delivery.error is not None
 
+    @property
+    def patience_s(self) -> float:
+        """What is left of the time that this process waits for the target, in seconds.
+
+        All waits of ``finish``, ``flush`` and the exit that ended in vain share
+        ``finish_timeout_s``: a target that is away holds up a process once, and not each of its
+        runs. Once everything that they waited for was delivered, the time is whole again.
+        """
+        if self._awaited is not None and self.handled(self._awaited):
+            self._waited_s, self._awaited = 0.0, None
+        return max(0.0, self.settings.finish_timeout_s - self._waited_s)
+
+    def waited(self, seconds: float, appended: tuple[int, int] | None, *, in_vain: bool) -> None:
+        """Take a wait, for all up to ``appended``, from what is left of the time."""
+        self._waited_s = self._waited_s + seconds if in_vain else 0.0
+        self._awaited = appended if in_vain else None
+
     def refused(self, run_id: str) -> tuple[int, int]:
         """Events and points of a run that the target refused."""
         return self._delivery.refused.get(run_id, (0, 0)) if self._delivery else (0, 0)
@@ -135,9 +154,12 @@ class Channel:
         outbox = self._outbox
         return None if outbox is None or outbox.empty else outbox.path
 
-    def close(self, timeout_s: float) -> None:
-        """Stop delivering and remove the outbox if it is empty; it opens anew if used again."""
-        deadline = time.monotonic() + timeout_s
+    def close(self, deadline: float) -> None:
+        """Stop delivering and remove the outbox if it is empty; it opens again if it is used again.
+
+        A delivery under way is waited for until ``deadline``, of the monotonic clock. The thread of
+        one that takes longer is left alone, and keeps the outbox, until the process ends.
+        """
         with self._lock:
             outbox, delivery = self._outbox, self._delivery
             threads = [t for t in (self._events, self._artifacts) if t is not None]

@@ -15,13 +15,21 @@ from modeltrail.producers.forks import fork_gate
 from modeltrail.producers.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from modeltrail.producers.buffer import Mark, Producer
     from modeltrail.producers.channel import Channel
     from modeltrail.producers.run import Run
     from modeltrail.producers.writer import Writer
 
-_CLOSE_S = 2.0
+_CLOSE_S = 0.2
 _POLL_S = 0.002
+_WRITE_S = 2.5
+"""How long a wait for the outbox may take where no time for the target is left. What is not there
+is lost with the process, and the first event of a run may wait two seconds for Git."""
+_WRITE_AGAIN_S = 0.6
 _ROOM_WAITS_MAX = 200
+_LOSSY_SHOWN_MAX = 10
 
 
 class Process:
@@ -36,6 +44,9 @@ class Process:
         self._writer: Writer | None = None
         self._channels: dict[Settings, Channel] = {}
         self._stalled_at = -1
+        self._unwritten = False
+        self.lossy: dict[int, Producer] = {}
+        """By id: what could not keep all that it was given."""
 
     def channel(self, settings: Settings) -> Channel:
         """The channel of a target; one for all runs that log to it.
@@ -58,7 +69,7 @@ class Process:
                     with fork_gate:
                         from modeltrail.producers.writer import Writer
 
-                    self._writer = Writer(self.buffer)
+                    self._writer = Writer(self.buffer, self.lossy)
                     _install_exit()
                 writer = self._writer
         return writer
@@ -85,22 +96,62 @@ class Process:
         self._stalled_at = writer.passes
         return False
 
+    def wait_delivered(self, marks: Iterable[tuple[Run, Mark]], timeout_s: float | None) -> None:
+        """Wait until all up to the marks was delivered.
+
+        Args:
+            marks: Runs and what they asked the writer for.
+            timeout_s: Longest wait, in seconds; None for what is left of ``finish_timeout_s``.
+        """
+        began = time.monotonic()
+        waiting = [(run.channel, mark) for run, mark in marks]
+        limits = {
+            channel: channel.patience_s if timeout_s is None else timeout_s
+            for channel, _ in waiting
+        }
+        longest_s = max(limits.values(), default=0.0)
+
+        def written() -> bool:
+            return all(mark.appended is not None for _, mark in waiting)
+
+        def over(channel: Channel, mark: Mark) -> bool:
+            at = mark.appended
+            return at is not None and (channel.handled(at) or channel.hopeless(at))
+
+        def given_up() -> bool:
+            spent_s = time.monotonic() - began
+            return all(spent_s >= limits[c] or over(c, mark) for c, mark in waiting)
+
+        write_s = longest_s
+        if timeout_s is None:
+            write_s = max(longest_s, _WRITE_AGAIN_S if self._unwritten else _WRITE_S)
+        self._unwritten = not wait_until(written, write_s)
+        wait_until(given_up, max(0.0, began + longest_s - time.monotonic()))
+        spent_s = time.monotonic() - began
+        for channel in limits:
+            of_it = [mark for c, mark in waiting if c is channel]
+            appended = [mark.appended for mark in of_it if mark.appended is not None]
+            in_vain = not all(over(channel, mark) for mark in of_it)
+            channel.waited(spent_s, max(appended, default=None), in_vain=in_vain)
+
     def shutdown(self, status: str, message: str | None) -> None:
-        """End or flush all open runs within ``finish_timeout_s``; say what was left over."""
+        """End or flush all open runs within ``finish_timeout_s``; say what was left or lost."""
         if self._writer is None:
             return
         runs = list(self.open_runs.values())
-        limit_s = max((run.settings.finish_timeout_s for run in runs), default=0.0)
-        deadline = time.monotonic() + limit_s
         for run in runs:
             if not run.managed or status == "KILLED":
                 run.end(status, message)
-        for run in runs:
-            run.flush(max(0.0, deadline - time.monotonic()))
+        marks = [(run, mark) for run in runs if (mark := run.mark()) is not None]
+        self.wait_delivered(marks, None)
+        for run, mark in marks:
+            run.delivered(mark)
+        self._say_lost(self._writer)
+        deadline = time.monotonic() + _CLOSE_S
         for channel in list(self._channels.values()):
             left_over = channel.left_over
-            channel.close(_CLOSE_S)
-            if (left_over is not None and channel.left_over is not None) or left_over:
+            channel.close(deadline)
+            if left_over is not None:
                 self._say_left_over(left_over)
 
     def _say_left_over(self, folder: str) -> None:
@@ -108,6 +159,26 @@ class Process:
             from modeltrail.producers.notices import warn
 
             warn(f"not all was delivered; it is kept in {folder}. Deliver it by: modeltrail sync")
+
+    def _say_lost(self, writer: Writer) -> None:
+        """Say of each run what could not be kept: dropped before, or still only in memory."""
+        unwritten = writer.unwritten()
+        lossy = {**self.lossy, **{id(producer): producer for producer in unwritten}}
+        for n, producer in enumerate(lossy.values()):
+            from modeltrail.producers.notices import warn
+
+            if n == _LOSSY_SHOWN_MAX:
+                warn(f"{len(lossy) - n} more runs lost something")
+                break
+            points, others = unwritten.get(producer, (0, 0))
+            producer.count_drops()
+            points += producer.points_dropped
+            others += producer.others_dropped
+            if points or others:
+                warn(
+                    f"run {producer.run_id} lost {points:,} metric points and {others:,} of its "
+                    "other events (dropped, or refused by the target)"
+                )
 
     def abandon(self) -> None:
         """In the child of a fork: let go of the parent's files."""

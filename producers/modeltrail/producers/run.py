@@ -25,6 +25,8 @@ from modeltrail.producers.values import (
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from modeltrail.producers.channel import Channel
+
 _STATUSES = ("FINISHED", "FAILED", "KILLED")
 _MESSAGE_CHARS_MAX = 8_000
 _SERIES_WAIT_S = 1.0
@@ -198,8 +200,15 @@ class Run:
 
     @property
     def points_dropped(self) -> int:
-        """Metric points that could not be kept, as far as the writer knows by now."""
+        """Metric points that could not be kept, or that the target refused."""
+        self._producer.count_drops()
         return self._producer.points_dropped
+
+    @property
+    def others_dropped(self) -> int:
+        """Params, tags, artifacts and other events that could not be kept, or were refused."""
+        self._producer.count_drops()
+        return self._producer.others_dropped
 
     def log(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log metric values of this moment. Takes about a microsecond; no lock, no I/O.
@@ -455,9 +464,10 @@ class Run:
         Args:
             status: FINISHED, FAILED or KILLED.
             message: Why, where it did not go well.
-            timeout_s: Longest wait; default ``MODELTRAIL_FINISH_TIMEOUT_S``, else 10 s. What is
-                not delivered by then is delivered in the background while the process lives, and
-                else by ``modeltrail sync``.
+            timeout_s: Longest wait, in seconds; default ``MODELTRAIL_FINISH_TIMEOUT_S``, else 5 s,
+                less what this process has waited in vain since all was delivered. What is not
+                delivered by then is delivered in the background while the process lives, and else
+                by ``modeltrail sync``.
 
         Returns:
             True where everything was delivered, and nothing refused.
@@ -497,15 +507,13 @@ class Run:
         mark = self.mark()
         if mark is None:
             return True
-        channel = self._producer.channel
+        self._process.wait_delivered([(self, mark)], timeout_s)
+        return self.delivered(mark) and self.channel.refused(self.run_id)[0] == 0
 
-        def over() -> bool:
-            at = mark.appended
-            return at is not None and (channel.handled(at) or channel.hopeless(at))
-
-        limit_s = self.settings.finish_timeout_s if timeout_s is None else timeout_s
-        process.wait_until(over, limit_s)
-        return self.delivered(mark) and channel.refused(self.run_id)[0] == 0
+    @property
+    def channel(self) -> Channel:
+        """This process's way to the run's target."""
+        return self._producer.channel
 
     def mark(self) -> Mark | None:
         """Ask the writer to say when all that was logged up to now is in the outbox.
@@ -592,6 +600,7 @@ class Run:
             self._drop("text", f"{type} is lost: {error!r:.200}")
 
     def _drop(self, reason: str, what: str) -> None:
+        self._process.lossy[id(self._producer)] = self._producer
         if self._producer.drops[reason].add() == 0:
             self._warn(reason, f"dropped and counted, said once per kind: {what}")
 

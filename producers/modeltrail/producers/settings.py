@@ -21,8 +21,9 @@ class Settings(NamedTuple):
     """``MODELTRAIL_OUTBOX_BYTES_MAX``: most bytes that one process keeps for one target."""
     artifacts: str | None = None
     """``MODELTRAIL_ARTIFACTS``: folder or server that takes the artifacts of Kafka targets."""
-    finish_timeout_s: float = 10.0
-    """``MODELTRAIL_FINISH_TIMEOUT_S``: longest wait of ``finish()`` and of interpreter exit."""
+    finish_timeout_s: float = 5.0
+    """``MODELTRAIL_FINISH_TIMEOUT_S``: how long a process waits for a target that is away, in all
+    calls of ``finish()`` and ``flush()`` and at its exit together."""
     heartbeat_s: float = 30.0
     """``MODELTRAIL_HEARTBEAT_S``: how often a run shows that it is alive."""
     server: str | None = None

@@ -31,6 +31,7 @@ PENDING_POINTS_MAX = 200_000
 PENDING_EVENTS_MAX = 10_000
 
 _FIRST = ("RunStarted", "RunUpdated")
+_NO_EVENTS = ("Mark", "warn", "Heartbeat")
 _INTERVAL_S = 0.025
 _LINGER_S = 0.1
 _LINGER_POINTS = 1_000
@@ -47,10 +48,11 @@ class Writer(threading.Thread):
     Points are written as soon as there are a thousand, and 100 ms after the first at the latest.
     """
 
-    def __init__(self, buffer: Buffer) -> None:
-        """Start writing."""
+    def __init__(self, buffer: Buffer, lossy: dict[int, Producer]) -> None:
+        """Start writing; those that lose something are put into ``lossy``."""
         super().__init__(name="modeltrail-writer", daemon=True)
         self._buffer = buffer
+        self._lossy = lossy
         self._wake: queue.SimpleQueue[None] = (
             queue.SimpleQueue()
         )  # put() is safe in signal handlers
@@ -73,6 +75,27 @@ class Writer(threading.Thread):
         """Look at once; in a hurry try a full disk again too."""
         self._hurry |= hurry
         self._wake.put(None)
+
+    def unwritten(self) -> dict[Producer, tuple[int, int]]:
+        """The points and other events that are in memory only. For the exit, when time is up."""
+        found: dict[Producer, tuple[int, int]] = {}
+
+        def count(producer: Producer, points: int, others: int) -> None:
+            before = found.get(producer, (0, 0))
+            found[producer] = before[0] + points, before[1] + others
+
+        for point in list(self._buffer.points):
+            count(point[0], 1, 0)
+        for entry in list(self._buffer.entries):
+            if entry is not None and entry[1] == "series":
+                count(entry[0], len(entry[2][3]), 0)
+            elif entry is not None and entry[1] not in _NO_EVENTS:
+                count(entry[0], 0, 1)
+        for producer in list(self._producers.values()):
+            for type, _, _, points in list(producer.pending):
+                if type not in _NO_EVENTS:
+                    count(producer, points, not points)
+        return found
 
     def run(self) -> None:
         """Write for as long as the process lives."""
@@ -151,6 +174,8 @@ class Writer(threading.Thread):
         # The number is used up, so that the fold sees a hole where the event should have been.
         producer.sequence += 1
         producer.points_lost += points
+        producer.others_lost += not points
+        self._lossy[id(producer)] = producer
 
     def _stage_entry(self, producer: Producer, type: str, fields: Any, at_ms: int) -> None:
         if type == "warn":
