@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from modeltrail.api.artifacts.store import ArtifactStore, open_storage
 from modeltrail.api.node import Node
 from modeltrail.api.routes.ingest import frame
 from modeltrail.consumers.fold import Fold
-from modeltrail.eventlog import EventLog
+from modeltrail.eventlog import EventLog, open_log
 
 V1 = "/api/v1"
 V2 = "/api/2.0/mlflow"
@@ -69,3 +71,18 @@ def open_node(log: EventLog, folder: Path) -> tuple[Node, Fold]:
     node = Node(log, fold, ArtifactStore(open_storage(str(folder))))
     node.start()
     return node, fold
+
+
+@contextmanager
+def world_in(folder: Path) -> Iterator[World]:
+    """A world on a log of its own, in which nothing is allowed by default."""
+    log = open_log(str(folder / "data"))
+    node, fold = open_node(log, folder / "artifacts")
+    try:
+        world = World(node, Level.NONE)
+        with world.client:
+            yield world
+    finally:
+        node.stop()
+        fold.stop()
+        log.close()

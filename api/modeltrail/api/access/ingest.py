@@ -1,89 +1,159 @@
-"""Whether a caller may append events of runs: by the experiments of the runs that they are of."""
+"""Whether a caller may append events of runs and logged models: what each needs is in ``acts``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from modeltrail.api.access.acts import ACTS, Kind, act_of, check, check_mention
 from modeltrail.api.access.files import check_source
 from modeltrail.api.access.rights import Level, Rights
 from modeltrail.api.artifacts.uris import Place, parse
-from modeltrail.api.errors import NotFound
+from modeltrail.api.errors import Forbidden, NotFound
 from modeltrail.consumers.caretaker import absolute_source
 from modeltrail.schemas import experiment_id
 
-_CREATING = ("LoggedModelCreated", "LoggedModelImported")
+Thing = tuple[Kind, str]
+"""A run or logged model. Their ids say nothing about which of the two they are of."""
+
+_EXPERIMENT_LEVEL = ACTS["RunStarted"].level
+_VERSION_LEVEL = ACTS["CreateModelVersion"].level
 
 
-def check_events(rights: Rights, events: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
-    """Check a batch in its order.
+def thing_of(event: Mapping[str, Any]) -> Thing:
+    """The run or logged model that an event is of; its id is the event's key in the stream."""
+    if "run_id" in event:
+        return Kind.RUN, event["run_id"]
+    return Kind.LOGGED_MODEL, event["model_id"]
 
-    Args:
-        rights: What the caller may do.
-        events: Type and fields of each.
 
-    Raises:
-        Forbidden: one of them is not allowed; nothing of the batch may be appended.
-        NotFound: one is of a run or logged model that never started.
+class Batch:
+    """The checks of one batch, event by event in its order.
+
+    Attributes:
+        new: Runs and logged models that the batch begins, with the index of the event that does,
+            and that this server does not have. See ``check_begun``.
     """
-    if rights.is_admin:
-        return
-    allowed: set[str] = set()  # runs and logged models that were checked
-    named: set[str] = set()  # ids that experiments will have, which runs of the batch name first
-    for type, event in events:
-        owner = event["run_id"] if "run_id" in event else event["model_id"]
-        if type == "RunStarted":
-            _check_start(rights, event)
-            if event["experiment_id"] is None:
-                named.add(experiment_id(event["experiment_name"]))
-        elif type in _CREATING:
-            _check_new_model(rights, event, allowed, named)
-        elif owner not in allowed:
-            if "run_id" in event:
-                rights.run(owner, Level.EDIT)
-            else:
-                rights.logged_model(owner, Level.EDIT)
+
+    def __init__(self, rights: Rights) -> None:
+        """Begin a batch of a caller."""
+        self.new: dict[Thing, int] = {}
+        self._rights = rights
+        # Who may do what with the new ones: it depends on where the batch puts them.
+        self._checks: dict[Thing, Callable[[Level], None]] = {}
+        self._named: set[str] = set()  # ids that experiments will have, which runs name first
+        self._passed: set[tuple[Thing, Level]] = set()
+
+    def check(self, events: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        """Check events, each given as its type and fields.
+
+        Raises:
+            Forbidden: one of them is not allowed; nothing of the batch may be appended.
+            NotFound: one is of a run or logged model that never started.
+        """
+        if not self._rights.is_admin:
+            for index, (type, event) in enumerate(events):
+                self._check(index, type, event)
+
+    def _check(self, index: int, type: str, event: Mapping[str, Any]) -> None:
+        act, thing = act_of(type), thing_of(event)
+        if act.kind is thing[0]:
+            self._check_thing(thing, act.level)
+        elif type == "RunStarted":
+            self._check_start(index, event)
+        elif type == "LoggedModelCreated":
+            self._check_model(index, event)
+        else:
+            self._rights.admin()
+        for mention in act.mentions.values():
+            for id in mention.ids(event):
+                if id and (mention.kind, id) in self._checks:
+                    self._check_thing((mention.kind, id), mention.level)
+                elif id:
+                    check_mention(self._rights, mention, id)
         if type == "ModelRegistrationRequested":
-            _check_registration(rights, event)
-        allowed.add(owner)
+            self._rights.model_or_new(event["model"], _VERSION_LEVEL)
+            source = absolute_source(event["source"], event["run_id"])
+            check_source(self._rights, source, event["run_id"])
 
+    def _check_thing(self, thing: Thing, level: Level) -> None:
+        if (thing, level) in self._passed:
+            return
+        if thing in self._checks:
+            self._checks[thing](level)
+        else:
+            check(self._rights, *thing, level)
+        self._passed.add((thing, level))
 
-def _check_start(rights: Rights, event: Mapping[str, Any]) -> None:
-    # A run that is there keeps its experiment whatever a second start says.
-    if rights.is_run(event["run_id"]):
-        rights.run(event["run_id"], Level.EDIT)
-        return
-    if event["experiment_id"] is not None:
-        rights.experiment(event["experiment_id"], Level.EDIT)
-        return
-    name = event["experiment_name"]
-    try:
-        rights.experiment_named(name, Level.EDIT)
-    except NotFound:
-        rights.new_experiment(name)
+    def _check_new(self, index: int, thing: Thing, within: Callable[[Level], None]) -> None:
+        """Check something that a batch begins; it is what it is already, if it is there."""
+        if thing in self._checks or self._is_there(thing):
+            self._check_thing(thing, _EXPERIMENT_LEVEL)
+            return
+        within(_EXPERIMENT_LEVEL)
+        self._checks[thing] = within
+        self.new[thing] = index
 
-
-def _check_new_model(
-    rights: Rights, event: Mapping[str, Any], allowed: set[str], named: set[str]
-) -> None:
-    model_id, source_run_id = event["model_id"], event["source_run_id"]
-    try:
-        rights.logged_model(model_id, Level.EDIT)
-    except NotFound:
+    def _is_there(self, thing: Thing) -> bool:
         try:
-            rights.experiment(event["experiment_id"], Level.EDIT)
+            check(self._rights, *thing, Level.NONE)
         except NotFound:
-            if event["experiment_id"] not in named:
-                raise
-    if source_run_id and source_run_id not in allowed:
-        rights.run(source_run_id, Level.READ)
-    location = event["artifact_location"]
-    # The place that this server keeps for the model itself is not there yet.
-    if location and parse(location) != Place("model", model_id, ""):
-        # Whoever reads the model may fetch what is there.
-        check_source(rights, location)
+            return False
+        return True
 
+    def _check_start(self, index: int, event: Mapping[str, Any]) -> None:
+        id, name = event["experiment_id"], event["experiment_name"]
 
-def _check_registration(rights: Rights, event: Mapping[str, Any]) -> None:
-    rights.model_or_new(event["model"], Level.EDIT)
-    check_source(rights, absolute_source(event["source"], event["run_id"]), event["run_id"])
+        def within(level: Level) -> None:
+            if id is not None:
+                self._rights.experiment(id, level)
+                return
+            try:
+                self._rights.experiment_named(name, level)
+            except NotFound:
+                self._rights.new_experiment(name)
+                if level > _EXPERIMENT_LEVEL:
+                    raise Forbidden(
+                        f"Permission denied: {level.name} is needed for experiment '{name}', "
+                        "which does not exist yet."
+                    ) from None
+
+        self._check_new(index, (Kind.RUN, event["run_id"]), within)
+        if id is None:
+            self._named.add(experiment_id(name))
+
+    def _check_model(self, index: int, event: Mapping[str, Any]) -> None:
+        model_id, id, location = (
+            event[name] for name in ("model_id", "experiment_id", "artifact_location")
+        )
+
+        def within(level: Level) -> None:
+            try:
+                self._rights.experiment(id, level)
+            except NotFound:
+                if id not in self._named or level > _EXPERIMENT_LEVEL:
+                    raise
+
+        self._check_new(index, (Kind.LOGGED_MODEL, model_id), within)
+        # The place that this server keeps for the model itself is not there yet.
+        if location and parse(location) != Place("model", model_id, ""):
+            # Whoever reads the model may fetch what is there.
+            check_source(self._rights, location)
+
+    def check_begun(self) -> None:
+        """Check that what the batch began is the caller's, now that the fold has decided it.
+
+        Others may have begun the same at the same moment: the fold takes the first, and then what
+        the batch says of it would be about theirs.
+
+        Raises:
+            Forbidden: it is another's.
+        """
+        for kind, id in self.new:
+            try:
+                check(self._rights, kind, id, _EXPERIMENT_LEVEL)
+            except Forbidden as error:
+                raise Forbidden(
+                    f"{error.message} Another caller began {kind.value} {id} at the same moment "
+                    "and was first; of the batch only beginnings were appended, without effect."
+                ) from None

@@ -195,10 +195,6 @@ class Rights:
     def run(self, run_id: str, need: Level) -> None:
         """May do this with a run."""
 
-    def is_run(self, run_id: str) -> bool:
-        """Whether this server knows of a run; without a look where nothing depends on it."""
-        return True
-
     def logged_model(self, model_id: str, need: Level) -> None:
         """May do this with a logged model."""
 
@@ -529,9 +525,9 @@ class UserRights(Rights):
         if found is None:
             raise NotFound(f"Run with id={run_id} not found")
         experiment_id, name, actor = found
-        if experiment_id not in self._state.experiments:
+        if experiment_id is not None and experiment_id not in self._state.experiments:
             self._state = self._access.state()
-        if experiment_id in self._state.experiments:
+        if experiment_id is not None and experiment_id in self._state.experiments:
             level = self.experiment_level(experiment_id)
             self._access.keep_experiment_of(_RUN, run_id, experiment_id)
         else:
@@ -553,13 +549,6 @@ class UserRights(Rights):
             experiment_id = str(found[0])
             self._access.keep_experiment_of(_LOGGED_MODEL, model_id, experiment_id)
         self._need(self.experiment_level(experiment_id), need, f"logged model {model_id}")
-
-    def is_run(self, run_id: str) -> bool:
-        """Whether this server knows of a run."""
-        if self._access.experiment_of(_RUN, run_id) is not None:
-            return True
-        with self._access.node.read() as cursor:
-            return cursor.execute(_RUN, [run_id]).fetchone() is not None
 
     def _lookup(self, query: str, value: str) -> tuple[Any, ...] | None:
         """The row of a run or logged model, which may be of a moment ago elsewhere."""
@@ -597,9 +586,10 @@ class UserRights(Rights):
         return Condition(f"{sql} IN ({query})", found.params)
 
 
+# Without the id that is derived from a name: where nobody holds the name, that may be the id of an
+# experiment that gave it up, and the next one to take it will have another.
 _RUN = """
-    SELECT coalesce(r.experiment_id, n.experiment_id, r.experiment_derived_id),
-        r.experiment_name, r.actor
+    SELECT coalesce(r.experiment_id, n.experiment_id), r.experiment_name, r.actor
     FROM fold.runs r LEFT JOIN fold.experiment_names n
         ON r.experiment_id IS NULL AND n.name = r.experiment_name
         AND r.appended_at_ms >= n.from_ms AND r.appended_at_ms < n.to_ms

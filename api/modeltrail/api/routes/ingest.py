@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from modeltrail.api.access.ingest import check_events
+from modeltrail.api.access.ingest import Batch
 from modeltrail.api.access.tokens import Actor
 from modeltrail.api.artifacts.uris import parse
 from modeltrail.api.context import CallerHere, NodeHere, answer, json_example
@@ -18,7 +18,7 @@ from modeltrail.api.node import Node
 from modeltrail.api.routing import PooledRoute
 from modeltrail.consumers.caretaker import absolute_source
 from modeltrail.consumers.projections import KEY_LENGTH_MAX, VALUE_LENGTH_MAX
-from modeltrail.eventlog import RUNS, NewEvent
+from modeltrail.eventlog import RUNS, NewEvent, Position
 from modeltrail.schemas import (
     Malformed,
     encode,
@@ -89,6 +89,10 @@ def _bad(index: int, why: str) -> InvalidRequest:
 def ingest(request: Request, node: NodeHere, caller: CallerHere, body: Body) -> Response:
     """Append events of stream `runs`, all or none, in order; answers when they are durable.
 
+    With `--auth` each event needs what the same act needs elsewhere, and so does whatever else it
+    names. Of a batch that begins a run which another user begins at the same moment, only the
+    beginning is appended, without effect, and the answer is 403.
+
     The body is one event after the other: its length as four little-endian bytes, then the Avro
     single-object encoding. `positions` has, for each partition, the offset after the last one.
     Answers 409 `UNKNOWN_SCHEMA` with a `fingerprint` where the writer's schema is not known:
@@ -100,13 +104,22 @@ def ingest(request: Request, node: NodeHere, caller: CallerHere, body: Body) -> 
     ]
     if not checked:
         return answer({"appended": 0, "positions": {}})
-    check_events(caller.rights, ((type, event) for _, type, event in checked))
+    batch = Batch(caller.rights)
+    batch.check((type, event) for _, type, event in checked)
     events = [new for new, _, _ in checked]
+    positions: list[Position] = []
+    first = set(batch.new.values())
+    if 0 < len(first) < len(events):
+        # Whose a run is that two begin at once, the fold decides; only then the rest may follow.
+        positions += node.append([events[index] for index in sorted(first)])
+        batch.check_begun()
+        events = [event for index, event in enumerate(events) if index not in first]
+    positions += node.append(events)
     ends: dict[str, int] = {}
-    for position in node.append(events):
+    for position in positions:
         name = str(position.within)
         ends[name] = max(ends.get(name, 0), position.offset + 1)
-    return answer({"appended": len(events), "positions": ends})
+    return answer({"appended": len(positions), "positions": ends})
 
 
 def _check(

@@ -1,0 +1,186 @@
+"""What each act needs: the one table that MLflow's endpoints, native routes and ingest all use.
+
+An act has the name of the event that it appends, whichever way it is asked for. The level that it
+needs is looked up here and nowhere else. An event type that is not in the table is an act for
+administrators only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
+from typing import Any, Final, NamedTuple
+
+from modeltrail.api.access.rights import Level, Rights
+from modeltrail.api.errors import NotFound
+
+EDIT, MANAGE, READ = Level.EDIT, Level.MANAGE, Level.READ
+
+
+class Kind(Enum):
+    """What levels are given for, directly or through the experiment that it is in."""
+
+    SERVER = "server"
+    """The server itself: only administrators."""
+    EXPERIMENT = "experiment"
+    RUN = "run"
+    LOGGED_MODEL = "logged model"
+    MODEL = "registered model"
+    NEW_EXPERIMENT = "name of an experiment"
+    """A name that is given to an experiment; anybody may, outside of others' prefixes."""
+    NEW_MODEL = "name of a registered model"
+
+
+class Mention(NamedTuple):
+    """Something else that an act names, beside what it changes."""
+
+    kind: Kind
+    level: Level
+    ids: Callable[[Mapping[str, Any]], Iterable[str | None]]
+    """The ids in an event."""
+    must_exist: bool = False
+    """Whether one that is not there is refused. If not, it may come later: logged models and runs
+    travel on their own, and MLflow takes any id."""
+
+
+class Act(NamedTuple):
+    """What an act needs."""
+
+    kind: Kind
+    """Of what it changes, or for something new what it is put into."""
+    level: Level
+    mentions: Mapping[str, Mention] = {}
+
+
+def _series_models(event: Mapping[str, Any]) -> set[str | None]:
+    return {series["model_id"] for series in event["series"]}
+
+
+ADMIN: Final = Act(Kind.SERVER, MANAGE)
+_EDIT_RUN: Final = Act(Kind.RUN, EDIT)
+_EDIT_LOGGED_MODEL: Final = Act(Kind.LOGGED_MODEL, EDIT)
+_EDIT_EXPERIMENT: Final = Act(Kind.EXPERIMENT, EDIT)
+_EDIT_MODEL: Final = Act(Kind.MODEL, EDIT)
+
+ACTS: Final[Mapping[str, Act]] = {
+    # Stream runs
+    "RunStarted": _EDIT_EXPERIMENT,
+    "RunUpdated": _EDIT_RUN,
+    "RunEnded": _EDIT_RUN,
+    "RunHeartStopped": ADMIN,  # a server's conclusion
+    "RunDeleted": Act(Kind.RUN, MANAGE),
+    "RunRestored": Act(Kind.RUN, MANAGE),
+    "Heartbeat": _EDIT_RUN,
+    # Metrics of a logged model are shown with the model.
+    "MetricsLogged": Act(
+        Kind.RUN, EDIT, {"model": Mention(Kind.LOGGED_MODEL, EDIT, _series_models)}
+    ),
+    "ParamsLogged": _EDIT_RUN,
+    "TagsChanged": _EDIT_RUN,
+    "DatasetsLogged": _EDIT_RUN,
+    "ArtifactLogged": _EDIT_RUN,
+    "ArtifactDeleted": _EDIT_RUN,
+    "RunModelsLogged": Act(
+        Kind.RUN,
+        EDIT,
+        {
+            "input": Mention(Kind.LOGGED_MODEL, READ, lambda event: event["inputs"]),
+            "output": Mention(
+                Kind.LOGGED_MODEL,
+                EDIT,
+                lambda event: (output["model_id"] for output in event["outputs"]),
+            ),
+        },
+    ),
+    # A server makes the version from it, an act of its own: see CreateModelVersion.
+    "ModelRegistrationRequested": _EDIT_RUN,
+    "LoggedModelCreated": Act(
+        Kind.EXPERIMENT,
+        EDIT,
+        {"run": Mention(Kind.RUN, READ, lambda event: (event["source_run_id"],), must_exist=True)},
+    ),
+    "LoggedModelImported": ADMIN,
+    "LoggedModelUpdated": _EDIT_LOGGED_MODEL,
+    "LoggedModelDeleted": Act(Kind.LOGGED_MODEL, MANAGE),
+    "LoggedModelArtifactLogged": _EDIT_LOGGED_MODEL,
+    "LoggedModelArtifactDeleted": _EDIT_LOGGED_MODEL,
+    # Stream registry
+    "CreateExperiment": Act(Kind.NEW_EXPERIMENT, EDIT),
+    "RenameExperiment": _EDIT_EXPERIMENT,  # and the new name, as if it were created
+    "ChangeExperimentTags": _EDIT_EXPERIMENT,
+    "DeleteExperiment": Act(Kind.EXPERIMENT, MANAGE),
+    "RestoreExperiment": Act(Kind.EXPERIMENT, MANAGE),
+    "ImportExperiment": ADMIN,
+    "CreateRegisteredModel": Act(Kind.NEW_MODEL, EDIT),
+    "RenameRegisteredModel": _EDIT_MODEL,  # and the new name
+    "UpdateRegisteredModel": _EDIT_MODEL,
+    "ChangeRegisteredModelTags": _EDIT_MODEL,
+    "DeleteRegisteredModel": Act(Kind.MODEL, MANAGE),
+    "ImportRegisteredModel": ADMIN,
+    "CreateModelVersion": _EDIT_MODEL,  # and READ on what it is made from: see check_source
+    "UpdateModelVersion": _EDIT_MODEL,
+    "ChangeModelVersionTags": _EDIT_MODEL,
+    "TransitionModelVersionStage": _EDIT_MODEL,
+    "SetRegisteredModelAlias": _EDIT_MODEL,
+    "DeleteRegisteredModelAlias": _EDIT_MODEL,
+    "DeleteModelVersion": Act(Kind.MODEL, MANAGE),
+    "ImportModelVersion": ADMIN,
+    "CreateWebhook": ADMIN,
+    "UpdateWebhook": ADMIN,
+    "DeleteWebhook": ADMIN,
+    "CreateUser": ADMIN,
+    "UpdateUser": ADMIN,  # but everybody may change their own password
+    "DeleteUser": ADMIN,
+    "CreateToken": ADMIN,  # but everybody may make and end their own
+    "RevokeToken": ADMIN,
+    "CreateRole": ADMIN,
+    "UpdateRole": ADMIN,
+    "DeleteRole": ADMIN,
+    "AssignRole": ADMIN,
+    "UnassignRole": ADMIN,
+    "GrantPermission": ADMIN,  # but who manages an experiment or model may, for that one
+    "RevokePermission": ADMIN,
+}
+"""What each act needs, by event type."""
+
+
+def act_of(type: str) -> Act:
+    """What an act needs; ``ADMIN`` where the table does not say."""
+    return ACTS.get(type, ADMIN)
+
+
+def check(rights: Rights, kind: Kind, id: str, level: Level) -> None:
+    """Check that a caller has a level for something.
+
+    Raises:
+        Forbidden: no.
+        NotFound: there is no such thing.
+    """
+    if kind is Kind.RUN:
+        rights.run(id, level)
+    elif kind is Kind.LOGGED_MODEL:
+        rights.logged_model(id, level)
+    elif kind is Kind.EXPERIMENT:
+        rights.experiment(id, level)
+    elif kind is Kind.MODEL:
+        rights.model(id, level)
+    elif kind is Kind.NEW_EXPERIMENT:
+        rights.new_experiment(id)
+    elif kind is Kind.NEW_MODEL:
+        rights.new_model(id)
+    else:
+        rights.admin()
+
+
+def check_mention(rights: Rights, mention: Mention, id: str) -> None:
+    """Check that a caller may name something beside what an act changes.
+
+    Raises:
+        Forbidden: no.
+        NotFound: it is not there, and has to be.
+    """
+    try:
+        check(rights, mention.kind, id, mention.level)
+    except NotFound:
+        if mention.must_exist:
+            raise
