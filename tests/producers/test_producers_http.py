@@ -255,3 +255,36 @@ def test_sync_delivers_what_was_left(home: Any, server: Ingest, monkeypatch: Any
     assert sorted(t for t, _ in server.events()) == sorted(
         ["RunStarted", "MetricsLogged", "RunEnded", "ArtifactLogged"]
     )
+
+
+@pytest.mark.parametrize("kind", ["a hole", "kafka", "http"])
+def test_sync_keeps_its_time_limit(home: Any, kind: str) -> None:
+    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as hole:
+        url = {
+            "a hole": f"http://127.0.0.1:{hole.server_address[1]}",
+            "kafka": "kafka://127.0.0.1:9/x",
+            "http": "http://127.0.0.1:9",
+        }[kind]
+        home.script(
+            """
+            from modeltrail.producers import start_run
+            with start_run() as run: run.log({"m": 1.0})
+            """,
+            MODELTRAIL_URL=url,
+            MODELTRAIL_FINISH_TIMEOUT_S="0",
+        )
+        home.script(
+            """
+            import time
+            from modeltrail.producers import sync
+            began = time.monotonic()
+            (left,) = sync(timeout_s=1)
+            assert time.monotonic() - began < 1.5
+            assert left.left_bytes > 0 and left.error, left
+            open("ending", "w").write(str(time.time()))
+            """
+        )
+        ending = time.time() - float((home.folder / "ending").read_text())
+        assert ending < 3, f"the process took {ending:.1f} s to end"
+    assert [r.error for r in sync(url=str(home.data))] == [None]
+    assert home.outboxes() == []

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from modeltrail.producers.outbox import Outbox, SegmentQueue, create_outbox, pack_frame
+from modeltrail.eventlog import LogUnavailable
+from modeltrail.producers import delivery, sync
+from modeltrail.producers.outbox import Frame, Outbox, SegmentQueue, create_outbox, pack_frame
 from modeltrail.producers.settings import absolute_url, without_secrets
 
 
@@ -135,3 +138,93 @@ def test_folders_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert absolute_url("./x") == absolute_url("x") == absolute_url("file:x") == str(tmp_path / "x")
     assert absolute_url("file:///a/b") == "/a/b"
     assert absolute_url("kafka://h:1") == "kafka://h:1"
+
+
+def fill(outbox: Outbox, n: int) -> None:
+    for i in range(n):
+        outbox.events.append(pack_frame("run", b"%d" % i * 1000, 0))
+
+
+class FullDisk:
+    """Lets no file that has fewer than 20 bytes grow, until something was removed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, helped_by: str) -> None:
+        self.full = True
+        pwrite, unlink = os.pwrite, os.unlink
+
+        def no_space(fd: int, data: bytes, offset: int) -> int:
+            if self.full and os.fstat(fd).st_size < offset + len(data):
+                raise OSError(28, "No space left on device")
+            return pwrite(fd, data, offset)
+
+        def remove(path: str, **where: Any) -> None:
+            unlink(path, **where)
+            self.full = self.full and not path.endswith(helped_by)
+
+        monkeypatch.setattr(os, "pwrite", no_space)
+        monkeypatch.setattr(os, "unlink", remove)
+
+
+def left_by_an_older_release(tmp_path: Path) -> None:
+    """An outbox of 2,000 events in two segments, whose position was never written."""
+    outbox = Outbox.create(str(tmp_path / "outbox"), "./data")
+    fill(outbox, 2_000)
+    outbox.close()
+    (Path(outbox.path) / "events" / "position").write_bytes(b"")
+    (Path(outbox.path) / "artifacts" / "position").write_bytes(b"")
+
+
+def test_a_position_is_there_before_the_disk_can_be_full(tmp_path: Path) -> None:
+    outbox = Outbox.create(str(tmp_path), "./data")
+    assert (Path(outbox.path) / "events" / "position").stat().st_size == 20
+    outbox.close()
+
+
+@pytest.mark.parametrize("helped_by", ["reserve", ".seg", "nothing"])
+def test_a_full_disk_forgets_no_delivery(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, helped_by: str
+) -> None:
+    (tmp_path / "outbox").mkdir()
+    left_by_an_older_release(tmp_path)
+    sent: list[bytes] = []
+
+    class Failing:
+        """Takes a segment, and is away after that."""
+
+        def append(self, frames: list[Frame]) -> None:
+            if len(sent) >= 1_000:
+                raise LogUnavailable("away")
+            sent.extend(frame.payload for frame in frames)
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(delivery, "open_target", lambda url, settings: Failing())
+    FullDisk(monkeypatch, helped_by=helped_by)
+    (first,) = sync(str(tmp_path / "outbox"))
+    n = len(sent)
+    assert 1_000 <= n == first.events < 2_000
+    assert first.left_bytes > 0
+    assert first.error is not None
+    assert ("may send it again" in first.error) == (helped_by == "nothing")
+    (second,) = sync(str(tmp_path / "outbox"))
+    assert (second.events, len(sent)) == (0, n), "nothing is sent twice"
+    before = set(sent)
+    sent.clear()
+    (third,) = sync(str(tmp_path / "outbox"))
+    assert third.events == len(sent) > 0
+    assert not before & set(sent), "whole segments at least are not sent again"
+
+
+def test_an_outbox_that_cannot_be_opened_keeps_back_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bad = (Outbox.create(str(tmp_path), str(tmp_path / "data")) for _ in range(2))
+    for outbox in (good, bad):
+        fill(outbox, 1)
+        outbox.close()
+    (Path(bad.path) / "lock").unlink()
+    (Path(bad.path) / "lock").mkdir()
+    results = {r.folder: r for r in sync(str(tmp_path))}
+    assert "cannot be opened" in str(results[bad.path].error)
+    assert results[bad.path].left_bytes > 0
+    assert results[good.path].events + results[good.path].refused == 1

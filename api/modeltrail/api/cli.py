@@ -236,7 +236,7 @@ def _operate(add: Callable[..., Parser]) -> None:
     )
     p.add_argument("--outbox", metavar="FOLDER", help="(default: MODELTRAIL_OUTBOX, or the user's)")
     p.add_argument("--to", metavar="URL", help="deliver to this target instead of each one's own")
-    p.add_argument("--timeout", type=float, metavar="SECONDS", help="begin nothing after this time")
+    p.add_argument("--timeout", type=float, metavar="SECONDS", help="end after this time")
     _add_json(p)
     p = add(
         "status",

@@ -38,6 +38,7 @@ class Delivery:
         self.refused: dict[str, tuple[int, int]] = {}
         """Run id to the events and points of it that the target refused."""
         self.refused_events = 0
+        self.refused_artifacts = 0
         self.waits_for_setting = False
         """True while artifacts have no place to go to, and waiting will not give them one."""
         self.error: str | None = None
@@ -139,7 +140,10 @@ class Delivery:
 
     def _set_aside(self, frame: Frame, why: str, spooled: str | None = None) -> None:
         folder = self.outbox.set_aside(frame, spooled)
-        self.refused_events += 1
+        if spooled is None:
+            self.refused_events += 1
+        else:
+            self.refused_artifacts += 1
         events, points = self.refused.get(frame.key, (0, 0))
         self.refused[frame.key] = (events + 1, points + frame.points)
         self.warn_once("refused", f"an event was refused and is kept in {folder}: {why}")

@@ -93,12 +93,16 @@ class SegmentQueue:
         """Frames appended by this process."""
         self.handled = 0
         """Frames passed by this process, delivered or set aside."""
+        self.unrecorded: str | None = None
+        """Why the position on disk is behind; None where it is not."""
         self.damaged = 0
         """Segments whose rest could not be read: torn by a kill or a power cut."""
         self._bytes_in = sum(
             os.path.getsize(self._path(s)) for s in segments if s >= self._place[0]
         )
         self._bytes_out = self._place[1]
+        # Now, while there may be room: its blocks are there then when the disk is full.
+        self.record()
 
     def _path(self, segment: int) -> str:
         return os.path.join(self._folder, f"{segment:012}.seg")
@@ -183,11 +187,20 @@ class SegmentQueue:
     def _move(self, segment: int, offset: int) -> None:
         passed = self._place[0]
         self._place = (segment, offset)
-        # In place, so that it works on a full disk too.
-        head = struct.pack("<QQ", segment, offset)
-        os.pwrite(self._position_fd, head + struct.pack("<I", zlib.crc32(head)), 0)
+        self.record()
         for old in range(passed, segment):
             _unlink(self._path(old))
+        if self.unrecorded is not None and passed < segment:
+            self.record()  # there is room now
+
+    def record(self) -> None:
+        """Write the position, in place. What was delivered stays so where that fails."""
+        head = struct.pack("<QQ", *self._place)
+        try:
+            os.pwrite(self._position_fd, head + struct.pack("<I", zlib.crc32(head)), 0)
+            self.unrecorded = None
+        except OSError as error:
+            self.unrecorded = error.strerror or str(error)
 
     def close(self) -> None:
         """Close the files."""
@@ -259,6 +272,18 @@ class Outbox:
     def give_up_reserve(self) -> bool:
         """Free a few bytes of a full disk, once; False where that was done before."""
         return _unlink(os.path.join(self.path, "reserve"))
+
+    @property
+    def unrecorded(self) -> str | None:
+        """Why what was passed by this process is not noted on disk; None where it is."""
+        queues = (self.events, self.artifacts)
+        return next((q.unrecorded for q in queues if q.handled and q.unrecorded), None)
+
+    def make_recordable(self) -> None:
+        """Give up the reserve where the disk has no room for the positions."""
+        if (self.events.unrecorded or self.artifacts.unrecorded) and self.give_up_reserve():
+            self.events.record()
+            self.artifacts.record()
 
     def set_aside(self, frame: Frame, spooled: str | None = None) -> str:
         """Keep a refused event (and its file) for people to look at; returns the folder."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -23,7 +24,7 @@ class SyncResult(NamedTuple):
     artifacts: int
     """Artifacts delivered now."""
     refused: int
-    """Events that the target refused; kept in the folder ``refused`` beside the outboxes."""
+    """What the target refused of both; kept in the folder ``refused`` beside the outboxes."""
     damaged: int
     """Segments with a torn end, as a kill or power cut leaves them."""
     left_bytes: int
@@ -46,8 +47,10 @@ def sync(
         outbox: Folder of the outboxes; default ``MODELTRAIL_OUTBOX``, else the usual folders.
         url: Deliver to this target instead of each outbox's own; needed where that has a password.
         token: Bearer token for ``http(s)://`` targets; default ``MODELTRAIL_TOKEN``.
-        timeout_s: Begin no further batch after this time; default: no limit.
-        progress: Called after each batch with folder, bytes done and bytes in all.
+        timeout_s: Return after this time, in seconds; default: no limit. A batch that is under way
+            then may still arrive: its outbox is given back when that is known.
+        progress: Called after each batch with folder, bytes done and bytes in all, from another
+            thread if there is a ``timeout_s``.
 
     Returns:
         A result for each outbox that was looked at.
@@ -65,7 +68,12 @@ def sync(
                 remove_litter(path)
             if name.startswith(".") or name == "refused":
                 continue
-            found = Outbox.adopt(path)
+            try:
+                found = Outbox.adopt(path)
+            except OSError as error:  # one that cannot be opened must not keep back the others
+                left = SyncResult(path, "", 0, 0, 0, 0, 1, f"cannot be opened: {error}")
+                results.append(left)
+                continue
             if found is not None:
                 results.append(_sync(found, url, token, deadline, progress))
     return results
@@ -93,21 +101,52 @@ def _sync(
         except Exception as error:
             errors.append(f"{error or type(error).__name__}")
 
-    walk(delivery.step_events)
-    walk(delivery.step_artifacts)
+    def deliver() -> None:
+        outbox.make_recordable()
+        walk(delivery.step_events)
+        walk(delivery.step_artifacts)
+
+    if deadline == float("inf"):
+        deliver()
+    else:
+        # A client may wait for its server much longer, in many places: it is left alone with that.
+        thread = threading.Thread(target=deliver, name="modeltrail-sync", daemon=True)
+        thread.start()
+        thread.join(max(0.0, deadline - time.monotonic()))
+        if thread.is_alive():
+            threading.Thread(
+                target=_give_back, args=(thread, delivery, outbox), daemon=True
+            ).start()
+            return _result(outbox, delivery, ["the time was up"])
     delivery.close()
+    result = _result(outbox, delivery, errors)
+    outbox.close()
+    return result
+
+
+def _give_back(delivering: threading.Thread, delivery: Delivery, outbox: Outbox) -> None:
+    delivering.join()
+    delivery.close()
+    outbox.close()
+
+
+def _result(outbox: Outbox, delivery: Delivery, errors: list[str]) -> SyncResult:
     left = 0 if outbox.empty else max(1, outbox.waiting_bytes)
     if left and not errors:
-        errors.append("the time was up")
-    result = SyncResult(
+        errors = ["the time was up"]
+    if left and outbox.unrecorded:
+        errors = [
+            *errors,
+            f"what was delivered cannot be noted in the outbox ({outbox.unrecorded}): the next "
+            "sync may send it again, without effect",
+        ]
+    return SyncResult(
         outbox.path,
         outbox.target,
         outbox.events.handled - delivery.refused_events,
-        outbox.artifacts.handled,
-        delivery.refused_events,
+        outbox.artifacts.handled - delivery.refused_artifacts,
+        delivery.refused_events + delivery.refused_artifacts,
         outbox.events.damaged + outbox.artifacts.damaged,
         left,
         "; ".join(errors) or None,
     )
-    outbox.close()
-    return result
