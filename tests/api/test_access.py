@@ -530,7 +530,7 @@ def test_permissions_are_intervals(world: World) -> None:
     world.grant("bob", "READ", EXPERIMENT, "/history/*")
     world.grant("bob", "EDIT", EXPERIMENT, "/history/*")
     access_admin.revoke(
-        world.node, SERVER_ACTOR, Holder("bob"), Target(EXPERIMENT, "/history/*"), "he left"
+        world.node, SERVER_ACTOR, Holder("bob"), Target(EXPERIMENT, "/history/*"), reason="he left"
     )
     statement = (
         "SELECT permission, to_offset IS NULL FROM permissions_history "

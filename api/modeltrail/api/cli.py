@@ -71,6 +71,15 @@ def _serve(add: Callable[..., Parser]) -> None:
         default=[],
         help="answer to this name too (repeat it; * for any)",
     )
+    p.add_argument(
+        "--trusted-proxy",
+        metavar="ADDRESS",
+        type=_network,
+        action="append",
+        default=[],
+        help="believe what this proxy, or one of this network (10.0.0.0/8), says in "
+        "X-Forwarded-For and X-Forwarded-Proto (repeat it)",
+    )
     p.add_argument("--memory-limit", metavar="SIZE", help='DuckDB\'s, as in "4GB" (half of all)')
     p.add_argument("--threads", type=int, metavar="N", help="DuckDB's (one for each core)")
     p.add_argument(
@@ -284,8 +293,9 @@ def _access(add: Callable[..., Parser]) -> None:
     p.add_argument("--no-password", action="store_true", help="who signs in with tokens only")
     _add_reason(p)
     _one(user, "list", "user_list", "all users")
-    p = _one(user, "password", "user_password", "set a user's password")
+    p = _one(user, "password", "user_password", "set a user's password, and end their tokens")
     p.add_argument("user", metavar="NAME")
+    p.add_argument("--keep-tokens", action="store_true", help="let the user's tokens live on")
     _add_reason(p)
     p = _one(user, "delete", "user_delete", "delete a user, with tokens and permissions")
     p.add_argument("user", metavar="NAME")
@@ -301,6 +311,7 @@ def _access(add: Callable[..., Parser]) -> None:
     p.add_argument("user", metavar="NAME")
     p.add_argument("--expires", metavar="TIME", help="90d, 12h, or 2027-01-31 (default: never)")
     p.add_argument("--description", metavar="TEXT", help="what it is for")
+    _add_reason(p)
     p = _one(token, "list", "token_list", "all tokens, but not the secrets")
     p.add_argument("--user", metavar="NAME", help="only this user's")
     p = _one(token, "revoke", "token_revoke", "end a token")
@@ -446,6 +457,15 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("expected 1 or more")
     return number
+
+
+def _network(text: str) -> str:
+    import ipaddress
+
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not an address or a network: {error}") from None
 
 
 def _port(text: str) -> int:

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from modeltrail.api.access.rights import EVERYTHING, Access, Rights, UserRights
 from modeltrail.api.access.tokens import Actor
 from modeltrail.api.errors import InvalidRequest, NotFound
-from modeltrail.api.node import Node
+from modeltrail.api.node import Node, Said
 from modeltrail.api.pages import Pages
 from modeltrail.api.sql import plain
 from modeltrail.eventlog import REGISTRY, Position
@@ -43,6 +43,14 @@ class Caller(NamedTuple):
     client: str | None
     rights: Rights = EVERYTHING
 
+    def said(self, reason: str | None = None) -> Said:
+        """What goes with a request to the registry; a reason given here counts first."""
+        return {
+            "reason": reason or self.reason,
+            "idempotency_key": self.idempotency_key,
+            "client": self.client,
+        }
+
 
 async def sign_in(request: Request) -> Rights:
     """Find out what the caller may do, by the header ``Authorization``.
@@ -54,7 +62,6 @@ async def sign_in(request: Request) -> Rights:
     """
     access: Access | None = request.app.state.access
     if access is not None and not hasattr(request.state, "rights"):
-        # Whom a proxy claims to speak for is not looked at: anybody can send such headers.
         address = request.client.host if request.client else ""
         request.state.rights = await access.authenticate(
             request.headers.get("authorization"), address

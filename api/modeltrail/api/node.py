@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 from uuid import UUID
 
 import duckdb
@@ -46,6 +46,14 @@ from modeltrail.schemas import (
 
 _BATCH_EVENTS_MAX = 1_000
 _PRODUCERS_MAX = 10_000
+
+
+class Said(TypedDict, total=False):
+    """What a caller says beside the request itself."""
+
+    reason: str | None
+    idempotency_key: str | None
+    client: str | None
 
 
 class Verdict(NamedTuple):

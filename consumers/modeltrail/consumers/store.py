@@ -11,7 +11,7 @@ import duckdb
 
 logger = logging.getLogger("modeltrail.fold")
 
-PROJECTION_VERSION = 6
+PROJECTION_VERSION = 7
 """The shape of the tables. Any change of the .sql files or of what the fold writes raises it."""
 
 # No SQL, whoever sent it, reaches files or the network, loads code, or changes settings.

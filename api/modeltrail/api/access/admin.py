@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import duckdb
 
 from modeltrail.api.access.credentials import hash_password
+from modeltrail.api.access.rights import Token
 from modeltrail.api.access.tokens import Actor, new_token, token_hash
-from modeltrail.api.errors import InvalidRequest, NotFound
-from modeltrail.api.node import Node, Verdict
+from modeltrail.api.errors import Conflict, InvalidRequest, NotFound
+from modeltrail.api.node import Node, Said, Verdict
 from modeltrail.consumers.projections.access import SERVER
 
 SERVER_ACTOR = Actor(SERVER, True)
@@ -38,8 +39,17 @@ class MadeToken(NamedTuple):
     """A new token."""
 
     token: str
-    """To be told to its user, for the last time."""
+    """The token itself, which is kept nowhere."""
     token_id: int
+    expires_at_ms: int | None
+
+
+class Updated(NamedTuple):
+    """A user was changed."""
+
+    verdict: Verdict
+    tokens_ended: int
+    tokens_left: int
 
 
 def create_user(
@@ -49,9 +59,9 @@ def create_user(
     password: str | None,
     *,
     admin: bool = False,
-    reason: str | None = None,
-) -> int:
-    """Create a user; returns the id. ``None`` as password makes one with tokens only.
+    **said: Unpack[Said],
+) -> Verdict:
+    """Create a user, whose id is the verdict's offset. ``None`` as password: tokens only.
 
     Raises:
         Refused: the name is taken, or not one for a user.
@@ -59,7 +69,7 @@ def create_user(
     """
     hash = None if password is None else hash_password(password)
     fields = {"user": name, "password_hash": hash, "admin": admin}
-    return node.decide("CreateUser", fields, actor, reason=reason).position.offset
+    return node.decide("CreateUser", fields, actor, **said)
 
 
 def update_user(
@@ -69,17 +79,31 @@ def update_user(
     *,
     password: str | None = None,
     admin: bool | None = None,
-    reason: str | None = None,
-) -> Verdict:
-    """Change a user; raises ``Refused`` or ``InvalidRequest``."""
+    keep_tokens: bool = False,
+    **said: Unpack[Said],
+) -> Updated:
+    """Change a user; raises ``Refused`` or ``InvalidRequest``.
+
+    A new password ends all tokens of the user, who may have lost one with the old password, unless
+    they are to be kept.
+    """
     hash = None if password is None else hash_password(password)
-    fields = {"user": name, "password_hash": hash, "admin": admin}
-    return node.decide("UpdateUser", fields, actor, reason=reason)
+    end_tokens = password is not None and not keep_tokens
+    fields = {"user": name, "password_hash": hash, "admin": admin, "end_tokens": end_tokens}
+    before = _number_of_tokens(node, name)
+    verdict = node.decide("UpdateUser", fields, actor, **said)
+    left = _number_of_tokens(node, name)
+    return Updated(verdict, max(0, before - left), left)
 
 
-def delete_user(node: Node, actor: Actor, name: str, reason: str | None = None) -> Verdict:
+def _number_of_tokens(node: Node, user: str) -> int:
+    with node.read() as cursor:
+        return len(tokens(cursor, user))
+
+
+def delete_user(node: Node, actor: Actor, name: str, **said: Unpack[Said]) -> Verdict:
     """Delete a user; raises ``Refused``."""
-    return node.decide("DeleteUser", {"user": name}, actor, reason=reason)
+    return node.decide("DeleteUser", {"user": name}, actor, **said)
 
 
 def create_token(
@@ -89,23 +113,49 @@ def create_token(
     *,
     description: str | None = None,
     expires_at_ms: int | None = None,
+    made_by: Token | None = None,
+    **said: Unpack[Said],
 ) -> MadeToken:
-    """Make a token of a user; raises ``Refused``."""
+    """Make a token of a user.
+
+    A token that is made by a token ends with it at latest, and ends then if nothing else is said.
+
+    Raises:
+        Refused: there is no such user, or the token would outlive the one that makes it.
+        InvalidRequest: it would have expired already.
+        Conflict: the idempotency key made a token before, which cannot be shown again.
+    """
+    if expires_at_ms is None and made_by is not None:
+        expires_at_ms = made_by.expires_at_ms
     if expires_at_ms is not None and expires_at_ms <= time.time() * 1000:
         raise InvalidRequest("the token would have expired already")
     token = new_token()
+    hash = token_hash(token)
     fields = {
         "user": user,
         "description": description,
-        "token_hash": token_hash(token),
+        "token_hash": hash,
         "expires_at_ms": expires_at_ms,
+        "made_by_token": None if made_by is None else made_by.token_id,
     }
-    return MadeToken(token, node.decide("CreateToken", fields, actor).position.offset)
+    token_id = node.decide("CreateToken", fields, actor, **said).position.offset
+    if said.get("idempotency_key") is not None:
+        with node.read() as cursor:
+            kept = cursor.execute(
+                "SELECT hash FROM fold.secrets WHERE secret_id = ?", [str(token_id)]
+            ).fetchone()
+        if kept != (hash,):
+            raise Conflict(
+                f"token {token_id} was made by an earlier request with this Idempotency-Key, and "
+                "is shown only once; end it and make another if you did not see it",
+                token_id=token_id,
+            )
+    return MadeToken(token, token_id, expires_at_ms)
 
 
-def revoke_token(node: Node, actor: Actor, token_id: int, reason: str | None = None) -> Verdict:
+def revoke_token(node: Node, actor: Actor, token_id: int, **said: Unpack[Said]) -> Verdict:
     """End a token; raises ``Refused``."""
-    return node.decide("RevokeToken", {"token_id": token_id}, actor, reason=reason)
+    return node.decide("RevokeToken", {"token_id": token_id}, actor, **said)
 
 
 def grant(
@@ -116,7 +166,7 @@ def grant(
     permission: str,
     *,
     exists: bool | None = None,
-    reason: str | None = None,
+    **said: Unpack[Said],
 ) -> Verdict:
     """Grant a permission, or change it; raises ``Refused``.
 
@@ -127,18 +177,18 @@ def grant(
         target: For what.
         permission: READ, USE, EDIT, MANAGE, NO_PERMISSIONS or DENY.
         exists: Only where one for the same exists already (true) or does not (false).
-        reason: Why.
+        **said: See ``Node.decide``.
     """
     fields = {**holder._asdict(), **target._asdict(), "permission": permission, "exists": exists}
-    return node.decide("GrantPermission", fields, actor, reason=reason)
+    return node.decide("GrantPermission", fields, actor, **said)
 
 
 def revoke(
-    node: Node, actor: Actor, holder: Holder, target: Target, reason: str | None = None
+    node: Node, actor: Actor, holder: Holder, target: Target, **said: Unpack[Said]
 ) -> Verdict:
     """Take a permission back; raises ``Refused``."""
     fields = {**holder._asdict(), **target._asdict()}
-    return node.decide("RevokePermission", fields, actor, reason=reason)
+    return node.decide("RevokePermission", fields, actor, **said)
 
 
 _IDS = {
@@ -189,7 +239,8 @@ def tokens(cursor: duckdb.DuckDBPyConnection, name: str | None = None) -> list[d
     return _listed(
         cursor,
         'SELECT token_id::BIGINT AS token_id, "user", description, expires_at, created_at, '
-        'created_by FROM tokens WHERE ? IS NULL OR "user" = ? ORDER BY created_at, token_id',
+        "created_by, made_by_token::BIGINT AS made_by_token "
+        'FROM tokens WHERE ? IS NULL OR "user" = ? ORDER BY created_at, token_id',
         [name, name],
     )
 

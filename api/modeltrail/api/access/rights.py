@@ -146,7 +146,10 @@ class User:
     rules: dict[str, Rules] = field(default_factory=lambda: {EXPERIMENT: Rules(), MODEL: Rules()})
 
 
-class _Token(NamedTuple):
+class Token(NamedTuple):
+    """A token that somebody may sign in with."""
+
+    token_id: int
     user_id: str
     expires_at_ms: int | None
 
@@ -159,7 +162,7 @@ class _State:
     read_at_s: float
     users: dict[str, User] = field(default_factory=dict)  # by name
     users_by_id: dict[str, User] = field(default_factory=dict)
-    tokens: dict[str, _Token] = field(default_factory=dict)  # by hash
+    tokens: dict[str, Token] = field(default_factory=dict)  # by hash
     territories: dict[str, frozenset[str]] = field(default_factory=dict)
     """By resource: the prefixes within which somebody may write."""
     experiments: dict[str, str] = field(default_factory=dict)  # id to name
@@ -336,21 +339,18 @@ class Access:
         state = self._current()
         if state is None:
             state = await SIGN_IN.run(self.state)
-        user = (
-            self._by_token(state, shown)
-            if shown.user is None or shown.secret.startswith(TOKEN_PREFIX)
-            else await self._by_password(state, shown, address)
-        )
+        token: Token | None = None
+        if shown.user is None or shown.secret.startswith(TOKEN_PREFIX):
+            token = state.tokens.get(token_hash(shown.secret))
+            user = None if token is None else self._by_token(state, shown, token)
+        else:
+            user = await self._by_password(state, shown, address)
         if user is None:
             what = "token is not valid" if shown.user is None else "user or password is wrong"
             raise Unauthenticated(f"You are not authenticated: the {what}.")
-        by_password = shown.user is not None and not shown.secret.startswith(TOKEN_PREFIX)
-        return UserRights(self, state, user, address, by_password)
+        return UserRights(self, state, user, address, token)
 
-    def _by_token(self, state: _State, shown: Presented) -> User | None:
-        token = state.tokens.get(token_hash(shown.secret))
-        if token is None:
-            return None
+    def _by_token(self, state: _State, shown: Presented, token: Token) -> User | None:
         if token.expires_at_ms is not None and token.expires_at_ms <= time.time() * 1000:
             raise Unauthenticated("You are not authenticated: the token has expired.")
         user = state.users_by_id.get(token.user_id)
@@ -375,12 +375,12 @@ class UserRights(Rights):
         state: _State,
         user: User,
         address: str = "",
-        by_password: bool = False,
+        token: Token | None = None,
     ) -> None:
-        """Take what holds now, and how the user signed in."""
+        """Take what holds now, and the token that the user signed in with; None for a password."""
         self._access = access
         self._address = address
-        self._by_password = by_password
+        self.token = token
         self._state = state
         self._user = user
         self.user = user.name
@@ -408,7 +408,7 @@ class UserRights(Rights):
             TooBusy: after too many wrong ones.
         """
         if current is None:
-            if not self._by_password:
+            if self.token is not None:
                 raise InvalidRequest(
                     "Current password is required when changing your own password."
                 )
@@ -630,11 +630,11 @@ def _read_users(cursor: duckdb.DuckDBPyConnection, state: _State) -> None:
     ).fetchall():
         user = User(user_id, name, admin, hash)
         state.users[name] = state.users_by_id[user_id] = user
-    for hash, user_id, expires_at_ms in cursor.execute(
-        "SELECT s.hash, t.user_id, t.expires_at_ms FROM fold.tokens t "
+    for hash, token_id, user_id, expires_at_ms in cursor.execute(
+        "SELECT s.hash, t.token_id::BIGINT, t.user_id, t.expires_at_ms FROM fold.tokens t "
         "JOIN fold.secrets s ON s.secret_id = t.token_id WHERE NOT t.deleted"
     ).fetchall():
-        state.tokens[hash] = _Token(user_id, expires_at_ms)
+        state.tokens[hash] = Token(token_id, user_id, expires_at_ms)
     members: dict[str, list[str]] = defaultdict(list)
     for role_id, user_id in cursor.execute(
         "SELECT key, entity_id FROM fold.history "

@@ -120,7 +120,7 @@ def user_create(args: argparse.Namespace) -> int:
         with _node(args) as (node, actor):
             user_id = access_admin.create_user(
                 node, actor, args.user, password, admin=args.admin, reason=args.reason
-            )
+            ).position.offset
     body = {"user": args.user, "admin": args.admin, "user_id": user_id}
     kind = "administrator" if args.admin else "user"
     return _say(args, body, f"{kind} {args.user} was created")
@@ -146,12 +146,25 @@ def user_password(args: argparse.Namespace) -> int:
     server = server_of(args)
     password = _new_password()
     if server is not None:
-        body = {"password": password, "reason": args.reason}
-        ask_json(server, _path("users", args.user), body, method="PATCH")
+        body = {"password": password, "keep_tokens": args.keep_tokens, "reason": args.reason}
+        done = ask_json(server, _path("users", args.user), body, method="PATCH")
+        ended, left = done["tokens_ended"], done["tokens_left"]
     else:
         with _node(args) as (node, actor):
-            access_admin.update_user(node, actor, args.user, password=password, reason=args.reason)
-    return _say(args, {"user": args.user}, f"{args.user} has another password now")
+            _, ended, left = access_admin.update_user(
+                node,
+                actor,
+                args.user,
+                password=password,
+                keep_tokens=args.keep_tokens,
+                reason=args.reason,
+            )
+    text = f"{args.user} has another password now"
+    if ended:
+        text += f"; tokens that ended: {ended}"
+    if left:
+        text += f"; tokens that are still good: {left}"
+    return _say(args, {"user": args.user, "tokens_ended": ended, "tokens_left": left}, text)
 
 
 def user_delete(args: argparse.Namespace) -> int:
@@ -163,7 +176,7 @@ def user_delete(args: argparse.Namespace) -> int:
         ask_json(server, _path("users", args.user), method="DELETE", reason=args.reason)
     else:
         with _node(args) as (node, actor):
-            access_admin.delete_user(node, actor, args.user, args.reason)
+            access_admin.delete_user(node, actor, args.user, reason=args.reason)
     return _say(args, {"user": args.user}, f"{args.user} was deleted")
 
 
@@ -182,6 +195,7 @@ def token_create(args: argparse.Namespace) -> int:
             "user": args.user,
             "description": args.description,
             "expires_at_ms": expires_at_ms,
+            "reason": args.reason,
         }
         made = ask_json(server, _path("tokens"), body)
     else:
@@ -192,6 +206,7 @@ def token_create(args: argparse.Namespace) -> int:
                 args.user,
                 description=args.description,
                 expires_at_ms=expires_at_ms,
+                reason=args.reason,
             )._asdict()
     _say(args, {**made, "user": args.user}, made["token"])
     note(
@@ -240,7 +255,7 @@ def token_revoke(args: argparse.Namespace) -> int:
         ask_json(server, _path("tokens", str(args.token_id)), method="DELETE", reason=args.reason)
     else:
         with _node(args) as (node, actor):
-            access_admin.revoke_token(node, actor, args.token_id, args.reason)
+            access_admin.revoke_token(node, actor, args.token_id, reason=args.reason)
     return _say(args, {"token_id": args.token_id}, f"token {args.token_id} is good no more")
 
 
@@ -286,7 +301,7 @@ def permission_revoke(args: argparse.Namespace) -> int:
         with _node(args) as (node, actor):
             holder = access_admin.Holder(args.user)
             target = access_admin.target_of(node, **of)
-            access_admin.revoke(node, actor, holder, target, args.reason)
+            access_admin.revoke(node, actor, holder, target, reason=args.reason)
     return _say(args, body, f"{args.user} has no permission for {of['pattern']} any more")
 
 

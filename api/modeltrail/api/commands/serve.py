@@ -140,7 +140,9 @@ def _run(
         log_level="info" if args.access_log else "warning",
         access_log=args.access_log,
         server_header=False,
-        proxy_headers=False,  # whom a proxy claims to speak for, anybody can claim
+        # Whom a proxy claims to speak for, anybody can claim who is not that proxy.
+        proxy_headers=bool(args.trusted_proxy),
+        forwarded_allow_ips=args.trusted_proxy,
         timeout_graceful_shutdown=_GRACE_S,
         timeout_keep_alive=30,
         lifespan="on",

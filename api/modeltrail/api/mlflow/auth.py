@@ -70,7 +70,7 @@ def create_user(call: Call) -> dict[str, Any]:
     if not call["username"] or not call["password"]:
         raise InvalidRequest("Username and password cannot be empty.")
     access_admin.create_user(
-        call.node, call.actor(), call["username"], call["password"], reason=call.caller.reason
+        call.node, call.actor(), call["username"], call["password"], **call.caller.said()
     )
     return {"user": _user(call, call["username"])}
 
@@ -152,7 +152,7 @@ def _update_user(call: Call, *, password: str | None = None, admin: bool | None 
         call["username"],
         password=password,
         admin=admin,
-        reason=call.caller.reason,
+        **call.caller.said(),
     )
 
 
@@ -166,7 +166,7 @@ def delete_user(call: Call) -> dict[str, Any]:
             "Users cannot delete their own account. Ask another admin to delete this user instead.",
             code="BAD_REQUEST",
         )
-    access_admin.delete_user(call.node, call.actor(), call["username"], call.caller.reason)
+    access_admin.delete_user(call.node, call.actor(), call["username"], **call.caller.said())
     return {}
 
 
@@ -228,12 +228,12 @@ def _grant(call: Call, holder: Holder, target: Target, *, exists: bool) -> None:
         target,
         _check_permission(call["permission"]),
         exists=exists,
-        reason=call.caller.reason,
+        **call.caller.said(),
     )
 
 
 def _revoke(call: Call, holder: Holder, target: Target) -> None:
-    access_admin.revoke(call.node, call.actor(), holder, target, call.caller.reason)
+    access_admin.revoke(call.node, call.actor(), holder, target, **call.caller.said())
 
 
 def _declare(resource: str, path: str, field: str, answer: str) -> None:
@@ -413,8 +413,8 @@ def _one_role(call: Call, role_id: int) -> dict[str, Any]:
 
 def _decide(call: Call, type: str, **fields: Any) -> int:
     _rights(call).admin()
-    reason = call.caller.reason
-    return call.node.decide(type, fields, call.actor(), reason=reason).position.offset
+    said = call.caller.said()
+    return call.node.decide(type, fields, call.actor(), **said).position.offset
 
 
 @endpoints.add(

@@ -35,6 +35,7 @@ _TOKEN = {
     "expires_at": None,
     "created_at": "2026-03-01T12:00:00.000000Z",
     "created_by": "ada",
+    "made_by_token": None,
 }
 _PERMISSION = {
     "permission_id": 19,
@@ -80,6 +81,7 @@ class UserChange(_Body):
         None, description="Of the caller, who changes their own and signed in with a token."
     )
     admin: bool | None = None
+    keep_tokens: bool = Field(False, description="Whether the user's tokens outlive the password.")
 
 
 class NewToken(_Body):
@@ -172,41 +174,56 @@ def list_users(node: NodeHere, caller: CallerHere) -> Response:
 def create_user(new: NewUser, node: NodeHere, caller: CallerHere) -> Response:
     """Refused with RESOURCE_ALREADY_EXISTS where the name is taken. For administrators."""
     user_rights(caller).admin()
-    user_id = access_admin.create_user(
+    verdict = access_admin.create_user(
         node,
         caller.actor,
         new.user,
         new.password,
         admin=new.admin,
-        reason=new.reason or caller.reason,
+        **caller.said(new.reason),
     )
-    return answer({"user_id": user_id, "position": f"registry:0:{user_id}"})
+    return answer({"user_id": verdict.position.offset, "position": str(verdict.position)})
 
 
-@router.patch("/users/{user}", summary="Change a password, or administrators", responses=_DONE)
+@router.patch(
+    "/users/{user}",
+    summary="Change a password, or administrators",
+    responses=json_example({"position": "registry:0:17", "tokens_ended": 2, "tokens_left": 0}),
+)
 def change_user(user: str, change: UserChange, node: NodeHere, caller: CallerHere) -> Response:
-    """Users may change their own password, administrators everything."""
+    """Users may change their own password, administrators everything.
+
+    A new password ends the user's tokens unless `keep_tokens` says otherwise; the answer counts
+    those that ended and those that are left.
+    """
     rights = user_rights(caller)
     if change.admin is not None or user != rights.user:
         rights.admin()
     if change.password is not None and user == rights.user:
         rights.check_password(change.current_password)
-    verdict = access_admin.update_user(
+    updated = access_admin.update_user(
         node,
         caller.actor,
         user,
         password=change.password,
         admin=change.admin,
-        reason=change.reason or caller.reason,
+        keep_tokens=change.keep_tokens,
+        **caller.said(change.reason),
     )
-    return _done(verdict)
+    return answer(
+        {
+            "position": str(updated.verdict.position),
+            "tokens_ended": updated.tokens_ended,
+            "tokens_left": updated.tokens_left,
+        }
+    )
 
 
 @router.delete("/users/{user}", summary="Delete a user", responses=_DONE)
 def delete_user(user: str, node: NodeHere, caller: CallerHere, reason: Reason = None) -> Response:
     """With tokens and permissions. For administrators; the last of them stays."""
     user_rights(caller).admin()
-    return _done(access_admin.delete_user(node, caller.actor, user, reason or caller.reason))
+    return _done(access_admin.delete_user(node, caller.actor, user, **caller.said(reason)))
 
 
 @router.get("/tokens", summary="Tokens", responses=json_example({"tokens": [_TOKEN]}))
@@ -220,10 +237,12 @@ def list_tokens(node: NodeHere, caller: CallerHere, user: str | None = None) -> 
 @router.post(
     "/tokens",
     summary="Make a token",
-    responses=json_example({"token": "mt_...", "token_id": 18, "user": "ada"}),
+    responses=json_example(
+        {"token": "mt_...", "token_id": 18, "expires_at_ms": None, "user": "ada"}
+    ),
 )
 def create_token(new: NewToken, node: NodeHere, caller: CallerHere) -> Response:
-    """The answer has the token, this once."""
+    """The answer has the token, this once. One that is made by a token ends with it at latest."""
     rights = user_rights(caller)
     user = only_own(rights, new.user) or rights.user
     made = access_admin.create_token(
@@ -232,6 +251,8 @@ def create_token(new: NewToken, node: NodeHere, caller: CallerHere) -> Response:
         str(user),
         description=new.description,
         expires_at_ms=new.expires_at_ms,
+        made_by=rights.token,
+        **caller.said(new.reason),
     )
     return answer({**made._asdict(), "user": user})
 
@@ -250,7 +271,7 @@ def revoke_token(
             own = access_admin.tokens(cursor, rights.user)
         if token_id not in [token["token_id"] for token in own]:
             rights.admin()
-    return _done(access_admin.revoke_token(node, caller.actor, token_id, reason or caller.reason))
+    return _done(access_admin.revoke_token(node, caller.actor, token_id, **caller.said(reason)))
 
 
 @router.get(
@@ -274,9 +295,8 @@ def put_permission(new: Granted, node: NodeHere, caller: CallerHere) -> Response
     """
     target = access_admin.target_of(node, new.resource, new.pattern)
     check_grant(user_rights(caller), target, new.pattern)
-    reason = new.reason or caller.reason
     verdict = access_admin.grant(
-        node, caller.actor, Holder(new.user), target, new.permission, reason=reason
+        node, caller.actor, Holder(new.user), target, new.permission, **caller.said(new.reason)
     )
     return _done(verdict)
 
@@ -286,5 +306,5 @@ def delete_permission(of: Of, node: NodeHere, caller: CallerHere) -> Response:
     """By whoever might grant it."""
     target = access_admin.target_of(node, of.resource, of.pattern)
     check_grant(user_rights(caller), target, of.pattern)
-    reason = of.reason or caller.reason
-    return _done(access_admin.revoke(node, caller.actor, Holder(of.user), target, reason))
+    holder, said = Holder(of.user), caller.said(of.reason)
+    return _done(access_admin.revoke(node, caller.actor, holder, target, **said))

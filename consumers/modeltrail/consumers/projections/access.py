@@ -61,6 +61,7 @@ TABLES: Final = {
             "user_id": pa.string(),
             "description": pa.string(),
             "expires_at_ms": pa.int64(),
+            "made_by_token": pa.string(),
             **_COMMON,
         },
         ("deleted",),
@@ -259,6 +260,8 @@ class Access:
         if event["password_hash"] is not None:
             self._hide(user.row["user_id"], event["password_hash"])
             self._registry.update("user", user, has_password=True)
+        if event["end_tokens"]:
+            self._end_tokens(lambda token: token.row["user_id"] == user.row["user_id"])
         self._registry.touch("user", user)
 
     def delete_user(self, event: Event) -> None:
@@ -266,9 +269,7 @@ class Access:
         user = self._user(event["user"])
         self._check_not_last(user)
         user_id = user.row["user_id"]
-        for (kind, _), entity in list(self._entities.items()):
-            if kind == "token" and entity.row["user_id"] == user_id:
-                self._end("token", entity)
+        self._end_tokens(lambda token: token.row["user_id"] == user_id)
         self._end_of_holder("user", user_id)
         self._end("user", user)
         del self._users[event["user"]]
@@ -283,25 +284,53 @@ class Access:
     # -- tokens -----------------------------------------------------------------------------
 
     def create_token(self, event: Event) -> None:
-        """Make a token of a user."""
+        """Make a token of a user, which ends no later than the token that asked for it."""
         user = self._user(event["user"])
         rules.description(event["description"])
+        maker = event["made_by_token"]
+        if maker is not None:
+            self._check_maker(str(maker), event["expires_at_ms"])
         token = self._new(
             "token",
             {
                 "user_id": user.row["user_id"],
                 "description": event["description"],
                 "expires_at_ms": event["expires_at_ms"],
+                "made_by_token": None if maker is None else str(maker),
             },
         )
         self._hide(token.row["token_id"], event["token_hash"])
 
     def revoke_token(self, event: Event) -> None:
-        """End a token."""
+        """End a token, and those that its user made with it."""
         token = self._entities.get(("token", str(event["token_id"])))
         if token is None:
             raise Rejected(rules.MISSING, f"Token with id={event['token_id']} not found")
-        self._end("token", token)
+        ended = {token.row["token_id"]}
+        for one in self._tokens():  # in the order in which they were made
+            row = one.row
+            if row["made_by_token"] in ended and row["user_id"] == token.row["user_id"]:
+                ended.add(row["token_id"])
+        self._end_tokens(lambda one: one.row["token_id"] in ended)
+
+    def _check_maker(self, token_id: str, expires_at_ms: int | None) -> None:
+        maker = self._entities.get(("token", token_id))
+        if maker is None:
+            raise Rejected(rules.CONFLICT, "The token that asks for another one was ended.")
+        last_ms = maker.row["expires_at_ms"]
+        if last_ms is not None and (expires_at_ms is None or expires_at_ms > last_ms):
+            raise Rejected(
+                rules.INVALID,
+                f"A token that is made by a token ends no later than it does, at {last_ms} ms.",
+            )
+
+    def _tokens(self) -> list[Entity]:
+        found = (one for (kind, _), one in self._entities.items() if kind == "token")
+        return sorted(found, key=lambda token: int(token.row["token_id"]))
+
+    def _end_tokens(self, which: Callable[[Entity], bool]) -> None:
+        for token in filter(which, self._tokens()):
+            self._end("token", token)
 
     # -- roles ------------------------------------------------------------------------------
 

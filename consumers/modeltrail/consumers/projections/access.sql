@@ -16,6 +16,7 @@ CREATE TABLE fold.tokens (
     user_id VARCHAR NOT NULL,
     description VARCHAR,
     expires_at_ms BIGINT,
+    made_by_token VARCHAR,
     created_at_ms BIGINT NOT NULL,
     updated_at_ms BIGINT NOT NULL,
     created_by VARCHAR NOT NULL,
@@ -66,7 +67,8 @@ WHERE NOT deleted;
 CREATE VIEW tokens AS
 SELECT
     t.token_id, u.name AS "user", t.description,
-    fold.at(t.expires_at_ms) AS expires_at, fold.at(t.created_at_ms) AS created_at, t.created_by
+    fold.at(t.expires_at_ms) AS expires_at, fold.at(t.created_at_ms) AS created_at, t.created_by,
+    t.made_by_token
 FROM fold.tokens t JOIN fold.users u ON u.user_id = t.user_id
 WHERE NOT t.deleted;
 
@@ -142,6 +144,7 @@ COMMENT ON COLUMN tokens.description IS 'What it is for.';
 COMMENT ON COLUMN tokens.expires_at IS 'When it ends; NULL for never.';
 COMMENT ON COLUMN tokens.created_at IS 'When the log took the event that made it.';
 COMMENT ON COLUMN tokens.created_by IS 'Who made it.';
+COMMENT ON COLUMN tokens.made_by_token IS 'Id of the token that its maker signed in with; NULL for a password.';
 
 COMMENT ON VIEW roles IS 'Roles: permissions that several users share.';
 COMMENT ON COLUMN roles.role_id IS 'Id of the role: the registry offset of the event that created it.';
