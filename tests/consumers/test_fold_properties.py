@@ -65,12 +65,13 @@ actions: st.SearchStrategy[Callable[[RunWriter], NewEvent]] = st.one_of(
         )
     ),
     st.just(lambda w: w.of_run("ArtifactDeleted", path="a.txt")),
-    st.sampled_from(["d1", "d2"]).map(
-        lambda d: lambda w: w.of_run(
+    st.lists(st.tuples(st.sampled_from(["d1", "d2"]), texts), max_size=3).map(
+        lambda found: lambda w: w.of_run(
             "DatasetsLogged",
             datasets=[
-                {"name": "set", "digest": d, "source_type": "local", "source": "f",
+                {"name": "set", "digest": digest, "source_type": "local", "source": source,
                  "schema": None, "profile": None, "tags": {"context": "train"}}
+                for digest, source in found
             ],
         )
     ),

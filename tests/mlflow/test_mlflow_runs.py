@@ -324,6 +324,40 @@ def test_inputs(ask: Ask) -> None:
         ask("POST", "runs/log-inputs", 400, run_id=run_id, datasets=[bad])
 
 
+def test_a_dataset_that_is_logged_again_stays_as_it_was(ask: Ask) -> None:
+    run_id = new_run(ask)
+    first = {"name": "d", "digest": "1", "source_type": "local", "source": "s", "schema": "{}"}
+    used = {"dataset": first, "tags": [{"key": "mlflow.data.context", "value": "train"}]}
+    ask("POST", "runs/log-inputs", run_id=run_id, datasets=[used])
+    again = {**first, "source": "other", "profile": "{}"}
+    other = {"dataset": {**again, "digest": "2"}, "tags": []}
+    for datasets in ([{"dataset": again, "tags": []}], [{"dataset": again}, other]):
+        ask("POST", "runs/log-inputs", run_id=run_id, datasets=datasets)
+    inputs = ask("GET", "runs/get", run_id=run_id)["run"]["inputs"]["dataset_inputs"]
+    assert inputs[0] == used
+    assert [entry["dataset"]["digest"] for entry in inputs] == ["1", "2"]
+
+
+def test_datasets_of_more_than_an_event_in_one_call(ask: Ask) -> None:
+    run_id = new_run(ask)
+
+    def dataset(digest: str, size: int) -> dict[str, Any]:
+        profile = "é" * (size // 2)
+        return {"dataset": {"name": "d", "digest": digest, "source_type": "local", "source": "s",
+                            "profile": profile}}  # fmt: skip
+
+    datasets = [dataset(str(n), 5_000_000) for n in range(3)] + [dataset("small", 10)]
+    ask("POST", "runs/log-inputs", run_id=run_id, datasets=datasets)
+    inputs = ask("GET", "runs/get", run_id=run_id)["run"]["inputs"]["dataset_inputs"]
+    assert {entry["dataset"]["digest"]: len(entry["dataset"]["profile"]) for entry in inputs} == {
+        "0": 2_500_000, "1": 2_500_000, "2": 2_500_000, "small": 5
+    }  # fmt: skip
+    refused = [dataset("new", 10), dataset("huge", 8_400_000)]
+    answer = ask("POST", "runs/log-inputs", 400, run_id=run_id, datasets=refused)
+    assert "8,323,072 is the most" in answer["message"]
+    assert len(ask("GET", "runs/get", run_id=run_id)["run"]["inputs"]["dataset_inputs"]) == 4
+
+
 def test_models_as_version_2_logs_them(ask: Ask) -> None:
     run_id = new_run(ask)
     model = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import duckdb
@@ -35,6 +36,7 @@ from modeltrail.api.mlflow.run_answers import (
 )
 from modeltrail.api.mlflow.search import compile_filter, compile_order
 from modeltrail.consumers.projections import KEY_LENGTH_MAX, VALUE_LENGTH_MAX
+from modeltrail.eventlog import EVENT_BYTES_MAX
 from modeltrail.schemas import pack
 
 endpoints = Endpoints()
@@ -459,6 +461,8 @@ _DATASET_LIMITS = {
     "schema": 1_048_575,
     "profile": 16_777_215,
 }
+_DATASET_BYTES_MAX = EVENT_BYTES_MAX - 64 * 1024
+"""Of the datasets in one event; the rest is for what else is in it."""
 _DATASET_INPUT = wire.message(
     tags=wire.many(wire.TAG), dataset=wire.message(**dict.fromkeys(_DATASET_LIMITS, wire.text))
 )
@@ -483,12 +487,32 @@ def log_inputs(call: Call) -> dict[str, Any]:
         datasets.setdefault((dataset["name"], dataset["digest"]), dataset)
     models = [model["model_id"] for model in call.get("models", []) if model.get("model_id")]
     events: list[Event] = []
-    if datasets:
-        events.append(("DatasetsLogged", {"datasets": list(datasets.values())}))
+    events += [("DatasetsLogged", {"datasets": some}) for some in _in_events(datasets.values())]
     if models:
         events.append(("RunModelsLogged", {"inputs": models}))
     _append(call, _active(call), *events)
     return {}
+
+
+def _in_events(datasets: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Datasets in as few events as their size allows."""
+    events: list[list[dict[str, Any]]] = []
+    room = 0
+    for dataset in datasets:
+        texts = [value for value in dataset.values() if isinstance(value, str)]
+        texts += [text for tag in dataset["tags"].items() for text in tag]
+        size = sum(len(text.encode("utf-8", "replace")) + 8 for text in texts)
+        if size > _DATASET_BYTES_MAX:
+            raise InvalidRequest(
+                f"Dataset {dataset['name']!r} has {size:,} bytes, and {_DATASET_BYTES_MAX:,} is "
+                "the most; shorten its profile or schema."
+            )
+        if size > room:
+            events.append([])
+            room = _DATASET_BYTES_MAX
+        events[-1].append(dataset)
+        room -= size
+    return events
 
 
 def _dataset(entry: dict[str, Any]) -> dict[str, Any]:

@@ -362,8 +362,10 @@ class RunsProjection:
             self._tags[state.row.run, key] = value
 
     def _datasets_logged(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+        # As in MLflow, a dataset that is logged again stays as it was logged first.
         for dataset in incoming.event["datasets"]:
-            self._datasets[state.row.run, dataset["name"], dataset["digest"]] = dataset
+            key = state.row.run, dataset["name"], dataset["digest"]
+            self._datasets.setdefault(key, dataset)
 
     def _artifact_logged(self, state: _State, incoming: Incoming, producer: Producer) -> None:
         event = incoming.event
@@ -453,7 +455,13 @@ class RunsProjection:
     def _write_files(self, con: duckdb.DuckDBPyConnection) -> None:
         if self._datasets:
             keys = _transpose(list(self._datasets), "run", "name", "digest")
-            tables.delete(con, "fold.datasets", keys)
+            for known in tables.lookup(
+                con,
+                "SELECT d.run, d.name, d.digest FROM fold.datasets d "
+                "SEMI JOIN wanted USING (run, name, digest)",
+                keys,
+            ):
+                del self._datasets[known]
             found = list(self._datasets.values())
             columns: dict[str, Any] = {
                 k: [d[k] for d in found]
