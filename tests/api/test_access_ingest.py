@@ -1,4 +1,4 @@
-"""Batches of events that say something of what is another user's."""
+"""Acts that say something of another user's runs and models, as events and over REST."""
 
 from __future__ import annotations
 
@@ -209,6 +209,60 @@ def test_a_name_that_was_given_up_leads_to_nobody_elses_experiment(world: World)
     assert world.ingest("bob", job.metrics("loss", [1.0])) == 200
     assert world.ingest("ada", job.metrics("loss", [2.0], 1)) == 403
     assert world.ingest("bob", created("m-in-kept", held)) == 403
+
+
+def test_rest_asks_the_same_of_what_is_mentioned(world: World) -> None:
+    adas, bobs = world.experiment("ada", "ada, rest"), world.experiment("bob", "bob, rest")
+    victim, mine = logged_model(world, "ada", adas), logged_model(world, "bob", bobs)
+    run_id = world.run("bob", bobs)
+    point = {"key": "loss", "value": 6.6, "timestamp": 0}
+
+    def ask(status: int, path: str, **fields: Any) -> None:
+        world.ask("bob", "POST", f"{V2}/runs/{path}", status, run_id=run_id, **fields)
+
+    def says(status: int, model_id: str) -> None:
+        named = {**point, "model_id": model_id}
+        ask(status, "log-metric", **named)
+        ask(status, "log-batch", metrics=[point, named])
+        ask(status, "outputs", models=[{"model_id": mine}, {"model_id": model_id}])
+
+    says(403, victim)
+    ask(403, "log-inputs", models=[{"model_id": victim}])
+    world.ask("ada", "PUT", f"{V1}/permissions", user="bob", resource=EXPERIMENT,
+              pattern="ada, rest", permission="READ")  # fmt: skip
+    says(403, victim)
+    ask(200, "log-inputs", models=[{"model_id": victim}])
+    for model_id in (mine, "m-not-here", ""):
+        says(200, model_id)
+    ask(200, "log-batch", metrics=[point] * 3)
+    shown = world.ask("ada", "GET", f"{V2}/logged-models/{victim}")["model"]
+    assert "metrics" not in shown["data"]
+    shown = world.ask("bob", "GET", f"{V2}/logged-models/{mine}")["model"]
+    assert len(shown["data"]["metrics"]) == 1
+
+    # To read a model is enough to make a version of it, which leaves the model as it is.
+    world.ask("bob", "POST", f"{V2}/registered-models/create", name="bobs, rest")
+    version = {"name": "bobs, rest", "source": f"models:/{victim}", "model_id": victim}
+    world.ask("bob", "POST", f"{V2}/model-versions/create", **version)
+    shown = world.ask("ada", "GET", f"{V2}/logged-models/{victim}")["model"]
+    assert "tags" not in shown["info"]
+
+
+def test_a_model_of_another_experiment_is_not_what_a_run_logged(world: World) -> None:
+    adas, bobs = world.experiment("ada", "ada, made"), world.experiment("bob", "bob, made")
+    run_id = world.run("ada", adas)
+    world.ask("ada", "PUT", f"{V1}/permissions", user="bob", resource=EXPERIMENT,
+              pattern="ada, made", permission="READ")  # fmt: skip
+    made = {"name": "model", "source_run_id": run_id}
+    own = world.ask("ada", "POST", f"{V2}/logged-models", experiment_id=adas, **made)
+    world.ask("bob", "POST", f"{V2}/logged-models", experiment_id=bobs, **made)
+    world.ask("ada", "POST", f"{V2}/registered-models/create", name="made")
+    version = {"name": "made", "source": f"runs:/{run_id}/model"}
+    world.ask("ada", "POST", f"{V2}/model-versions/create", **version)
+    found = world.ask(
+        "ada", "GET", f"{V2}/model-versions/get-download-uri", name="made", version="1"
+    )
+    assert found["artifact_uri"] == own["model"]["info"]["artifact_uri"]
 
 
 def test_every_event_type_says_what_it_needs() -> None:

@@ -26,6 +26,10 @@ class Kind(Enum):
     RUN = "run"
     LOGGED_MODEL = "logged model"
     MODEL = "registered model"
+    EXPERIMENT_NAME = "experiment of a name"
+    ACCOUNT = "account of a user"
+    """Administrators, and the user."""
+    GRANTABLE = "experiment or registered model"
     NEW_EXPERIMENT = "name of an experiment"
     """A name that is given to an experiment; anybody may, outside of others' prefixes."""
     NEW_MODEL = "name of a registered model"
@@ -57,6 +61,7 @@ def _series_models(event: Mapping[str, Any]) -> set[str | None]:
 
 
 ADMIN: Final = Act(Kind.SERVER, MANAGE)
+_OWN: Final = Act(Kind.ACCOUNT, MANAGE)
 _EDIT_RUN: Final = Act(Kind.RUN, EDIT)
 _EDIT_LOGGED_MODEL: Final = Act(Kind.LOGGED_MODEL, EDIT)
 _EDIT_EXPERIMENT: Final = Act(Kind.EXPERIMENT, EDIT)
@@ -129,17 +134,18 @@ ACTS: Final[Mapping[str, Act]] = {
     "UpdateWebhook": ADMIN,
     "DeleteWebhook": ADMIN,
     "CreateUser": ADMIN,
-    "UpdateUser": ADMIN,  # but everybody may change their own password
+    "UpdateUser": _OWN,  # their password; the rest is for administrators
     "DeleteUser": ADMIN,
-    "CreateToken": ADMIN,  # but everybody may make and end their own
-    "RevokeToken": ADMIN,
+    "CreateToken": _OWN,
+    "RevokeToken": _OWN,
     "CreateRole": ADMIN,
     "UpdateRole": ADMIN,
     "DeleteRole": ADMIN,
     "AssignRole": ADMIN,
     "UnassignRole": ADMIN,
-    "GrantPermission": ADMIN,  # but who manages an experiment or model may, for that one
-    "RevokePermission": ADMIN,
+    # For a pattern of names instead of one of them: administrators.
+    "GrantPermission": Act(Kind.GRANTABLE, MANAGE),
+    "RevokePermission": Act(Kind.GRANTABLE, MANAGE),
 }
 """What each act needs, by event type."""
 
@@ -164,6 +170,11 @@ def check(rights: Rights, kind: Kind, id: str, level: Level) -> None:
         rights.experiment(id, level)
     elif kind is Kind.MODEL:
         rights.model(id, level)
+    elif kind is Kind.EXPERIMENT_NAME:
+        rights.experiment_named(id, level)
+    elif kind is Kind.ACCOUNT:
+        if id != rights.user:
+            rights.admin()
     elif kind is Kind.NEW_EXPERIMENT:
         rights.new_experiment(id)
     elif kind is Kind.NEW_MODEL:

@@ -6,13 +6,16 @@ the endpoint itself will read them, else the query and the path.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from modeltrail.api.access import acts
+from modeltrail.api.access.acts import Kind, act_of
 from modeltrail.api.access.files import check_place
 from modeltrail.api.access.rights import Level, Rights
 from modeltrail.api.artifacts.uris import place_of
@@ -23,7 +26,7 @@ from modeltrail.api.routing import PooledRoute
 
 Values = Mapping[str, Any]
 
-READ, EDIT, MANAGE = Level.READ, Level.EDIT, Level.MANAGE
+READ: Final = Level.READ
 
 
 def public(_: Rights, __: Values) -> None:
@@ -35,7 +38,7 @@ def signed_in(_: Rights, __: Values) -> None:
 
 
 def looks_itself(_: Rights, __: Values) -> None:
-    """For every user: the route filters what it shows, or checks what its body names."""
+    """For every user: the route shows each what they may see."""
 
 
 def admin(rights: Rights, _: Values) -> None:
@@ -48,151 +51,228 @@ def everything(rights: Rights, _: Values) -> None:
     rights.everything()
 
 
-_AT_ONCE = (signed_in, looks_itself, admin, everything)
-"""Rules that look at nothing but the user's rights, and need no thread."""
+@dataclass(frozen=True)
+class InBody:
+    """For every user: the route checks what these acts need, by what its body names."""
+
+    types: tuple[str, ...]
+
+    def __call__(self, _: Rights, __: Values) -> None:
+        """Leave it to the route."""
 
 
-def _experiment(need: Level) -> Rule:
-    def rule(rights: Rights, values: Values) -> None:
-        rights.experiment(str(values.get("experiment_id") or "0"), need)
+@dataclass(frozen=True)
+class Asks:
+    """For those who have a level for the thing that a field names, the first of these that is set.
 
-    return rule
+    A list names several.
+    """
 
+    kind: Kind
+    level: Level
+    fields: tuple[str, ...]
+    default: str = ""
 
-def _run(need: Level) -> Rule:
-    def rule(rights: Rights, values: Values) -> None:
-        rights.run(str(values.get("run_id") or values.get("run_uuid") or ""), need)
-
-    return rule
-
-
-def _runs(name: str) -> Rule:
-    def rule(rights: Rights, values: Values) -> None:
-        for run_id in set(values.get(name) or ()):
-            rights.run(run_id, READ)
-
-    return rule
+    def __call__(self, rights: Rights, values: Values) -> None:
+        """Check it."""
+        given = next((values[field] for field in self.fields if values.get(field)), self.default)
+        for id in set(given) if isinstance(given, list) else (given,):
+            acts.check(rights, self.kind, str(id), self.level)
 
 
-def _logged_model(need: Level) -> Rule:
-    def rule(rights: Rights, values: Values) -> None:
-        rights.logged_model(str(values["model_id"]), need)
+@dataclass(frozen=True)
+class Names:
+    """For those who may name what a request names beside the thing that it changes."""
 
-    return rule
+    mention: acts.Mention
+    ids: Callable[[Values], Iterable[str | None]]
 
-
-def _model(need: Level, field: str = "name") -> Rule:
-    def rule(rights: Rights, values: Values) -> None:
-        rights.model(str(values.get(field) or ""), need)
-
-    return rule
-
-
-def _place(need: Level) -> Rule:
-    return lambda rights, values: check_place(rights, place_of(str(values.get("path") or "")), need)
+    def __call__(self, rights: Rights, values: Values) -> None:
+        """Check it."""
+        for id in set(self.ids(values)) - {None, ""}:
+            acts.check_mention(rights, self.mention, str(id))
 
 
-def _all(*rules: Rule) -> Rule:
-    def rule(rights: Rights, values: Values) -> None:
-        for one in rules:
-            one(rights, values)
+@dataclass(frozen=True)
+class AtPlace:
+    """For those who have a level for the run or logged model that a path leads to."""
 
-    return rule
+    level: Level
 
-
-def _experiment_by_name(rights: Rights, values: Values) -> None:
-    rights.experiment_named(str(values["experiment_name"]), READ)
-
-
-def _new_experiment(field: str) -> Rule:
-    return lambda rights, values: rights.new_experiment(str(values[field]))
+    def __call__(self, rights: Rights, values: Values) -> None:
+        """Check it."""
+        check_place(rights, place_of(str(values.get("path") or "")), self.level)
 
 
-def _new_model(field: str) -> Rule:
-    return lambda rights, values: rights.new_model(str(values[field]))
+@dataclass(frozen=True)
+class All:
+    """For those whom each of these lets."""
+
+    rules: tuple[Rule, ...]
+
+    def __call__(self, rights: Rights, values: Values) -> None:
+        """Check them in their order."""
+        for rule in self.rules:
+            rule(rights, values)
 
 
-def _source_run(rights: Rights, values: Values) -> None:
-    if values.get("source_run_id"):
-        rights.run(str(values["source_run_id"]), READ)
+def _at_once(rule: Rule) -> bool:
+    """Whether a rule looks at nothing but the user's rights, and needs no thread."""
+    return isinstance(rule, InBody) or rule in (signed_in, looks_itself, admin, everything)
 
 
-_RUN_WRITES = (
-    "update log-metric log-parameter log-param set-tag delete-tag log-batch log-inputs log-model "
-    "outputs"
-)
-_MODEL_WRITES = {
-    "PATCH": "registered-models/update model-versions/update",
-    "POST": "registered-models/set-tag registered-models/alias model-versions/transition-stage "
-    "model-versions/set-tag",
-    "DELETE": "registered-models/delete-tag registered-models/alias model-versions/delete-tag",
+_FIELDS: Final[Mapping[Kind, tuple[str, ...]]] = {
+    Kind.EXPERIMENT: ("experiment_id",),
+    Kind.EXPERIMENT_NAME: ("experiment_name",),
+    Kind.RUN: ("run_id", "run_uuid"),
+    Kind.LOGGED_MODEL: ("model_id",),
+    Kind.MODEL: ("name",),
+    Kind.ACCOUNT: ("username",),
+    Kind.NEW_EXPERIMENT: ("name",),
+    Kind.NEW_MODEL: ("name",),
 }
+"""Where requests name what they are about, if they do not say it elsewhere."""
 
+
+def _asks(kind: Kind, level: Level, *fields: str) -> Asks:
+    # MLflow's name for no experiment in particular.
+    default = "0" if kind is Kind.EXPERIMENT else ""
+    return Asks(kind, level, fields or _FIELDS[kind], default)
+
+
+def _reads(kind: Kind, *fields: str) -> Asks:
+    """READ on what a field names."""
+    return _asks(kind, READ, *fields)
+
+
+def _does(type: str, *fields: str) -> Rule:
+    """What an act needs, of what a field names."""
+    act = act_of(type)
+    return admin if act is acts.ADMIN else _asks(act.kind, act.level, *fields)
+
+
+def _names(type: str, mention: str, ids: Callable[[Values], Iterable[str | None]]) -> Names:
+    """What an act needs of something else that it names."""
+    return Names(act_of(type).mentions[mention], ids)
+
+
+def _each(field: str, name: str) -> Callable[[Values], Iterable[str | None]]:
+    """The ids that a list of messages has under a name."""
+
+    def ids(values: Values) -> Iterable[str | None]:
+        given = values.get(field)
+        # Points that were read as columns name no models.
+        return [one.get(name) for one in given] if isinstance(given, list) else ()
+
+    return ids
+
+
+_RUN_WRITES: Final = {
+    "update": "RunUpdated",
+    "log-parameter": "ParamsLogged",
+    "log-param": "ParamsLogged",
+    "set-tag": "TagsChanged",
+    "delete-tag": "TagsChanged",
+    "log-model": "TagsChanged",
+    "delete": "RunDeleted",
+    "restore": "RunRestored",
+}
+_MODEL_WRITES: Final = {
+    "PATCH registered-models/update": "UpdateRegisteredModel",
+    "POST registered-models/set-tag": "ChangeRegisteredModelTags",
+    "DELETE registered-models/delete-tag": "ChangeRegisteredModelTags",
+    "DELETE registered-models/delete": "DeleteRegisteredModel",
+    "POST registered-models/alias": "SetRegisteredModelAlias",
+    "DELETE registered-models/alias": "DeleteRegisteredModelAlias",
+    # And READ on where the files come from, which the endpoint looks up.
+    "POST model-versions/create": "CreateModelVersion",
+    "PATCH model-versions/update": "UpdateModelVersion",
+    "POST model-versions/transition-stage": "TransitionModelVersionStage",
+    "POST model-versions/set-tag": "ChangeModelVersionTags",
+    "DELETE model-versions/delete-tag": "ChangeModelVersionTags",
+    "DELETE model-versions/delete": "DeleteModelVersion",
+}
 MLFLOW: Final[Mapping[str, Rule]] = {
     "GET server-info": signed_in,
-    "POST experiments/create": _new_experiment("name"),
-    "GET experiments/get": _experiment(READ),
-    "GET experiments/get-by-name": _experiment_by_name,
+    "POST experiments/create": _does("CreateExperiment"),
+    "GET experiments/get": _reads(Kind.EXPERIMENT),
+    "GET experiments/get-by-name": _reads(Kind.EXPERIMENT_NAME),
     "GET experiments/search": looks_itself,
     "POST experiments/search": looks_itself,
-    "POST experiments/update": _all(_experiment(EDIT), _new_experiment("new_name")),
-    "POST experiments/delete": _experiment(MANAGE),
-    "POST experiments/restore": _experiment(MANAGE),
-    "POST experiments/set-experiment-tag": _experiment(EDIT),
-    "POST experiments/delete-experiment-tag": _experiment(EDIT),
-    "POST runs/create": _experiment(EDIT),
-    "GET runs/get": _run(READ),
-    "POST runs/delete": _run(MANAGE),
-    "POST runs/restore": _run(MANAGE),
+    "POST experiments/update": All(
+        (_does("RenameExperiment"), _does("CreateExperiment", "new_name"))
+    ),
+    "POST experiments/delete": _does("DeleteExperiment"),
+    "POST experiments/restore": _does("RestoreExperiment"),
+    "POST experiments/set-experiment-tag": _does("ChangeExperimentTags"),
+    "POST experiments/delete-experiment-tag": _does("ChangeExperimentTags"),
+    "POST runs/create": _does("RunStarted"),
+    "GET runs/get": _reads(Kind.RUN),
     "POST runs/search": looks_itself,
-    **{f"POST runs/{name}": _run(EDIT) for name in _RUN_WRITES.split()},
-    "GET metrics/get-history": _run(READ),
-    "GET metrics/get-history-bulk": _runs("run_id"),
-    "GET metrics/get-history-bulk-interval": _runs("run_ids"),
-    "GET artifacts/list": _run(READ),
+    **{f"POST runs/{name}": _does(type) for name, type in _RUN_WRITES.items()},
+    "POST runs/log-metric": All(
+        (_does("MetricsLogged"), _names("MetricsLogged", "model", lambda v: (v.get("model_id"),)))
+    ),
+    "POST runs/log-batch": All(
+        (_does("MetricsLogged"), _names("MetricsLogged", "model", _each("metrics", "model_id")))
+    ),
+    "POST runs/log-inputs": All(
+        (_does("RunModelsLogged"), _names("RunModelsLogged", "input", _each("models", "model_id")))
+    ),
+    "POST runs/outputs": All(
+        (_does("RunModelsLogged"), _names("RunModelsLogged", "output", _each("models", "model_id")))
+    ),
+    "GET metrics/get-history": _reads(Kind.RUN),
+    "GET metrics/get-history-bulk": _reads(Kind.RUN, "run_id"),
+    "GET metrics/get-history-bulk-interval": _reads(Kind.RUN, "run_ids"),
+    "GET artifacts/list": _reads(Kind.RUN),
     "POST artifacts/presigned-upload-url": signed_in,  # refused to all of them
     "POST artifacts/presigned-download-url": signed_in,
-    "POST logged-models": _all(_experiment(EDIT), _source_run),
-    "GET logged-models/{model_id}": _logged_model(READ),
-    "PATCH logged-models/{model_id}": _logged_model(EDIT),
-    "DELETE logged-models/{model_id}": _logged_model(MANAGE),
-    "PATCH logged-models/{model_id}/tags": _logged_model(EDIT),
-    "DELETE logged-models/{model_id}/tags/{tag_key:path}": _logged_model(EDIT),
-    "POST logged-models/{model_id}/params": _logged_model(EDIT),
-    "GET logged-models/{model_id}/artifacts/directories": _logged_model(READ),
+    "POST logged-models": All(
+        (
+            _does("LoggedModelCreated"),
+            _names("LoggedModelCreated", "run", lambda v: (v.get("source_run_id"),)),
+        )
+    ),
+    "GET logged-models/{model_id}": _reads(Kind.LOGGED_MODEL),
+    "PATCH logged-models/{model_id}": _does("LoggedModelUpdated"),
+    "DELETE logged-models/{model_id}": _does("LoggedModelDeleted"),
+    "PATCH logged-models/{model_id}/tags": _does("LoggedModelUpdated"),
+    "DELETE logged-models/{model_id}/tags/{tag_key:path}": _does("LoggedModelUpdated"),
+    "POST logged-models/{model_id}/params": _does("LoggedModelUpdated"),
+    "GET logged-models/{model_id}/artifacts/directories": _reads(Kind.LOGGED_MODEL),
     "POST logged-models/search": looks_itself,
-    "POST registered-models/create": _new_model("name"),
-    "GET registered-models/get": _model(READ),
-    "POST registered-models/rename": _all(_model(EDIT), _new_model("new_name")),
-    "DELETE registered-models/delete": _model(MANAGE),
+    "POST registered-models/create": _does("CreateRegisteredModel"),
+    "GET registered-models/get": _reads(Kind.MODEL),
+    "POST registered-models/rename": All(
+        (_does("RenameRegisteredModel"), _does("CreateRegisteredModel", "new_name"))
+    ),
     "GET registered-models/search": looks_itself,
-    "GET registered-models/get-latest-versions": _model(READ),
-    "POST registered-models/get-latest-versions": _model(READ),
-    "GET registered-models/alias": _model(READ),
-    # And READ on where the files come from, which the endpoint looks up.
-    "POST model-versions/create": _model(EDIT),
-    "GET model-versions/get": _model(READ),
-    "GET model-versions/get-download-uri": _model(READ),
-    "DELETE model-versions/delete": _model(MANAGE),
+    "GET registered-models/get-latest-versions": _reads(Kind.MODEL),
+    "POST registered-models/get-latest-versions": _reads(Kind.MODEL),
+    "GET registered-models/alias": _reads(Kind.MODEL),
+    "GET model-versions/get": _reads(Kind.MODEL),
+    "GET model-versions/get-download-uri": _reads(Kind.MODEL),
     "GET model-versions/search": looks_itself,
+    **{route: _does(type) for route, type in _MODEL_WRITES.items()},
+    "GET users/current": looks_itself,
+    "GET users/current/permissions": looks_itself,
     **{
-        f"{method} {path}": _model(EDIT)
-        for method, paths in _MODEL_WRITES.items()
-        for path in paths.split()
+        f"GET users/{path}": _asks(Kind.ACCOUNT, READ)
+        for path in ("get", "roles/list", "permissions/list", "permissions/get")
     },
+    "PATCH users/update-password": _does("UpdateUser"),
+    "POST users/permissions/grant": InBody(("GrantPermission",)),
+    "POST users/permissions/revoke": InBody(("RevokePermission",)),
     **{
-        f"{method} {path}": looks_itself
-        for method, paths in {
-            "GET": "users/get users/current users/current/permissions users/permissions/list "
-            "users/permissions/get users/roles/list experiments/permissions/get "
-            "registered-models/permissions/get",
-            "PATCH": "users/update-password experiments/permissions/update "
-            "registered-models/permissions/update",
-            "POST": "users/permissions/grant users/permissions/revoke "
-            "experiments/permissions/create registered-models/permissions/create",
-            "DELETE": "experiments/permissions/delete registered-models/permissions/delete",
-        }.items()
-        for path in paths.split()
+        f"{method} {path}": _asks(kind, act_of("GrantPermission").level)
+        for kind, of in ((Kind.EXPERIMENT, "experiments"), (Kind.MODEL, "registered-models"))
+        for method, path in (
+            ("GET", f"{of}/permissions/get"),
+            ("POST", f"{of}/permissions/create"),
+            ("PATCH", f"{of}/permissions/update"),
+            ("DELETE", f"{of}/permissions/delete"),
+        )
     },
     **{
         f"{method} {path}": admin
@@ -229,54 +309,53 @@ OTHERS: Final[Mapping[str, Rule]] = {
     "GET /api/v1/schemas": signed_in,
     "GET /api/v1/schemas/{fingerprint}": signed_in,
     "PUT /api/v1/schemas/{fingerprint}": signed_in,
-    "POST /api/v1/ingest": looks_itself,
+    "POST /api/v1/ingest": InBody(()),
     "GET /api/v1/sql": everything,
     "POST /api/v1/sql": everything,
     "GET /api/v1/audit": everything,
     "GET /api/v1/audit/artifacts": everything,
     "GET /api/v1/runs": looks_itself,
-    "GET /api/v1/runs/{run_id}": _run(READ),
-    "GET /api/v1/runs/{run_id}/metrics/{key:path}": _run(READ),
-    "GET /api/v1/runs/{run_id}/artifacts": _run(READ),
-    "GET /api/v1/runs/{run_id}/artifacts/{path:path}": _run(READ),
-    "PUT /api/v1/runs/{run_id}/artifacts/{path:path}": _run(EDIT),
-    "DELETE /api/v1/runs/{run_id}/artifacts/{path:path}": _run(EDIT),
+    "GET /api/v1/runs/{run_id}": _reads(Kind.RUN),
+    "GET /api/v1/runs/{run_id}/metrics/{key:path}": _reads(Kind.RUN),
+    "GET /api/v1/runs/{run_id}/artifacts": _reads(Kind.RUN),
+    "GET /api/v1/runs/{run_id}/artifacts/{path:path}": _reads(Kind.RUN),
+    "PUT /api/v1/runs/{run_id}/artifacts/{path:path}": _does("ArtifactLogged"),
+    "DELETE /api/v1/runs/{run_id}/artifacts/{path:path}": _does("ArtifactDeleted"),
     "GET /api/v1/experiments": looks_itself,
-    "POST /api/v1/experiments": looks_itself,
-    "GET /api/v1/experiments/{experiment_id}": _experiment(READ),
+    "POST /api/v1/experiments": InBody(("CreateExperiment",)),
+    "GET /api/v1/experiments/{experiment_id}": _reads(Kind.EXPERIMENT),
     # And for a rename, the new name.
-    "PATCH /api/v1/experiments/{experiment_id}": _experiment(EDIT),
-    "DELETE /api/v1/experiments/{experiment_id}": _experiment(MANAGE),
-    "POST /api/v1/experiments/{experiment_id}/restore": _experiment(MANAGE),
+    "PATCH /api/v1/experiments/{experiment_id}": _does("RenameExperiment"),
+    "DELETE /api/v1/experiments/{experiment_id}": _does("DeleteExperiment"),
+    "POST /api/v1/experiments/{experiment_id}/restore": _does("RestoreExperiment"),
     "GET /api/v1/models": looks_itself,
-    "POST /api/v1/models": looks_itself,
-    f"GET {_MODELS}": _model(READ, "model"),
+    "POST /api/v1/models": InBody(("CreateRegisteredModel",)),
+    f"GET {_MODELS}": _reads(Kind.MODEL, "model"),
     # And for a rename, the new name.
-    f"PATCH {_MODELS}": _model(EDIT, "model"),
-    f"DELETE {_MODELS}": _model(MANAGE, "model"),
-    f"GET {_MODELS}/versions": _model(READ, "model"),
-    f"POST {_MODELS}/versions": looks_itself,
-    f"GET {_VERSION}": _model(READ, "model"),
-    f"PATCH {_VERSION}": _model(EDIT, "model"),
-    f"DELETE {_VERSION}": _model(MANAGE, "model"),
-    f"PUT {_VERSION}/stage": _model(EDIT, "model"),
-    f"GET {_VERSION}/stage": _model(READ, "model"),
+    f"PATCH {_MODELS}": _does("RenameRegisteredModel", "model"),
+    f"DELETE {_MODELS}": _does("DeleteRegisteredModel", "model"),
+    f"GET {_MODELS}/versions": _reads(Kind.MODEL, "model"),
+    f"POST {_MODELS}/versions": InBody(("CreateModelVersion",)),
+    f"GET {_VERSION}": _reads(Kind.MODEL, "model"),
+    f"PATCH {_VERSION}": _does("UpdateModelVersion", "model"),
+    f"DELETE {_VERSION}": _does("DeleteModelVersion", "model"),
+    f"PUT {_VERSION}/stage": _does("TransitionModelVersionStage", "model"),
+    f"GET {_VERSION}/stage": _reads(Kind.MODEL, "model"),
     "GET /api/v1/stages": looks_itself,
-    f"GET {_MODELS}/aliases": _model(READ, "model"),
-    f"GET {_MODELS}/aliases/{{alias}}": _model(READ, "model"),
-    f"PUT {_MODELS}/aliases/{{alias}}": _model(EDIT, "model"),
-    f"DELETE {_MODELS}/aliases/{{alias}}": _model(EDIT, "model"),
-    **{
-        f"{method} /api/v1/{path}": looks_itself
-        for path, methods in {
-            "users": "GET POST",
-            "users/{user}": "PATCH DELETE",
-            "tokens": "GET POST",
-            "tokens/{token_id}": "DELETE",
-            "permissions": "GET PUT DELETE",
-        }.items()
-        for method in methods.split()
-    },
+    f"GET {_MODELS}/aliases": _reads(Kind.MODEL, "model"),
+    f"GET {_MODELS}/aliases/{{alias}}": _reads(Kind.MODEL, "model"),
+    f"PUT {_MODELS}/aliases/{{alias}}": _does("SetRegisteredModelAlias", "model"),
+    f"DELETE {_MODELS}/aliases/{{alias}}": _does("DeleteRegisteredModelAlias", "model"),
+    "GET /api/v1/users": looks_itself,
+    "POST /api/v1/users": _does("CreateUser"),
+    "PATCH /api/v1/users/{user}": _does("UpdateUser", "user"),
+    "DELETE /api/v1/users/{user}": _does("DeleteUser"),
+    "GET /api/v1/tokens": looks_itself,
+    "POST /api/v1/tokens": InBody(("CreateToken",)),
+    "DELETE /api/v1/tokens/{token_id}": InBody(("RevokeToken",)),
+    "GET /api/v1/permissions": looks_itself,
+    "PUT /api/v1/permissions": InBody(("GrantPermission",)),
+    "DELETE /api/v1/permissions": InBody(("RevokePermission",)),
     "GET /api/v1/dead-letters": admin,
     "POST /api/v1/dead-letters/retry": admin,
     "POST /api/v1/import": admin,
@@ -284,26 +363,40 @@ OTHERS: Final[Mapping[str, Rule]] = {
     "GET /api/v1/webhooks/deliveries": admin,
     "POST /api/v1/webhooks/retry": admin,
     "POST /api/v1/webhooks/replay": admin,
-    "PUT /api/v1/logged-models/{model_id}/artifacts/{path:path}": _logged_model(EDIT),
+    "PUT /api/v1/logged-models/{model_id}/artifacts/{path:path}": _does(
+        "LoggedModelArtifactLogged"
+    ),
     # Clients send parts without credentials; the id of the upload, random and given only to who
     # may upload there, stands for them.
     f"PUT /api/{_PROXY}/mpu/parts/{{upload_id}}/{{number:int}}": public,
-    "GET /get-artifact": _run(READ),
-    "GET /model-versions/get-artifact": _model(READ),
+    "GET /get-artifact": _reads(Kind.RUN),
+    "GET /model-versions/get-artifact": _reads(Kind.MODEL),
     **{
         f"{method} {prefix}/{path}": rule
         for prefix in _BOTH
         for method, path, rule in (
-            ("GET", "2.0/mlflow/logged-models/{model_id}/artifacts/files", _logged_model(READ)),
-            ("POST", "2.0/mlflow/upload-artifact", _run(EDIT)),
-            ("GET", f"{_PROXY}/artifacts", _place(READ)),
-            ("GET", f"{_PROXY}/artifacts/{{path:path}}", _place(READ)),
-            ("PUT", f"{_PROXY}/artifacts/{{path:path}}", _place(EDIT)),
-            ("DELETE", f"{_PROXY}/artifacts/{{path:path}}", _place(EDIT)),
-            ("GET", f"{_PROXY}/presigned/{{path:path}}", _place(READ)),
-            ("POST", f"{_PROXY}/mpu/create/{{path:path}}", _place(EDIT)),
-            ("POST", f"{_PROXY}/mpu/complete/{{path:path}}", _place(EDIT)),
-            ("POST", f"{_PROXY}/mpu/abort/{{path:path}}", _place(EDIT)),
+            (
+                "GET",
+                "2.0/mlflow/logged-models/{model_id}/artifacts/files",
+                _reads(Kind.LOGGED_MODEL),
+            ),
+            ("POST", "2.0/mlflow/upload-artifact", _does("ArtifactLogged")),
+            ("GET", f"{_PROXY}/artifacts", AtPlace(READ)),
+            ("GET", f"{_PROXY}/artifacts/{{path:path}}", AtPlace(READ)),
+            ("PUT", f"{_PROXY}/artifacts/{{path:path}}", AtPlace(act_of("ArtifactLogged").level)),
+            (
+                "DELETE",
+                f"{_PROXY}/artifacts/{{path:path}}",
+                AtPlace(act_of("ArtifactLogged").level),
+            ),
+            ("GET", f"{_PROXY}/presigned/{{path:path}}", AtPlace(READ)),
+            ("POST", f"{_PROXY}/mpu/create/{{path:path}}", AtPlace(act_of("ArtifactLogged").level)),
+            (
+                "POST",
+                f"{_PROXY}/mpu/complete/{{path:path}}",
+                AtPlace(act_of("ArtifactLogged").level),
+            ),
+            ("POST", f"{_PROXY}/mpu/abort/{{path:path}}", AtPlace(act_of("ArtifactLogged").level)),
         )
     },
     # What is said to whom asks for something that is not there.
@@ -332,11 +425,11 @@ async def check(request: Request) -> None:
     rule = route_rule(request.method, route.path)
     if rule is not public:
         rights = await sign_in(request)
-        if rule not in _AT_ONCE:
+        if _at_once(rule):
+            rule(rights, {})
+        else:
             pool = route.pool if isinstance(route, PooledRoute) else FILES
             await pool.run(rule, rights, {**request.query_params, **request.path_params})
-        else:
-            rule(rights, {})
 
 
 class _Gate:

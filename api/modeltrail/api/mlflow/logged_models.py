@@ -11,7 +11,8 @@ from uuid import uuid4
 
 import duckdb
 
-from modeltrail.api.errors import InvalidRequest, NotFound
+from modeltrail.api.access.acts import act_of
+from modeltrail.api.errors import Forbidden, InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.artifacts import list_under, model_root
 from modeltrail.api.mlflow.calls import Call, Endpoints
@@ -303,7 +304,14 @@ _changing = threading.Lock()
 
 
 def add_model_version(call: Call, model_id: str, name: str, version: int) -> None:
-    """Note in a logged model's tags that a version was made from it, as MLflow does."""
+    """Note in a logged model's tags that a version was made from it, as MLflow does.
+
+    Who may only read the logged model makes a version of it and leaves it as it is.
+    """
+    try:
+        call.caller.rights.logged_model(model_id, act_of("LoggedModelUpdated").level)
+    except Forbidden:
+        return
     with _changing:  # the tag is a list: two that are added at once must both be in it
         with call.node.read() as cursor:
             row = cursor.execute(

@@ -310,13 +310,17 @@ def _logged_by_run(cursor: duckdb.DuckDBPyConnection, uri: RunUri) -> str | None
     """Where the files of a model are that a ``runs:/`` URI names.
 
     MLflow 3 keeps them with the logged model; its clients find them by the run's URI themselves,
-    but not those of a version with such a source, and clients of MLflow 2 never do.
+    but not those of a version with such a source, and clients of MLflow 2 never do. Like theirs,
+    the search is within the run's own experiment: elsewhere anybody who may read the run can log a
+    model that claims to be made by it.
     """
     name, slash, rest = uri.path.partition("/")
     row = cursor.execute(
-        "SELECT artifact_location FROM fold.logged_models WHERE source_run_id = ? AND name = ? "
+        "SELECT artifact_location FROM fold.logged_models "
+        "WHERE source_run_id = $run AND name = $name "
+        "AND experiment_id = (SELECT experiment_id FROM runs WHERE run_id = $run) "
         "AND NOT deleted ORDER BY created_at_ms DESC LIMIT 1",
-        [uri.run_id, name],
+        {"run": uri.run_id, "name": name},
     ).fetchone()
     return None if row is None else f"{row[0]}{slash}{rest}"
 

@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from modeltrail.api.access import admin as access_admin
+from modeltrail.api.access.acts import act_of
 from modeltrail.api.access.admin import Holder, Target
-from modeltrail.api.access.rights import Level, UserRights
+from modeltrail.api.access.rights import UserRights
 from modeltrail.api.context import Caller, CallerHere, NodeHere, answer, json_example, reading
 from modeltrail.api.errors import Forbidden
 from modeltrail.api.node import Verdict
@@ -150,12 +151,13 @@ def only_own(rights: UserRights, user: str | None) -> str | None:
 
 def check_grant(rights: UserRights, target: Target, name: str | None) -> None:
     """Whether a caller may grant something: it takes MANAGE, and for prefixes an administrator."""
+    need = act_of("GrantPermission").level
     if target.entity_id is None:
         rights.admin()
     elif target.resource == "experiment":
-        rights.experiment(target.entity_id, Level.MANAGE)
+        rights.experiment(target.entity_id, need)
     else:
-        rights.model(str(name), Level.MANAGE)
+        rights.model(str(name), need)
 
 
 def _done(verdict: Verdict) -> Response:

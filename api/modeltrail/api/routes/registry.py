@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from modeltrail.api.access.rights import Level
+from modeltrail.api.access.acts import act_of
 from modeltrail.api.context import (
     AsOf,
     Caller,
@@ -544,10 +544,11 @@ def _aliases_of(cursor: duckdb.DuckDBPyConnection, offset: int, model: str) -> l
 )
 def create_version(model: str, new: NewVersion, node: NodeHere, caller: CallerHere) -> Response:
     """Two that race get two numbers: the fold gives them in log order."""
+    need = act_of("CreateModelVersion").level
     if new.create_model:
-        caller.rights.model_or_new(model, Level.EDIT)
+        caller.rights.model_or_new(model, need)
     else:
-        caller.rights.model(model, Level.EDIT)
+        caller.rights.model(model, need)
     given = Lineage(new.source, new.run_id or None, new.model_id or None)
     origin, _ = origin_of(node, caller.rights, given, new.tags)
     fields = {"model": model, **new.model_dump(exclude={"reason"}), **origin._asdict()}
