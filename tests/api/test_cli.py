@@ -19,6 +19,7 @@ import pytest
 from api_server import Job, Server, modeltrail
 from modeltrail.api.cli import build_parser, main
 from modeltrail.api.routes.ingest import MEDIA_TYPE, frame
+from modeltrail.eventlog import RUNS, NewEvent, open_log
 
 
 def _ingest(server: Server, *payloads: bytes) -> None:
@@ -210,6 +211,21 @@ def test_mistakes_get_a_message(args: list[str], says: str) -> None:
     assert found.returncode == 1
     assert says in found.stderr
     assert "Traceback" not in found.stderr
+
+
+def test_the_doctor_sees_a_clock_that_was_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MODELTRAIL_URL", raising=False)
+    now_ns = time.time_ns()
+    for hours, code, says in ((0, 0, "clock: 20"), (4, 1, "FAIL  append times: the log's last")):
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time_ns", lambda ahead=hours: now_ns + ahead * 3600 * 10**9)
+            log = open_log(str(tmp_path))
+            log.append([NewEvent(RUNS, "run", b"x")])
+            log.close()
+        assert main(["doctor", "--data", str(tmp_path)]) == code
+        assert says in capsys.readouterr().out
 
 
 def test_freshness_of_health(server: Server) -> None:

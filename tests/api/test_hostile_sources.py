@@ -88,7 +88,7 @@ class Models:
         payloads = [job.started(), job.event("ModelRegistrationRequested", **fields)]
         self.node.log.append([NewEvent("runs", job.run_id, payload) for payload in payloads])
         self.node.wait(log_end=True)
-        self.caretaker.look(time.time_ns() // 1_000_000)
+        self.caretaker.look(time.time_ns() // 1_000_000, time.monotonic())
         self.node.wait(log_end=True)
         return job
 
@@ -218,7 +218,7 @@ def test_what_a_run_asks_for_is_refused_in_the_trail(models: Models, source: str
     assert found is not None
     assert found[0] is False, (source, found)
     assert "Invalid" in found[1] or "not found" in found[1] or "valid remote uri" in found[1]
-    assert models.caretaker.look(time.time_ns() // 1_000_000) == 0
+    assert models.caretaker.look(time.time_ns() // 1_000_000, time.monotonic()) == 0
 
 
 def test_what_a_run_asks_for_comes_from_where_its_source_is(models: Models) -> None:

@@ -24,6 +24,7 @@ class House:
 
     def __init__(self) -> None:
         self.now_ms = START_MS
+        self.now_s = 1_000.0
         self.log = MemoryLog(clock_ms=lambda: self.now_ms)
         self.folds = [Fold(self.log, None, threads=1) for _ in range(2)]
         for fold in self.folds:
@@ -40,10 +41,11 @@ class House:
         """Both nodes look before either has folded what the other one did."""
         self.fold()
         self.now_ms += int(after_s * 1000)
+        self.now_s += after_s
         with pytest.MonkeyPatch.context() as patch:
             # As if both had asked for the log's end before either appended.
             patch.setattr(Caretaker, "_caught_up", lambda _: True)
-            count = sum(c.look(self.now_ms) for c in self.caretakers)
+            count = sum(c.look(self.now_ms, self.now_s) for c in self.caretakers)
         self.fold()
         return count
 
@@ -76,6 +78,33 @@ def test_a_silent_run_is_ended_once_by_however_many_nodes(house: House) -> None:
     assert house.look(after_s=1000) == 0
 
 
+def test_a_clock_that_went_forward_and_back_keeps_no_dead_run_alive(house: House) -> None:
+    run = RunWriter(RUN)
+    house.now_ms += 4 * 3600 * 1000
+    house.log.append([run.started(experiment_id="0", heartbeat_interval_ms=5000)])
+    house.now_ms -= 4 * 3600 * 1000
+    assert house.look() == 0
+    assert house.look(after_s=59) == 0
+    house.log.append(
+        [run.metric("m", 1, 1.0)]
+    )  # dated four hours ahead, as the log never goes back
+    assert house.look(after_s=1) == 0
+    assert house.look(after_s=59.5) == 0
+    assert house.look(after_s=1) == 2
+    assert house.sql("SELECT status FROM runs") == [("FAILED",)]
+
+
+def test_a_clock_that_goes_forward_ends_no_living_run(house: House) -> None:
+    run = RunWriter(RUN)
+    house.log.append([run.started(experiment_id="0", heartbeat_interval_ms=5000)])
+    assert house.look() == 0
+    house.now_ms += 4 * 3600 * 1000
+    assert house.look(after_s=5) == 0
+    house.now_ms += 4 * 3600 * 1000
+    house.log.append([run.metric("m", 1, 1.0)])
+    assert house.look(after_s=5) == 0
+
+
 def test_a_silent_run_is_ended_while_others_go_on_logging() -> None:
     # The fold is then never at the end of the log as of later.
     log = MemoryLog(clock_ms=lambda: START_MS)
@@ -95,7 +124,7 @@ def test_a_silent_run_is_ended_while_others_go_on_logging() -> None:
     try:
         caretaker = Caretaker(log, fold, take_over, heart_timeout_s=60)
         # Both are silent as of then; it is enough that it looks at all.
-        assert caretaker.look(START_MS + 61_000) >= 1
+        assert caretaker.look(START_MS + 61_000, 0.0) >= 1
     finally:
         stop.set()
         thread.join()

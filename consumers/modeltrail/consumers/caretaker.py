@@ -7,6 +7,7 @@ is derived from its cause, so that the fold keeps one of them.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -30,14 +31,12 @@ _CHECK_EVERY_S = 5.0
 _CATCH_UP_S = 2.0
 _APPEND_EVENTS_MAX = 1000
 
-_SILENT_RUNS = """
+_LIVE_RUNS = """
     SELECT r.run_id, a.last_seen_offset, a.last_seen_ms,
         greatest($timeout_ms, $beats * r.heartbeat_interval_ms) AS timeout_ms
     FROM fold.runs r JOIN fold.activity a ON a.run = r.run
     WHERE r.status IN ('RUNNING', 'SCHEDULED') AND r.heartbeat_interval_ms IS NOT NULL
         AND NOT r.deleted
-        AND a.last_seen_ms + greatest($timeout_ms, $beats * r.heartbeat_interval_ms) < $now_ms
-    LIMIT $limit
 """
 
 _REGISTRATIONS = """
@@ -104,6 +103,9 @@ class Caretaker:
         self._due = threading.Event()
         self._stopping = False
         self._refused: set[bytes] = set()
+        self._watched: dict[str, tuple[int, float]] = {}
+        """Run id to the offset of its last sign of life, and the monotonic time of that."""
+        self._looked_s = -math.inf
         self._thread = threading.Thread(target=self._run, name="modeltrail-caretaker", daemon=True)
 
     def start(self) -> None:
@@ -126,13 +128,18 @@ class Caretaker:
         while not self._stopping:
             self._due.clear()
             try:
-                self.look(time.time_ns() // 1_000_000)
+                self.look(time.time_ns() // 1_000_000, time.monotonic())
             except (LogError, StoreError, duckdb.Error) as error:
                 logger.warning("will try again: %s", error)
             self._due.wait(min(_CHECK_EVERY_S, self._heart_timeout_ms / 4000))
 
-    def look(self, now_ms: int) -> int:
-        """Do what is to be done as of ``now_ms``; returns the number of events appended."""
+    def look(self, now_ms: int, now_s: float) -> int:
+        """Do what is to be done now; returns the number of events appended.
+
+        Args:
+            now_ms: Time of day, in milliseconds since 1970 UTC.
+            now_s: The monotonic clock, in seconds.
+        """
         cursor = self._fold.cursor()
         try:
             events = self._named_experiments(cursor)
@@ -146,7 +153,7 @@ class Caretaker:
             if self._caught_up():
                 # While the fold lags, a run may only look silent, and what a source names missing.
                 events += [_version_event(self._registration(cursor, row)) for row in doubtful]
-                events += self._silent_runs(cursor, now_ms)
+                events += self._silent_runs(cursor, now_ms, now_s)
         finally:
             cursor.close()
         if events:
@@ -164,28 +171,38 @@ class Caretaker:
             return False
         return True
 
-    def _silent_runs(self, cursor: duckdb.DuckDBPyConnection, now_ms: int) -> list[NewEvent]:
-        events = []
+    def _silent_runs(
+        self, cursor: duckdb.DuckDBPyConnection, now_ms: int, now_s: float
+    ) -> list[NewEvent]:
+        """The ends of runs that gave no sign of life for too long.
+
+        Silence is measured by the monotonic clock, from when this process saw the last sign.
+        Append times only say what it cannot have seen: how long a run had been silent at the first
+        look. A clock that was set, or a broker's that is wrong, neither ends a run nor keeps it.
+        """
+        events: list[NewEvent] = []
+        watched: dict[str, tuple[int, float]] = {}
         for run_id, offset, seen_ms, timeout_ms in cursor.execute(
-            _SILENT_RUNS,
-            {
-                "timeout_ms": self._heart_timeout_ms,
-                "beats": _MISSED_BEATS,
-                "now_ms": now_ms,
-                "limit": _APPEND_EVENTS_MAX,
-            },
+            _LIVE_RUNS, {"timeout_ms": self._heart_timeout_ms, "beats": _MISSED_BEATS}
         ).fetchall():
+            seen_offset, seen_s = self._watched.get(run_id, (-1, 0.0))
+            if seen_offset != offset:
+                # The sign came after the last look, whatever its append time says.
+                seen_s = max(now_s - max(0, now_ms - seen_ms) / 1000, self._looked_s)
+            watched[run_id] = offset, seen_s
+            silent_s = now_s - seen_s
+            if silent_s * 1000 <= timeout_ms or len(events) >= _APPEND_EVENTS_MAX:
+                continue
             cause = uuid_from_cause("heart stopped", run_id, str(offset))
             event = {
-                "envelope": self._envelope(
-                    cause, reason=f"no sign of life for {(now_ms - seen_ms) / 1000:.0f} s"
-                ),
+                "envelope": self._envelope(cause, reason=f"no sign of life for {silent_s:.0f} s"),
                 "run_id": run_id,
                 "last_seen_offset": offset,
                 "last_seen_at_ms": seen_ms,
                 "timeout_ms": timeout_ms,
             }
             events.append(NewEvent(RUNS, run_id, encode("RunHeartStopped", event)))
+        self._watched, self._looked_s = watched, now_s
         return events
 
     def _named_experiments(self, cursor: duckdb.DuckDBPyConnection) -> list[NewEvent]:

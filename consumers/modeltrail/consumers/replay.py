@@ -7,7 +7,14 @@ from pathlib import Path
 
 from modeltrail.consumers import store
 from modeltrail.consumers.fold import Fold, FoldStatus, Progress
-from modeltrail.eventlog import STREAMS, EventLog, LogMisconfigured, Partition, Position
+from modeltrail.eventlog import (
+    STREAMS,
+    EventLog,
+    LogMisconfigured,
+    Partition,
+    Position,
+    append_ms,
+)
 
 Moment = datetime | Position | None
 """A time (by the log's append times), a position, or the log's end as of now."""
@@ -76,7 +83,7 @@ def bounds(log: EventLog, until: Moment) -> dict[Partition, int]:
             f"there is no event at {until}; "
             f"{until.within} ends before offset {end.get(until.within, 0)}"
         )
-    limit_ms = _appended_at_ms(log, until.within, until.offset, end)
+    limit_ms = append_ms(log, until.within, until.offset, end)
     found = {p: _first_after(log, p, n, limit_ms, end) for p, n in end.items()}
     found[until.within] = until.offset + 1
     return found
@@ -89,22 +96,8 @@ def _first_after(
     low, high = 0, end_offset
     while low < high:
         middle = (low + high) // 2
-        if _appended_at_ms(log, partition, middle, end) > limit_ms:
+        if append_ms(log, partition, middle, end) > limit_ms:
             high = middle
         else:
             low = middle + 1
     return low
-
-
-def _appended_at_ms(
-    log: EventLog, partition: Partition, offset: int, end: dict[Partition, int]
-) -> int:
-    reader = log.reader({**end, partition: offset})
-    try:
-        for _ in range(60):
-            for record in reader.poll(0.5, 1):
-                if record.position.within == partition:
-                    return record.appended_at_ms
-    finally:
-        reader.close()
-    raise LogMisconfigured(f"cannot read the event at {partition}:{offset}")

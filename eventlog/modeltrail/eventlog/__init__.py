@@ -17,6 +17,8 @@ from modeltrail.eventlog.base import (
     Partition,
     Position,
     Reader,
+    append_ms,
+    last_append_ms,
 )
 from modeltrail.eventlog.opening import open_log
 
@@ -37,5 +39,7 @@ __all__ = [
     "Partition",
     "Position",
     "Reader",
+    "append_ms",
+    "last_append_ms",
     "open_log",
 ]

@@ -191,3 +191,34 @@ class EventLog(Protocol):
     def close(self) -> None:
         """Finish appends under way and free what is held."""
         ...
+
+
+def append_ms(
+    log: EventLog, partition: Partition, offset: int, end: Mapping[Partition, int]
+) -> int:
+    """Append time of an event that is in the log, in milliseconds since 1970 UTC.
+
+    Args:
+        log: The log, whose end is ``end``.
+        partition: The event's partition.
+        offset: Its offset.
+        end: For each partition the offset after its last event.
+
+    Raises:
+        LogError: it cannot be read.
+    """
+    reader = log.reader({**end, partition: offset})
+    try:
+        for _ in range(60):
+            for record in reader.poll(0.5, 1):
+                if record.position.within == partition:
+                    return record.appended_at_ms
+    finally:
+        reader.close()
+    raise LogMisconfigured(f"cannot read the event at {partition}:{offset}")
+
+
+def last_append_ms(log: EventLog) -> int | None:
+    """Append time of the log's last event; None if it is empty. Raises ``LogError``."""
+    end = log.end()
+    return max((append_ms(log, p, n - 1, end) for p, n in end.items() if n), default=None)

@@ -8,6 +8,7 @@ the next one, where SQLite's own lock is polled with growing pauses and starves 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import sqlite3
 import threading
@@ -32,6 +33,8 @@ from modeltrail.eventlog.base import (
     check_events,
 )
 
+logger = logging.getLogger("modeltrail.eventlog")
+
 _FILE = "log.sqlite"
 _LOCK = "log.lock"
 _APPLICATION_ID = 0x4D544C47  # "MTLG", see PRAGMA application_id
@@ -50,6 +53,7 @@ _WAL_BYTES_MAX = 128 * 1024 * 1024
 _GROUP_BYTES_MAX = 32 * 1024 * 1024
 _BUSY_TIMEOUT_MS = 10_000
 _CLOSE_TIMEOUT_MS = 500
+_AHEAD_MS_MAX = 60_000
 
 # How often a waiting reader looks for commits of other processes; those of its own wake it. A look
 # takes some 50 us of a core, nearly all of it for waking up: hence less often when all is quiet.
@@ -143,6 +147,7 @@ class EmbeddedLog:
     def _begin(self) -> None:
         """State that a forked child must not share with its parent."""
         self._writing: sqlite3.Connection | None = None
+        self._said_ahead = False
         self._reading: sqlite3.Connection | None = None
         self._file_lock: _FileLock | None = None
         self._commit_lock = threading.Lock()  # held by the thread that commits for all
@@ -244,7 +249,17 @@ class EmbeddedLog:
                 ).fetchone()
                 ends[stream] = last[0] + 1 if last else 0
                 latest_ms = max(latest_ms, last[1] if last else 0)
-            now_ms = max(time.time_ns() // 1_000_000, latest_ms)  # it never goes backwards
+            now_ms = time.time_ns() // 1_000_000
+            if latest_ms - now_ms > _AHEAD_MS_MAX and not self._said_ahead:
+                self._said_ahead = True
+                logger.warning(
+                    "%s: its last event is dated %.0f s after now, so the clock was ahead then or "
+                    "is behind now; what is appended until then gets that time, since append times "
+                    "never go back",
+                    self.url,
+                    (latest_ms - now_ms) / 1000,
+                )
+            now_ms = max(now_ms, latest_ms)
             rows: dict[str, list[tuple[int, int, bytes]]] = {s: [] for s in STREAMS}
             for one in group:
                 one.positions = []

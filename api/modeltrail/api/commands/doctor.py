@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,8 @@ from modeltrail.api.data_folder import DataFolder
 from modeltrail.api.errors import ClientError
 
 _FREE_BYTES_LOW = 2 * 1024**3
+_YEAR_MIN = 2025
+_AHEAD_S_MAX = 60.0
 
 
 class Check(NamedTuple):
@@ -101,19 +104,42 @@ def _disk(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
 
 
 def _clock(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
-    year = time.gmtime().tm_year
-    ahead = 0.0
-    newest = folder.path / "log.sqlite"
-    if newest.exists():
-        ahead = newest.stat().st_mtime - time.time()
-    wrong = year < 2025 or ahead > 60
-    yield Check(
-        "clock",
-        not wrong,
-        time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        + (f", but the log was written {ahead:.0f} s later than that" if ahead > 60 else ""),
-        "set the clock (timedatectl set-ntp true); append times come from it" if wrong else None,
-    )
+    now_s = time.time()
+    shown = _utc(now_s)
+    if time.gmtime(now_s).tm_year < _YEAR_MIN:
+        yield Check("clock", False, shown, "set the clock (timedatectl set-ntp true)")
+        return
+    yield Check("clock", True, shown)
+    last_s = _last_append_s(args, folder)
+    if last_s is not None and last_s - now_s > _AHEAD_S_MAX:
+        yield Check(
+            "append times",
+            False,
+            f"the log's last event is dated {_utc(last_s)}, {last_s - now_s:,.0f} s after now: the "
+            "clock was ahead then, or is behind now. Append times never go back, so every event "
+            f"until {_utc(last_s)} gets that time",
+            "set the clock if it is behind (timedatectl set-ntp true); else nothing is lost, and "
+            "append times are right again from then on",
+        )
+
+
+def _utc(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _last_append_s(args: argparse.Namespace, folder: DataFolder) -> float | None:
+    """When the log's last event was appended; None if there is none that can be read."""
+    from modeltrail.eventlog import LogError, last_append_ms, open_log
+
+    url = log_url(args, folder)
+    if url == str(folder.path) and not (folder.path / "log.sqlite").exists():
+        return None
+    try:
+        with closing(open_log(url, create=False)) as log:
+            last_ms = last_append_ms(log)
+    except LogError:
+        return None  # another check says so
+    return None if last_ms is None else last_ms / 1000
 
 
 def _log(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
