@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from modeltrail.eventlog import NewEvent
-from modeltrail.schemas import encode, envelope, event_stream, pack, uuid_from_cause
+from modeltrail.schemas import Codec, encode, envelope, event_stream, pack, uuid_from_cause
 
 
 class Writer:
@@ -73,3 +73,17 @@ class RunWriter(Writer):
 
     def metric(self, key: str, step: int, value: float) -> NewEvent:
         return self.points((key, step, 1_700_000_000_000 + step, value))
+
+
+JUMPS = (1, 2, 1000, 2**31, 2**62, -1, -(2**63))
+"""Sequence numbers of those who would silence a producer."""
+
+
+def stolen(event: NewEvent, sequence: int, **envelope: Any) -> NewEvent:
+    """The event with another number and event id, as one who knows the producer's id can make."""
+    type, fields = Codec().decode(event.payload)
+    head = fields["envelope"]
+    head["sequence"] = sequence
+    head["event_id"] = uuid_from_cause("stolen", head["event_id"].hex(), str(sequence))
+    head.update(envelope)
+    return event._replace(payload=encode(type, fields))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import count
+from itertools import count, permutations
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeltrail.consumers import Fold
-from modeltrail.eventlog import LogRecord, NewEvent
+from modeltrail.eventlog import LogRecord, NewEvent, Partition
 from modeltrail.eventlog.memory import MemoryLog
 from modeltrail.schemas import Codec
-from writers import RunWriter, Writer
+from writers import JUMPS, RunWriter, Writer, stolen
 
 VIEWS = (
     "runs", "params", "param_conflicts", "tags", "metrics", "latest_metrics", "datasets",
@@ -202,6 +202,59 @@ def test_any_interleaving_and_any_repeats_give_one_state(data: st.DataObject) ->
     partitions = data.draw(st.integers(1, 3))
     mixed = interleave(data.draw, [with_repeats(data.draw, q) for q in quiet])  # type: ignore[arg-type]
     same(plain, folded(a_log(mixed, partitions), places=False))
+
+
+EVIL = {"evil": "1"}
+
+
+def hostile(draw: st.DrawFn, queue: list[NewEvent]) -> NewEvent:
+    """A tag that one who knows the id of the queue's producer sets, elsewhere or as himself."""
+    places = [("b" * 32, "ann"), ("b" * 32, "eve"), (queue[0].key, "eve")]
+    run_id, actor = draw(st.sampled_from(places))
+    thief = RunWriter(run_id, actor=actor)
+    thief.producer_id = Codec().decode(queue[0].payload).event["envelope"]["producer_id"]
+    sequence = draw(st.sampled_from([*range(12), *JUMPS]))
+    return stolen(thief.of_run("TagsChanged", tags=EVIL), sequence)
+
+
+def honest_part(tables: Tables) -> dict[str, list[str]]:
+    """All but what hostile events say of themselves, and the numbers that they leave out."""
+    letters = [r for r in tables["dead_letters"] if b"evil".hex() not in str(r).lower()]
+    out = {"dead_letters": sorted(map(repr, letters))}
+    for view in ("params", "param_conflicts", "tags", "metrics", "latest_metrics", "datasets",
+                 "artifacts", "packages", "registrations", "logged_models", "logged_model_params",
+                 "logged_model_tags", "logged_model_artifacts"):  # fmt: skip
+        out[view] = [repr(row) for row in tables[view] if "evil" not in row]
+    return out
+
+
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_hostile_events_anywhere_take_nothing_from_honest_producers(data: st.DataObject) -> None:
+    draw: Any = data.draw
+    honest = [q for q in ([e for e in q if not _names_an_offset(e)] for q in draw(runs())) if q]
+    mixed = []
+    for queue in honest:
+        own = with_repeats(draw, queue)
+        for _ in range(draw(st.integers(0, 4))):
+            # Whoever knows the id of a producer has read it in the log.
+            own.insert(draw(st.integers(1, len(own))), hostile(draw, queue))
+        mixed.append(own)
+    log = a_log(interleave(draw, mixed), draw(st.integers(1, 3)))
+    plain = folded(a_log([e for q in honest for e in q]), places=False)
+    assert honest_part(folded(log, places=False)) == honest_part(plain)
+    whole = folded(log)
+    records: list[LogRecord] = log.reader({}).poll(0)
+    places = {Partition(r.stream, r.partition) for r in records}
+    for order in permutations(sorted(places)):
+        fold = Fold(log, None, threads=1)
+        fold.open()
+        try:
+            for place in order:
+                fold._fold([r for r in records if (r.stream, r.partition) == place])
+            same(whole, dump(fold))
+        finally:
+            fold.stop()
 
 
 def _names_an_offset(event: NewEvent) -> bool:

@@ -486,7 +486,7 @@ def test_events_without_a_decision_are_in_the_trail(registry: Registry) -> None:
     registry.fold()
     assert registry.rows("SELECT type, accepted, code FROM audit ORDER BY log_offset") == [
         ("CreateRegisteredModel", True, None),
-        (None, None, "REPEAT"),
+        ("CreateRegisteredModel", None, "REPEAT"),
         (None, None, "DEAD_LETTER"),
         ("RunStarted", None, "DEAD_LETTER"),
         ("CreateRegisteredModel", False, EXISTS),

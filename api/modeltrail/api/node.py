@@ -46,6 +46,7 @@ from modeltrail.schemas import (
 
 _BATCH_EVENTS_MAX = 1_000
 _PRODUCERS_MAX = 10_000
+_ATTEMPTS = 2
 
 
 class Said(TypedDict, total=False):
@@ -67,6 +68,9 @@ class Verdict(NamedTuple):
     model_key: str | None
 
 
+_Line = tuple[str, str, Actor]
+
+
 @dataclass(slots=True)
 class _Asked:
     """An event that waits for its place in the log."""
@@ -84,6 +88,11 @@ class _Asked:
     position: Position | None = None
     event_id: bytes = b""
     error: Exception | None = None
+
+    @property
+    def line(self) -> _Line:
+        """What events of one producer have in common."""
+        return self.stream, self.key, self.actor
 
     def result(self) -> tuple[Position, bytes]:
         """Where it is in the log, and its id; raises what went wrong."""
@@ -111,8 +120,9 @@ class Appender:
         self._log = log
         self._timeout_s = timeout_s
         self._queue: deque[_Asked] = deque()
-        # Producers by stream and key. One that is forgotten is followed by a new one.
-        self._producers: OrderedDict[tuple[str, str], _Producer] = OrderedDict()
+        # Producers by what their events have in common, as the fold counts their numbers. One that
+        # is forgotten is followed by a new one.
+        self._producers: OrderedDict[_Line, _Producer] = OrderedDict()
         self._gate = threading.Lock()
         self._turn = threading.Lock()
         self._open = False
@@ -179,8 +189,13 @@ class Appender:
     def _fail(self, asked: _Asked, error: Exception) -> None:
         # Whether it is in the log is not known, and it is not sent again: a new producer begins,
         # so that no hole is counted as a loss.
-        self._producers.pop((asked.stream, asked.key), None)
+        self._producers.pop(asked.line, None)
         asked.error, asked.done = error, True
+
+    def renew(self, asked: _Asked) -> None:
+        """Go on with a new producer where this event was appended."""
+        with self._turn:
+            self._producers.pop(asked.line, None)
 
     def _encode(self, asked: _Asked) -> NewEvent:
         if asked.cause is not None:
@@ -188,9 +203,8 @@ class Appender:
             producer = _Producer(asked.cause)
         else:
             event_id = new_event_id()
-            who = (asked.stream, asked.key)
-            producer = self._producers.setdefault(who, _Producer(new_event_id()))
-            self._producers.move_to_end(who)
+            producer = self._producers.setdefault(asked.line, _Producer(new_event_id()))
+            self._producers.move_to_end(asked.line)
             if len(self._producers) > _PRODUCERS_MAX:
                 self._producers.popitem(last=False)
         payload = encode(
@@ -398,11 +412,17 @@ class Node:
         cause = None
         if idempotency_key is not None:
             cause = uuid_from_cause("request", actor.name, str(actor.verified), idempotency_key)
-        position, event_id = self._appended(
-            _Asked(REGISTRY, "", type, fields, actor, reason, client or self.client, cause)
-        )
-        id_text = str(UUID(bytes=event_id))
-        row = self._outcome(position, event_id)
+        row = None
+        for _ in range(_ATTEMPTS):
+            asked = _Asked(REGISTRY, "", type, fields, actor, reason, client or self.client, cause)
+            position, event_id = self._appended(asked)
+            id_text = str(UUID(bytes=event_id))
+            row = self._outcome(position, event_id)
+            if row is not None or cause is not None:
+                break
+            # It is a dead letter, so it had no effect. If another event had its number, the others
+            # of its producer may follow: a new one is safe from that.
+            self._appender.renew(asked)
         if row is None:
             raise Unavailable(
                 f"the request at {position} is in the log but could not be applied; "

@@ -108,7 +108,8 @@ class Database:
         The order of one commit, which everything else leans on:
 
         1. decode; what cannot be decoded is a dead letter
-        2. drop the repeats, by producer id and sequence number
+        2. drop the repeats, by producer id and sequence number; another event that has a number
+           which was used is a dead letter
         3. apply each event to the projections' state; what cannot be applied is a dead letter
         4. tell the rows of ``fold.requests`` of what was decided; whatever happens from here on,
            it will be decided so again
@@ -145,22 +146,21 @@ class Database:
             folded.next_offset = record.offset + 1
             last[partition] = record
             self._projections[record.stream].see(record)
-            type = None
             try:
-                type, event = self._codec.decode(record.payload)
-                if self._streams[type] != record.stream:
-                    raise Malformed(f"{type} does not belong into stream {record.stream}")
-                batches[record.stream].append(Incoming(record, type, event))
+                incoming = Incoming(record, *self._codec.decode(record.payload))
             except SchemaError as error:
-                self._dead_letter(record, type, error)
+                self._dead_letter(record, None, error)
+                continue
+            if self._streams[incoming.type] == record.stream:
+                batches[record.stream].append(incoming)
+            else:
+                why = f"{incoming.type} does not belong into stream {record.stream}"
+                self._dead_letter(record, incoming, Malformed(why))
         self._advanced = set(last)
         for partition, record in last.items():
             self.partitions[partition].last_digest = hashlib.sha256(record.payload).digest()
             self.partitions[partition].last_appended_at_ms = record.appended_at_ms
-        self._sequences.prepare(
-            self.connection,
-            [i.event["envelope"]["producer_id"] for batch in batches.values() for i in batch],
-        )
+        self._sequences.prepare(self.connection, [i for batch in batches.values() for i in batch])
         for stream, batch in batches.items():
             projection = self._projections[stream]
             projection.prepare(self.connection, batch)
@@ -180,30 +180,37 @@ class Database:
             self._apply_one(projection, incoming)
 
     def _apply_one(self, projection: Projection, incoming: Incoming) -> None:
-        record, type, event = incoming
-        producer_id = event["envelope"]["producer_id"]
-        missing = self._sequences.accept(
-            producer_id, event["envelope"]["sequence"], record.stream, record.partition
-        )
-        if missing < 0:
-            self.partitions[Partition(record.stream, record.partition)].repeats += 1
-            return
+        record = incoming.record
+        taken = None
         try:
+            taken = self._sequences.accept(
+                incoming, lambda event_id: projection.may_have(self.connection, event_id)
+            )
+            if taken is None:
+                self.partitions[Partition(record.stream, record.partition)].repeats += 1
+                projection.pass_over(incoming)
+                return
             if self._poison and record.position in self._poison:
                 raise Malformed(self._poison[record.position])
-            projection.apply(incoming, self._sequences[producer_id], missing)
+            projection.apply(incoming, *taken)
         except SchemaError as error:
-            self._dead_letter(record, type, error)
+            if taken is not None:
+                self._sequences.undo(*taken, incoming)
+            self._dead_letter(record, incoming, error)
         except Exception as error:
             # A bug of ours, which may have left half an effect in the state. The batch is folded
             # again from the tables, and then this event is a dead letter.
-            logger.exception("%s at %s could not be applied", type, record.position)
+            logger.exception("%s at %s could not be applied", incoming.type, record.position)
             self._poison[record.position] = f"{error.__class__.__name__}: {error}"
             raise
 
-    def _dead_letter(self, record: LogRecord, type: str | None, error: Exception) -> None:
+    def _dead_letter(
+        self, record: LogRecord, incoming: Incoming | None, error: SchemaError
+    ) -> None:
         logger.warning("dead letter at %s: %s", record.position, error)
-        self._dead.append((record, type, str(error)))
+        self._dead.append((record, None if incoming is None else incoming.type, str(error)))
+        if incoming is not None and record.position not in self._poison:
+            self._projections[record.stream].pass_over(incoming)
 
     def _write(self) -> None:
         con = self.connection

@@ -17,13 +17,21 @@ CREATE TABLE fold.positions (
     repeats BIGINT NOT NULL
 );
 
--- The last sequence number of each producer: what comes again at or below it is a repeat.
+-- The last event of each producer, by what it is about (run/ID, model/ID, registry) and its actor:
+-- what comes again at or below that number is a repeat, but for the gaps. A gap is its first and last
+-- number and the id of the dead letter that had it (8, 8 and 16 bytes; zeros without one). untold
+-- counts events missing before a dead letter, until an event of the run follows. The one with the
+-- least first_offset owns the id.
 CREATE TABLE fold.producers (
     producer_id BLOB NOT NULL,
-    stream VARCHAR NOT NULL,
     partition INTEGER NOT NULL,
+    subject VARCHAR NOT NULL,
+    actor VARCHAR NOT NULL,
+    first_offset BIGINT NOT NULL,
     last_sequence BIGINT NOT NULL,
-    missing BIGINT NOT NULL,
+    last_event_id BLOB NOT NULL,
+    gaps BLOB NOT NULL,
+    untold BIGINT NOT NULL,
     points_logged BIGINT NOT NULL,
     points_dropped BIGINT NOT NULL
 );

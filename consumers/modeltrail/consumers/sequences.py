@@ -1,84 +1,226 @@
-"""Drops the repeats of retries and outbox replays, by producer id and sequence number."""
+"""Recognizes the repeats of retries and outbox replays, by producer id and sequence number.
+
+The numbers of a producer count within one subject (a run, a logged model, or the registry) of one
+partition, and under one actor. So an event that uses the id of somebody else's producer, for
+another run or under another name, changes nothing about which events of the true one are repeats.
+Decision 14 has the reasons.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import duckdb
 
 from modeltrail.consumers import tables
+from modeltrail.eventlog import RUNS
+from modeltrail.schemas import Malformed
 
-_KEPT_MAX = 200_000
+if TYPE_CHECKING:
+    from modeltrail.consumers.projections import Incoming
+
+JUMP_MAX = 2**31
+"""The most numbers that a producer may leave out at once. More are no loss, but a mistake."""
+
+_GAPS_MAX = 16
+_KEPT_MAX = 50_000
+_GAP = struct.Struct(">qq16s")
+_NO_ID = bytes(16)
+
+
+def subject_of(stream: str, event: Mapping[str, Any]) -> str:
+    """What a producer's numbers count for: ``run/ID``, ``model/ID``, or ``registry``."""
+    if stream != RUNS:
+        return stream
+    return f"run/{event['run_id']}" if "run_id" in event else f"model/{event['model_id']}"
+
+
+def check_sequence(sequence: int, last: int) -> None:
+    """Check that a number can follow the last one; raises ``Malformed``."""
+    if sequence < 0:
+        raise Malformed(f"a sequence number is 0 or more, not {sequence}")
+    if sequence - last > JUMP_MAX:
+        raise Malformed(
+            f"sequence number {sequence} is more than {JUMP_MAX:,} after the producer's last, "
+            f"{last}"
+        )
+
+
+class _Gap(NamedTuple):
+    """Numbers below the last one that have had no effect."""
+
+    first: int
+    last: int
+    event_id: bytes = _NO_ID
+    """Of the dead letter that had the number; zeros where no event had it."""
 
 
 @dataclass(slots=True)
 class Producer:
-    """What the fold knows of one producer."""
+    """What the fold knows of one producer under one actor; a row of ``fold.producers``."""
 
     producer_id: bytes
-    stream: str
     partition: int
+    subject: str
+    actor: str
+    first_offset: int
     last_sequence: int = -1
-    missing: int = 0
+    last_event_id: bytes = b""
+    gaps: list[_Gap] = field(default_factory=list)
+    untold: int = 0
+    """Events missing before a dead letter, which its run has not counted yet."""
     points_logged: int = 0
     points_dropped: int = 0
+
+    def gap(self, sequence: int) -> _Gap | None:
+        """The gap that a number is in."""
+        return next((g for g in self.gaps if g.first <= sequence <= g.last), None)
+
+    def has(self, sequence: int) -> bool:
+        """Whether an event with this number has come."""
+        return sequence <= self.last_sequence and self.gap(sequence) is None
+
+    def fill(self, sequence: int, gap: _Gap) -> None:
+        """Take a number out of a gap."""
+        at = self.gaps.index(gap)
+        parts = [_Gap(gap.first, sequence - 1), _Gap(sequence + 1, gap.last)]
+        self.gaps[at : at + 1] = [part for part in parts if part.first <= part.last]
+
+    def advance(self, sequence: int, event_id: bytes) -> None:
+        """Go on to a number after the last."""
+        if sequence > self.last_sequence + 1:
+            self.gaps.append(_Gap(self.last_sequence + 1, sequence - 1))
+            del self.gaps[:-_GAPS_MAX]
+        self.last_sequence, self.last_event_id = sequence, event_id
+
+
+@dataclass(slots=True)
+class _Scope:
+    """One producer id within one subject of a partition, by actor; the first one is the owner."""
+
+    by_actor: dict[str, Producer] = field(default_factory=dict)
+    highest: int = -1
+
+
+_Key = tuple[bytes, int, str]
 
 
 class Sequences:
     """The producers that are at work, as a cache of ``fold.producers``."""
 
     def __init__(self) -> None:
-        """Know nobody."""
-        self._known: dict[bytes, Producer] = {}
-        self._new: set[bytes] = set()
-        self._changed: dict[bytes, Producer] = {}
+        """Begin with no producers; ``prepare`` fetches them."""
+        self._known: dict[_Key, _Scope] = {}
+        self._new: set[int] = set()
+        self._changed: dict[int, Producer] = {}
 
-    def prepare(self, con: duckdb.DuckDBPyConnection, producer_ids: Iterable[bytes]) -> None:
+    def prepare(self, con: duckdb.DuckDBPyConnection, batch: Iterable[Incoming]) -> None:
         """Fetch the producers of a batch that are not known yet."""
-        unknown = {p for p in producer_ids if p not in self._known}
+        unknown = {key for incoming in batch if (key := _key(incoming)) not in self._known}
         if not unknown:
             return
+        ids, partitions, subjects = zip(*unknown, strict=True)
         rows = tables.lookup(
             con,
-            "SELECT p.* FROM fold.producers p SEMI JOIN wanted w ON p.producer_id = w.id",
-            {"id": list(unknown)},
+            "SELECT p.* FROM fold.producers p SEMI JOIN wanted w ON p.producer_id = w.id "
+            "AND p.partition = w.partition AND p.subject = w.subject ORDER BY p.first_offset",
+            {"id": ids, "partition": partitions, "subject": subjects},
         )
         for row in rows:
-            self._known[row[0]] = Producer(*row)
+            producer = Producer(*row)
+            producer.gaps = [_Gap(*found) for found in _GAP.iter_unpack(row[7])]
+            scope = self._known.setdefault(
+                (producer.producer_id, producer.partition, producer.subject), _Scope()
+            )
+            scope.by_actor[producer.actor] = producer
+            scope.highest = max(scope.highest, producer.last_sequence)
 
-    def accept(self, producer_id: bytes, sequence: int, stream: str, partition: int) -> int:
+    def accept(
+        self, incoming: Incoming, may_have: Callable[[bytes], bool]
+    ) -> tuple[Producer, int] | None:
         """Take note of an event.
 
-        Returns:
-            -1 for a repeat, else the number of events missing just before this one.
-        """
-        producer = self._known.get(producer_id)
-        if producer is None:
-            producer = self._known[producer_id] = Producer(producer_id, stream, partition)
-            self._new.add(producer_id)
-        missing = sequence - producer.last_sequence - 1
-        if missing < 0:
-            return -1
-        producer.last_sequence = sequence
-        producer.missing += missing
-        self._changed[producer_id] = producer
-        return missing
+        Args:
+            incoming: The event.
+            may_have: Whether the event with an id may have been folded before.
 
-    def __getitem__(self, producer_id: bytes) -> Producer:
-        """A producer of the batch; change its counters before ``write``."""
-        return self._known[producer_id]
+        Returns:
+            None for a repeat; else its producer, and how many events are missing more than
+            before: those just before this one, or -1 where it was missing itself.
+
+        Raises:
+            Malformed: its number was used by another event, or cannot be one. Nothing has changed.
+        """
+        envelope = incoming.event["envelope"]
+        sequence, event_id, actor = envelope["sequence"], envelope["event_id"], envelope["actor"]
+        key = _key(incoming)
+        scope = self._known.get(key) or _Scope()
+        producer = scope.by_actor.get(actor)
+        for holder in dict.fromkeys((actor, *list(scope.by_actor)[:1])):
+            other = scope.by_actor.get(holder)
+            if other is None or not other.has(sequence):
+                continue
+            if sequence == other.last_sequence:
+                repeated = event_id == other.last_event_id
+            else:
+                repeated = other is producer and may_have(event_id)
+            if repeated:
+                return None
+            raise Malformed(
+                f"its producer's sequence number {sequence} was used before, by another event "
+                f"of {holder!r}"
+            )
+        if producer is None:
+            check_sequence(sequence, -1)
+            producer = Producer(*key, actor, incoming.record.offset)
+            scope.by_actor[actor] = producer
+            self._known[key] = scope
+            self._new.add(id(producer))
+        else:
+            check_sequence(sequence, producer.last_sequence)
+        gap = producer.gap(sequence)
+        if gap is not None and gap.event_id == event_id:
+            return None
+        if sequence > scope.highest:
+            missing = sequence - scope.highest - 1
+            scope.highest = sequence
+        else:
+            # It was counted as missing, unless there was a dead letter or another actor's event.
+            had = gap is not None and gap.event_id != _NO_ID
+            others = (p for p in scope.by_actor.values() if p is not producer)
+            missing = 0 if had or any(p.has(sequence) for p in others) else -1
+        if gap is not None:
+            producer.fill(sequence, gap)
+        else:
+            producer.advance(sequence, event_id)
+        missing += producer.untold
+        producer.untold = 0
+        self._changed[id(producer)] = producer
+        return producer, missing
+
+    def undo(self, producer: Producer, missing: int, incoming: Incoming) -> None:
+        """Note that an event which was taken has no effect: another one may have its number."""
+        envelope = incoming.event["envelope"]
+        sequence = envelope["sequence"]
+        producer.untold = missing
+        producer.gaps.append(_Gap(sequence, sequence, envelope["event_id"]))
+        producer.gaps.sort()
+        del producer.gaps[:-_GAPS_MAX]
 
     def write(self, con: duckdb.DuckDBPyConnection) -> None:
         """Write what changed since the last write."""
-        new = [p for p in self._changed.values() if p.producer_id in self._new]
-        old = [p for p in self._changed.values() if p.producer_id not in self._new]
+        new = [p for p in self._changed.values() if id(p) in self._new]
+        old = [p for p in self._changed.values() if id(p) not in self._new]
         if new:
             tables.insert(con, "fold.producers", _columns(new))
         if old:
             columns = _columns(old)
-            del columns["stream"], columns["partition"]  # these stay
-            tables.update(con, "fold.producers", ["producer_id"], columns)
+            del columns["first_offset"]  # which stays
+            keys = ["producer_id", "partition", "subject", "actor"]
+            tables.update(con, "fold.producers", keys, columns)
         self._changed.clear()
         self._new.clear()
         if len(self._known) > _KEPT_MAX:
@@ -89,5 +231,12 @@ class Sequences:
         self.__init__()  # type: ignore[misc]
 
 
+def _key(incoming: Incoming) -> _Key:
+    record, event = incoming.record, incoming.event
+    return event["envelope"]["producer_id"], record.partition, subject_of(record.stream, event)
+
+
 def _columns(producers: list[Producer]) -> dict[str, list[object]]:
-    return {name: [getattr(p, name) for p in producers] for name in Producer.__dataclass_fields__}
+    columns = tables.rows(producers, list(Producer.__dataclass_fields__))
+    columns["gaps"] = [b"".join(_GAP.pack(*gap) for gap in p.gaps) for p in producers]
+    return columns

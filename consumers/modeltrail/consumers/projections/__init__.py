@@ -48,7 +48,8 @@ class Projection(Protocol):
     """What the runner asks of a projection, in this order for each batch.
 
     ``see`` every record; ``prepare`` once; ``apply`` each event that could be decoded and is no
-    repeat; ``write`` once, within the transaction that stores the positions.
+    repeat, and ``pass_over`` the others; ``write`` once, within the transaction that stores the
+    positions.
     """
 
     stream: str
@@ -75,11 +76,20 @@ class Projection(Protocol):
         Args:
             incoming: The event.
             producer: Who sent it; its counters may be changed.
-            missing: How many events of the producer are missing just before this one.
+            missing: How many events of the producer are missing more than before: those just
+                before this one, or -1 where this one was missing.
 
         Raises:
             Malformed: it can never be applied; the state is as before.
         """
+        ...
+
+    def pass_over(self, incoming: Incoming) -> None:
+        """Take note of an event without effect: a repeat, or a dead letter that was decoded."""
+        ...
+
+    def may_have(self, con: duckdb.DuckDBPyConnection, event_id: bytes) -> bool:
+        """Whether the event with this id may have come before; True where that is not known."""
         ...
 
     def write(self, con: duckdb.DuckDBPyConnection) -> None:

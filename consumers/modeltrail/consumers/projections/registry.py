@@ -265,10 +265,27 @@ class RegistryProjection:
         Raises:
             Malformed: the type is none of the registry's; nothing was changed.
         """
-        record, type, event = incoming
+        _, type, event = incoming
         decide = _DECISIONS.get(type)
         if decide is None:
             raise Malformed(f"{type} is no request that this version can decide")
+        request = self.request = self._described(incoming)
+        try:
+            decide(self, event)
+        except Rejected as refusal:
+            request["accepted"] = False
+            request["code"] = refusal.code
+            request["message"] = refusal.message
+        else:
+            request["accepted"] = True
+
+    def pass_over(self, incoming: Incoming) -> None:
+        """See ``Projection.pass_over``: who asked for what stays in the trail."""
+        self._described(incoming)
+
+    def _described(self, incoming: Incoming) -> dict[str, Any]:
+        """The row of ``fold.requests`` of an event, with all but what was decided."""
+        record, type, event = incoming
         request = self._requests[record.offset]
         envelope = event["envelope"]
         request.update(
@@ -278,25 +295,24 @@ class RegistryProjection:
             actor_verified=envelope["actor_verified"],
             client=envelope["client"],
             reason=envelope["reason"],
-            entity=_ENTITIES[type],
+            entity=_ENTITIES.get(type),
             experiment_id=event.get("experiment_id"),
             model=event.get("model"),
             version=event.get("version"),
             alias=event.get("alias"),
-            request=_json(access.redacted(event)),
+            request=_json({**access.redacted(event), "envelope": _shown(envelope)}),
         )
         model = self._models.get(request["model"])
         if model is not None:
             request["model_key"] = model.row["model_key"]
-        self.request = request
-        try:
-            decide(self, event)
-        except Rejected as refusal:
-            request["accepted"] = False
-            request["code"] = refusal.code
-            request["message"] = refusal.message
-        else:
-            request["accepted"] = True
+        return request
+
+    def may_have(self, con: duckdb.DuckDBPyConnection, event_id: bytes) -> bool:
+        """See ``Projection.may_have``; the trail has all ids."""
+        if any(row["event_id"] == event_id for row in self._requests.values()):
+            return True
+        query = "SELECT 1 FROM fold.requests WHERE event_id = ? LIMIT 1"
+        return bool(con.execute(query, [event_id]).fetchall())
 
     def decided(self) -> list[dict[str, Any]]:
         """The rows of ``fold.requests`` of what was decided since the last write."""
@@ -900,6 +916,11 @@ def _pointing(version: int | None) -> str:
 def _uuid_text(value: bytes) -> str:
     text = value.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _shown(envelope: Event) -> Event:
+    """An envelope as the trail shows it: who knows a producer's id could pass for it."""
+    return {name: value for name, value in envelope.items() if name != "producer_id"}
 
 
 # Only the ids of the envelope are bytes.

@@ -1,5 +1,6 @@
 -- Every event of the registry stream, in log order, with what became of it and the hash chain.
--- type and accepted are NULL where nothing was decided: a repeat, or a dead letter.
+-- accepted is NULL where nothing was decided: a repeat, or a dead letter. What could not be decoded
+-- has no type either.
 CREATE TABLE fold.requests (
     "offset" BIGINT NOT NULL,
     appended_at_ms BIGINT NOT NULL,

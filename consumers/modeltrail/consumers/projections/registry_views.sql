@@ -151,12 +151,12 @@ WHERE from_stage IS NOT NULL;
 CREATE VIEW audit AS
 SELECT
     r."offset" AS log_offset, fold.at(r.appended_at_ms) AS appended_at, fold.uuid_of(r.event_id) AS event_id,
-    coalesce(r.type, d.event_type) AS type, r.actor, r.actor_verified, r.client, r.reason,
+    r.type, r.actor, r.actor_verified, r.client, r.reason,
     r.entity, r.model, r.version, r.alias, r.experiment_id,
     r.accepted,
-    CASE WHEN r.type IS NOT NULL THEN r.code WHEN d.error IS NOT NULL THEN 'DEAD_LETTER' ELSE 'REPEAT' END AS code,
+    CASE WHEN r.accepted IS NOT NULL THEN r.code WHEN d.error IS NOT NULL THEN 'DEAD_LETTER' ELSE 'REPEAT' END AS code,
     CASE
-        WHEN r.type IS NOT NULL THEN r.message
+        WHEN r.accepted IS NOT NULL THEN r.message
         ELSE coalesce(d.error, 'A repeat of an earlier event, without effect.')
     END AS message,
     r.request, lower(hex(r.hash)) AS hash, r.model_key
@@ -428,7 +428,7 @@ COMMENT ON VIEW audit IS 'Every event of the registry in log order: who asked fo
 COMMENT ON COLUMN audit.log_offset IS 'Registry offset of the event.';
 COMMENT ON COLUMN audit.appended_at IS 'When the log took it.';
 COMMENT ON COLUMN audit.event_id IS 'Id of the event.';
-COMMENT ON COLUMN audit.type IS 'Event type, as in SetRegisteredModelAlias; NULL if it was not decided.';
+COMMENT ON COLUMN audit.type IS 'Event type, as in SetRegisteredModelAlias; NULL if it could not be decoded.';
 COMMENT ON COLUMN audit.actor IS 'Who asked.';
 COMMENT ON COLUMN audit.actor_verified IS 'Whether a server had authenticated the actor.';
 COMMENT ON COLUMN audit.client IS 'Program that sent it.';
@@ -441,7 +441,7 @@ COMMENT ON COLUMN audit.experiment_id IS 'Id of the experiment; for one that was
 COMMENT ON COLUMN audit.accepted IS 'Whether it took effect; NULL where nothing was to be decided: a repeat or a dead letter.';
 COMMENT ON COLUMN audit.code IS 'Why it did not take effect: an error code as in MLflow, RESOURCE_CONFLICT where an expectation failed, REPEAT, or DEAD_LETTER.';
 COMMENT ON COLUMN audit.message IS 'The same for people.';
-COMMENT ON COLUMN audit.request IS 'The request as it came, evidence included.';
+COMMENT ON COLUMN audit.request IS 'The request as it came, evidence included; secrets and the producer''s id are left out.';
 COMMENT ON COLUMN audit.hash IS 'Hash chain up to this event: SHA-256, hexadecimal.';
 COMMENT ON COLUMN audit.model_key IS 'Number of the registered model: stays through renames; a model created anew under an old name has its own.';
 

@@ -22,6 +22,7 @@ from modeltrail.schemas import Malformed, experiment_id, uuid_from_cause
 _STATUSES = {"RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"}
 _ENDED = {"FINISHED", "FAILED", "KILLED"}
 _RUN_ID_LENGTH_MAX = 256
+_POINTS_MAX = 2**40
 _KEPT_MAX = 50_000
 _FEW_RUNS = 500
 _MAP = pa.map_(pa.string(), pa.string())
@@ -247,6 +248,13 @@ class RunsProjection:
             else:
                 row.events_after_end += 1
 
+    def pass_over(self, incoming: Incoming) -> None:
+        """See ``Projection.pass_over``; this stream has no trail."""
+
+    def may_have(self, con: duckdb.DuckDBPyConnection, event_id: bytes) -> bool:
+        """See ``Projection.may_have``; of so many events the ids are not kept."""
+        return True
+
     # One method for each event type. Each checks first and changes afterwards.
 
     def _run_started(self, state: _State, incoming: Incoming, producer: Producer) -> None:
@@ -308,9 +316,9 @@ class RunsProjection:
         event, row = incoming.event, state.row
         if event["status"] not in _ENDED:
             raise Malformed(f"RunEnded: {event['status']!r} is not FINISHED, FAILED or KILLED")
+        self._count_points(state, producer, event)
         row.status, row.message = event["status"], event["message"]
         row.ended_at_ms, row.heart_stopped = event["ended_at_ms"], False
-        self._count_points(state, producer, event)
         self._changed[row.run] = state
 
     def _run_heart_stopped(self, state: _State, incoming: Incoming, producer: Producer) -> None:
@@ -385,7 +393,10 @@ class RunsProjection:
         self._models.link(state.row.run, incoming.event)
 
     def _count_points(self, state: _State, producer: Producer, event: dict[str, Any]) -> None:
-        # A producer's counters are totals; a run may have several producers.
+        # A producer's counters are totals; a run may have several producers, whose sum must fit.
+        for name in ("points_logged", "points_dropped"):
+            if not 0 <= event[name] <= _POINTS_MAX:
+                raise Malformed(f"{name} is 0 to {_POINTS_MAX:,}, not {event[name]:,}")
         state.activity.points_logged += event["points_logged"] - producer.points_logged
         state.activity.points_dropped += event["points_dropped"] - producer.points_dropped
         producer.points_logged = event["points_logged"]

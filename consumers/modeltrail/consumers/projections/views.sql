@@ -98,7 +98,8 @@ SELECT
     q.accepted, q.code, q.message, q.version,
     fold.at(r.appended_at_ms) AS requested_at, fold.at(q.appended_at_ms) AS decided_at,
     'runs:' || r.partition || ':' || r."offset" AS position
-FROM fold.registrations r LEFT JOIN fold.requests q ON q.event_id = r.taken_over_by;
+FROM fold.registrations r LEFT JOIN fold.requests q
+    ON q.event_id = r.taken_over_by AND q.accepted IS NOT NULL;
 
 CREATE VIEW logged_models AS
 SELECT
