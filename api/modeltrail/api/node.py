@@ -16,6 +16,7 @@ import duckdb
 from modeltrail.api.access.tokens import Actor
 from modeltrail.api.artifacts.multipart import Multipart
 from modeltrail.api.artifacts.store import ArtifactStore
+from modeltrail.api.bindings import Bindings
 from modeltrail.api.errors import ApiError, Conflict, InvalidRequest, Refused, Unavailable
 from modeltrail.consumers.database import program_version
 from modeltrail.consumers.fold import Fold, FoldBehind
@@ -264,6 +265,7 @@ class Node:
         self._acknowledged: dict[Partition, int] = {}
         self._lock = threading.Lock()
         self._appender = Appender(log, append_timeout_s)
+        self.bindings = Bindings(self.cursor)
         self.end_at_start: dict[Partition, int] = {}
 
     def start(self) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 JUMP_MAX = 2**31
 """The most numbers that a producer may leave out at once. More are no loss, but a mistake."""
 
+SEQUENCE_MAX = 2**53
 _GAPS_MAX = 16
 _KEPT_MAX = 50_000
 _GAP = struct.Struct(">qq16s")
@@ -38,11 +39,11 @@ def subject_of(stream: str, event: Mapping[str, Any]) -> str:
     return f"run/{event['run_id']}" if "run_id" in event else f"model/{event['model_id']}"
 
 
-def check_sequence(sequence: int, last: int) -> None:
-    """Check that a number can follow the last one; raises ``Malformed``."""
-    if sequence < 0:
-        raise Malformed(f"a sequence number is 0 or more, not {sequence}")
-    if sequence - last > JUMP_MAX:
+def check_sequence(sequence: int, last: int | None = None) -> None:
+    """Check a sequence number, and whether it can follow the last one; raises ``Malformed``."""
+    if not 0 <= sequence <= SEQUENCE_MAX:
+        raise Malformed(f"a sequence number is 0 to {SEQUENCE_MAX:,}, not {sequence}")
+    if last is not None and sequence - last > JUMP_MAX:
         raise Malformed(
             f"sequence number {sequence} is more than {JUMP_MAX:,} after the producer's last, "
             f"{last}"

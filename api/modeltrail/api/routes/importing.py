@@ -60,7 +60,7 @@ def import_requests(
     id of the experiment that it is about.
     """
     verified = caller.actor if caller.actor.verified else None
-    events = []
+    events, checked = [], []
     for index, payload in enumerate(unframe(body)):
         try:
             type, event = node.codec.decode(payload)
@@ -72,5 +72,8 @@ def import_requests(
             event["envelope"]["actor"] = verified.name
         event["envelope"]["actor_verified"] = verified is not None
         events.append(NewEvent(REGISTRY, "", encode(type, event)))
+        checked.append(event)
+    bound, _ = node.bindings.claim(REGISTRY, checked, verified, lambda event: False)
     decided = outcomes(node, node.append(events)) if events else []
+    node.bindings.keep(bound)
     return answer({"outcomes": [list(outcome) for outcome in decided]})

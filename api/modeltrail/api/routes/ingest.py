@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from modeltrail.api.access.ingest import Batch
+from modeltrail.api.access.acts import check
+from modeltrail.api.access.ingest import Batch, thing_of
+from modeltrail.api.access.rights import Level, Rights
 from modeltrail.api.access.tokens import Actor
 from modeltrail.api.artifacts.uris import parse
 from modeltrail.api.context import CallerHere, NodeHere, answer, json_example
-from modeltrail.api.errors import InvalidRequest, NotFound, UnknownSchema
+from modeltrail.api.errors import Forbidden, InvalidRequest, NotFound, UnknownSchema
 from modeltrail.api.node import Node
 from modeltrail.api.routing import PooledRoute
 from modeltrail.consumers.caretaker import absolute_source
 from modeltrail.consumers.projections import KEY_LENGTH_MAX, VALUE_LENGTH_MAX
+from modeltrail.consumers.sequences import check_sequence
 from modeltrail.eventlog import RUNS, NewEvent, Position
 from modeltrail.schemas import (
     Malformed,
@@ -97,6 +101,8 @@ def ingest(request: Request, node: NodeHere, caller: CallerHere, body: Body) -> 
     single-object encoding. `positions` has, for each partition, the offset after the last one.
     Answers 409 `UNKNOWN_SCHEMA` with a `fingerprint` where the writer's schema is not known:
     PUT it to `/api/v1/schemas/{fingerprint}` and send the batch again. Repeats have no effect.
+    Answers 403 `PRODUCER_TAKEN` where a producer id belongs to another run or model, or to another
+    user; who may MANAGE the run can deliver the events of another's producer.
     """
     verified = caller.actor if caller.actor.verified else None
     checked = [
@@ -104,9 +110,16 @@ def ingest(request: Request, node: NodeHere, caller: CallerHere, body: Body) -> 
     ]
     if not checked:
         return answer({"appended": 0, "positions": {}})
-    batch = Batch(caller.rights)
+    rights = caller.rights
+    batch = Batch(rights)
     batch.check((type, event) for _, type, event in checked)
+    bound, continued = node.bindings.claim(
+        RUNS, [event for _, _, event in checked], verified, lambda event: _manages(rights, event)
+    )
     events = [new for new, _, _ in checked]
+    for index, owner in continued.items():
+        _, type, event = checked[index]
+        events[index] = events[index]._replace(payload=_delivered(type, event, owner))
     positions: list[Position] = []
     first = set(batch.new.values())
     if 0 < len(first) < len(events):
@@ -115,6 +128,7 @@ def ingest(request: Request, node: NodeHere, caller: CallerHere, body: Body) -> 
         batch.check_begun()
         events = [event for index, event in enumerate(events) if index not in first]
     positions += node.append(events)
+    node.bindings.keep(bound)
     ends: dict[str, int] = {}
     for position in positions:
         name = str(position.within)
@@ -132,6 +146,7 @@ def _check(
         owner, key = ("run", event["run_id"]) if "run_id" in event else ("model", event["model_id"])
         if not key or len(key) > _ID_CHARACTERS_MAX or not key.isprintable():
             raise Malformed(f"a {owner}'s id has 1 to {_ID_CHARACTERS_MAX} printable characters")
+        check_sequence(event["envelope"]["sequence"])
         _check_fields(type, event)
         if verified is not None:
             # The log must not hold a name that nobody proved as if it were proven.
@@ -152,6 +167,26 @@ def _check(
     except Malformed as error:
         raise _bad(index, str(error)) from None
     return NewEvent(RUNS, key, payload), type, event
+
+
+def _manages(rights: Rights, event: Mapping[str, Any]) -> bool:
+    try:
+        check(rights, *thing_of(event), Level.MANAGE)
+    except Forbidden:
+        return False
+    return True
+
+
+def _delivered(type: str, event: dict[str, Any], owner: str) -> bytes:
+    """An event of a producer that the sender continues for its owner, who did not prove it."""
+    head = event["envelope"]
+    by = f"delivered by {head['actor']}"
+    head.update(
+        actor=owner,
+        actor_verified=False,
+        reason=f"{head['reason']} ({by})" if head["reason"] else by,
+    )
+    return encode(type, event)
 
 
 _ENDED = ("FINISHED", "FAILED", "KILLED")
