@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from modeltrail.api.routes.ingest import MEDIA_TYPE, frame
 from modeltrail.schemas import encode, envelope, new_event_id, pack
 
 
@@ -89,6 +90,13 @@ class Server:
             request.add_header("Content-Type", "application/json")
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
+
+    def ingest(self, *payloads: bytes) -> None:
+        """Append events as a training job does."""
+        request = urllib.request.Request(f"{self.url}/api/v1/ingest", frame(list(payloads)))
+        request.add_header("Content-Type", MEDIA_TYPE)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            assert answer.status == 200
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
         """Exit code, standard output and standard error; once it is stopped, the same again."""

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,16 +17,7 @@ import pytest
 
 from api_server import Job, Server, modeltrail
 from modeltrail.api.cli import build_parser, main
-from modeltrail.api.routes.ingest import MEDIA_TYPE, frame
 from modeltrail.eventlog import RUNS, NewEvent, open_log
-
-
-def _ingest(server: Server, *payloads: bytes) -> None:
-    request = urllib.request.Request(f"{server.url}/api/v1/ingest", frame(list(payloads)))
-    request.add_header("Content-Type", MEDIA_TYPE)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        assert answer.status == 200
-
 
 Serve = Callable[..., Server]
 
@@ -75,7 +65,7 @@ def test_a_server_from_start_to_stop(serve: Serve, tmp_path: Path) -> None:
     artifacts = (data / "artifacts").as_uri()
     assert info == {"url": server.url, "pid": server.process.pid, "artifacts": artifacts}
     job = Job()
-    _ingest(server, job.started(), job.metrics("loss", [0.5, 0.25]))
+    server.ingest(job.started(), job.metrics("loss", [0.5, 0.25]))
     server.ask("/api/v1/models/digits/versions", {"source": "s3://a/b", "create_model": True})
     server.ask("/api/v1/models/digits/aliases/champion", {"version": 1, "reason": "first"}, "PUT")
 
@@ -114,7 +104,7 @@ def test_a_server_from_start_to_stop(serve: Serve, tmp_path: Path) -> None:
     assert modeltrail("replay", "--data", str(data), *position).returncode == 0
     again = modeltrail("replay", "--data", str(data), *position)
     assert (again.returncode, "never overwrites" in again.stderr) == (1, True)
-    assert modeltrail("replay", "--data", str(data), "--until", "x", "--into", "y").returncode == 1
+    assert modeltrail("replay", "--data", str(data), "--until", "x", "--into", "y").returncode == 2
     assert modeltrail("rebuild", "--data", str(data)).returncode == 0
 
     into = tmp_path / "out"
@@ -134,7 +124,7 @@ def test_what_was_acknowledged_survives_a_kill(serve: Serve, tmp_path: Path) -> 
     server = serve(tmp_path / "data")
     server.ready()
     job = Job()
-    _ingest(server, job.started(), job.metrics("loss", [0.5]))
+    server.ingest(job.started(), job.metrics("loss", [0.5]))
     server.ask("/api/v1/models", {"model": "m"})
     server.process.kill()
     server.stop()
@@ -194,21 +184,21 @@ def test_listening_elsewhere_without_tokens_is_warned_of(serve: Serve, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("args", "says"),
+    ("args", "code", "says"),
     [
-        (["sql", "SELECT 1", "--server", "http://127.0.0.1:9"], "no answer"),
-        (["sql", "SELECT 1", "--server", "ftp://x"], "not the URL of a server"),
-        (["sql", "SELECT 1", "--data", "/nowhere"], "no data folder"),
-        (["sql", "", "--data", "/nowhere"], "no query"),
-        (["sql", "SELECT 1", "-o", "x.xyz"], ".parquet"),
-        (["replay", "--until", "never", "--into", "x"], "neither a time nor a position"),
-        (["status", "--log", "ftp://x"], "not the URL of a log"),
-        (["audit", "verify", "--trust", "xyz"], "hexadecimal"),
+        (["sql", "SELECT 1", "--server", "http://127.0.0.1:9"], 1, "no answer"),
+        (["sql", "SELECT 1", "--server", "ftp://x"], 2, "not the URL of a server"),
+        (["sql", "SELECT 1", "--data", "/nowhere"], 1, "no data folder"),
+        (["sql", "", "--data", "/nowhere"], 2, "no query"),
+        (["sql", "SELECT 1", "-o", "x.xyz"], 2, ".parquet"),
+        (["replay", "--until", "never", "--into", "x"], 2, "neither a time nor a position"),
+        (["status", "--log", "ftp://x"], 2, "not the URL of a log"),
+        (["audit", "verify", "--trust", "xyz"], 2, "hexadecimal"),
     ],
 )
-def test_mistakes_get_a_message(args: list[str], says: str) -> None:
+def test_mistakes_get_a_message(args: list[str], code: int, says: str) -> None:
     found = modeltrail(*args)
-    assert found.returncode == 1
+    assert found.returncode == code
     assert says in found.stderr
     assert "Traceback" not in found.stderr
 

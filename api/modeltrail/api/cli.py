@@ -9,6 +9,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from modeltrail.api.commands import options
+from modeltrail.api.commands.options import Parser
+
 _EPILOG = """\
 examples:
   modeltrail serve                                    start on the folder ./modeltrail-data
@@ -24,17 +27,23 @@ environment:
 exit codes: 0 all is well, 1 it failed or something was found, 2 wrong usage
 """
 
-Parser = argparse.ArgumentParser
-
 
 def _add_data(parser: Parser, server: bool = False) -> None:
     parser.add_argument(
-        "--data", metavar="FOLDER", help="data folder (default: MODELTRAIL_URL, ./modeltrail-data)"
+        "--data",
+        type=options.folder,
+        metavar="FOLDER",
+        help="data folder (default: MODELTRAIL_URL, ./modeltrail-data)",
     )
-    parser.add_argument("--log", metavar="URL", help="the log, if it is not in the data folder")
+    parser.add_argument(
+        "--log", type=options.log, metavar="URL", help="the log, if it is not in the data folder"
+    )
     if server:
         parser.add_argument(
-            "--server", metavar="URL", help="ask this server, as in http://host:5000"
+            "--server",
+            type=options.server,
+            metavar="URL",
+            help="ask this server, as in http://host:5000",
         )
 
 
@@ -53,8 +62,12 @@ def _serve(add: Callable[..., Parser]) -> None:
         "serve:serve",
     )
     _add_data(p)
-    p.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
-    p.add_argument("--port", type=_port, default=5000, help="port (%(default)s); 0: any free one")
+    p.add_argument(
+        "--host", type=options.text, default="127.0.0.1", help="address to listen at (%(default)s)"
+    )
+    p.add_argument(
+        "--port", type=options.port, default=5000, help="port (%(default)s); 0: any free one"
+    )
     p.add_argument(
         "--auth", action="store_true", help="ask everybody for a password or token; see user create"
     )
@@ -66,6 +79,7 @@ def _serve(add: Callable[..., Parser]) -> None:
     )
     p.add_argument(
         "--allow-host",
+        type=options.text,
         metavar="NAME",
         action="append",
         default=[],
@@ -74,16 +88,27 @@ def _serve(add: Callable[..., Parser]) -> None:
     p.add_argument(
         "--trusted-proxy",
         metavar="ADDRESS",
-        type=_network,
+        type=options.network,
         action="append",
         default=[],
         help="believe what this proxy, or one of this network (10.0.0.0/8), says in "
         "X-Forwarded-For and X-Forwarded-Proto (repeat it)",
     )
-    p.add_argument("--memory-limit", metavar="SIZE", help='DuckDB\'s, as in "4GB" (half of all)')
-    p.add_argument("--threads", type=int, metavar="N", help="DuckDB's (one for each core)")
+    p.add_argument(
+        "--memory-limit",
+        type=options.memory,
+        metavar="SIZE",
+        help='DuckDB\'s, as in "4GB" (half of all)',
+    )
+    p.add_argument(
+        "--threads",
+        type=options.whole(1, 1024),
+        metavar="N",
+        help="DuckDB's (one for each core)",
+    )
     p.add_argument(
         "--artifacts",
+        type=options.artifacts,
         metavar="URL",
         help="where artifacts are kept: a folder, s3://, gs://, az:// or abfss:// "
         "(default: MODELTRAIL_ARTIFACTS, or the data folder)",
@@ -96,14 +121,14 @@ def _serve(add: Callable[..., Parser]) -> None:
     )
     p.add_argument(
         "--artifact-limit",
-        type=int,
+        type=options.whole(1, 2**62),
         metavar="BYTES",
         default=64 * 1024**3,
         help="largest artifact (%(default)s)",
     )
     p.add_argument(
         "--heart-timeout",
-        type=float,
+        type=options.seconds(0.1, 1e9),
         metavar="SECONDS",
         default=180.0,
         help="end runs that are silent for longer (%(default)s)",
@@ -121,7 +146,7 @@ def _serve(add: Callable[..., Parser]) -> None:
     )
     p.add_argument(
         "--webhook-tries",
-        type=_positive,
+        type=options.whole(1, 1000),
         metavar="N",
         default=15,
         help="attempts before a delivery is a dead letter (%(default)s)",
@@ -143,14 +168,27 @@ def _sql(add: Callable[..., Parser]) -> None:
     p.add_argument("statement", nargs="?", help="one query; read from standard input if left out")
     p.add_argument("--param", action="append", default=[], metavar="VALUE", help="value for a ?")
     p.add_argument(
-        "--limit", type=int, metavar="N", help="most rows (1000 on a terminal, else all)"
+        "--limit",
+        type=options.whole(0, 100_000_000),
+        metavar="N",
+        help="most rows (1000 as a table, else all)",
     )
-    p.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="(%(default)s)")
+    p.add_argument(
+        "--timeout",
+        type=options.seconds(0.001, 600),
+        default=60.0,
+        metavar="SECONDS",
+        help="(%(default)s)",
+    )
     how = p.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="JSON: columns, types, rows")
     how.add_argument("--csv", action="store_true", help="CSV")
     how.add_argument(
-        "-o", "--output", metavar="FILE", help="into a file: .parquet, .csv, .json or .arrow"
+        "-o",
+        "--output",
+        type=options.result_file,
+        metavar="FILE",
+        help="into a file: .parquet, .csv, .json or .arrow",
     )
 
 
@@ -163,8 +201,12 @@ def _replay(add: Callable[..., Parser]) -> None:
         "folding:replay",
     )
     _add_data(p)
-    p.add_argument("--until", metavar="TIME|POSITION", help="the moment (default: now)")
-    p.add_argument("--into", metavar="FILE", required=True, help="new DuckDB file")
+    p.add_argument(
+        "--until", type=options.moment, metavar="TIME|POSITION", help="the moment (default: now)"
+    )
+    p.add_argument(
+        "--into", type=options.text, metavar="FILE", required=True, help="new DuckDB file"
+    )
     _add_json(p)
     p = add(
         "rebuild",
@@ -193,19 +235,25 @@ def _audit(add: Callable[..., Parser]) -> None:
     )
     log.set_defaults(command="trail:log")
     _add_data(log, server=True)
-    for name, help in (
-        ("model", "registered model"),
-        ("alias", "alias"),
-        ("experiment", "experiment id"),
-        ("actor", "who asked"),
-        ("type", "event type, as in SetRegisteredModelAlias"),
-        ("since", "appended at or after this time"),
-        ("until", "appended before this time"),
+    for name, type, help in (
+        ("model", options.text, "registered model"),
+        ("alias", options.text, "alias"),
+        ("experiment", options.text, "experiment, by name or id"),
+        ("actor", options.text, "who asked"),
+        ("type", options.request_type, "event type, as in SetRegisteredModelAlias"),
+        ("since", options.past, "appended at or after this time"),
+        ("until", options.past, "appended before this time"),
     ):
-        log.add_argument(f"--{name}", metavar=name.upper(), help=help)
-    log.add_argument("--version", type=int, metavar="N", help="version number")
+        log.add_argument(f"--{name}", type=type, metavar=name.upper(), help=help)
+    log.add_argument("--version", type=options.whole(1, 2**53), metavar="N", help="version number")
     log.add_argument("--refused", action="store_true", help="only what was refused")
-    log.add_argument("--limit", type=int, default=1000, metavar="N", help="newest (%(default)s)")
+    log.add_argument(
+        "--limit",
+        type=options.whole(1, 10_000_000),
+        default=1000,
+        metavar="N",
+        help="newest (%(default)s)",
+    )
     _add_json(log)
     verify = groups.add_parser(
         "verify",
@@ -215,9 +263,15 @@ def _audit(add: Callable[..., Parser]) -> None:
     )
     verify.set_defaults(command="trail:verify")
     _add_data(verify)
-    verify.add_argument("--checkpoints", metavar="FILE", help="signed checkpoints to compare with")
+    verify.add_argument(
+        "--checkpoints",
+        type=options.text,
+        metavar="FILE",
+        help="signed checkpoints to compare with",
+    )
     verify.add_argument(
         "--trust",
+        type=options.public_key,
         metavar="HEX",
         action="append",
         default=[],
@@ -231,8 +285,10 @@ def _audit(add: Callable[..., Parser]) -> None:
         help="also read every recorded file and compare its size and SHA-256; from where the "
         "server keeps them, or from this URL",
     )
-    verify.add_argument("--run", metavar="ID", help="only files of this run")
-    verify.add_argument("--model", metavar="NAME", help="only files of this registered model")
+    verify.add_argument("--run", type=options.text, metavar="ID", help="only files of this run")
+    verify.add_argument(
+        "--model", type=options.text, metavar="NAME", help="only files of this registered model"
+    )
     _add_json(verify)
 
 
@@ -243,9 +299,24 @@ def _operate(add: Callable[..., Parser]) -> None:
         "  modeltrail sync\n  modeltrail sync --outbox /scratch/outbox --to http://host:5000",
         "operation:sync",
     )
-    p.add_argument("--outbox", metavar="FOLDER", help="(default: MODELTRAIL_OUTBOX, or the user's)")
-    p.add_argument("--to", metavar="URL", help="deliver to this target instead of each one's own")
-    p.add_argument("--timeout", type=float, metavar="SECONDS", help="end after this time")
+    p.add_argument(
+        "--outbox",
+        type=options.folder,
+        metavar="FOLDER",
+        help="(default: MODELTRAIL_OUTBOX, or the user's)",
+    )
+    p.add_argument(
+        "--to",
+        type=options.target,
+        metavar="URL",
+        help="deliver to this target instead of each one's own",
+    )
+    p.add_argument(
+        "--timeout",
+        type=options.seconds(0, 1e9),
+        metavar="SECONDS",
+        help="end after this time",
+    )
     _add_json(p)
     p = add(
         "status",
@@ -272,9 +343,17 @@ def _operate(add: Callable[..., Parser]) -> None:
         "query:export",
     )
     _add_data(p, server=True)
-    p.add_argument("--into", metavar="FOLDER", required=True, help="folder, made if missing")
+    p.add_argument(
+        "--into",
+        type=options.folder,
+        metavar="FOLDER",
+        required=True,
+        help="folder, made if missing",
+    )
     p.add_argument("--format", choices=["parquet", "csv"], default="parquet", help="(%(default)s)")
-    p.add_argument("--experiment", metavar="NAME", help="only runs of this experiment")
+    p.add_argument(
+        "--experiment", type=options.text, metavar="NAME", help="only runs of this experiment"
+    )
     _add_json(p)
 
 
@@ -288,17 +367,17 @@ def _access(add: Callable[..., Parser]) -> None:
         None,
     ).add_subparsers(dest="what", metavar="COMMAND", required=True)
     p = _one(user, "create", "user_create", "create a user")
-    p.add_argument("user", metavar="NAME")
+    p.add_argument("user", type=options.text, metavar="NAME")
     p.add_argument("--admin", action="store_true", help="who may do everything")
     p.add_argument("--no-password", action="store_true", help="who signs in with tokens only")
     _add_reason(p)
     _one(user, "list", "user_list", "all users")
     p = _one(user, "password", "user_password", "set a user's password, and end their tokens")
-    p.add_argument("user", metavar="NAME")
+    p.add_argument("user", type=options.text, metavar="NAME")
     p.add_argument("--keep-tokens", action="store_true", help="let the user's tokens live on")
     _add_reason(p)
     p = _one(user, "delete", "user_delete", "delete a user, with tokens and permissions")
-    p.add_argument("user", metavar="NAME")
+    p.add_argument("user", type=options.text, metavar="NAME")
     _add_reason(p)
     token = add(
         "token",
@@ -308,14 +387,19 @@ def _access(add: Callable[..., Parser]) -> None:
         None,
     ).add_subparsers(dest="what", metavar="COMMAND", required=True)
     p = _one(token, "create", "token_create", "make a token, and print it this once")
-    p.add_argument("user", metavar="NAME")
-    p.add_argument("--expires", metavar="TIME", help="90d, 12h, or 2027-01-31 (default: never)")
-    p.add_argument("--description", metavar="TEXT", help="what it is for")
+    p.add_argument("user", type=options.text, metavar="NAME")
+    p.add_argument(
+        "--expires",
+        type=options.expiry,
+        metavar="TIME",
+        help="90d, 12h, or 2027-01-31 (default: never)",
+    )
+    p.add_argument("--description", type=options.text, metavar="TEXT", help="what it is for")
     _add_reason(p)
     p = _one(token, "list", "token_list", "all tokens, but not the secrets")
-    p.add_argument("--user", metavar="NAME", help="only this user's")
+    p.add_argument("--user", type=options.text, metavar="NAME", help="only this user's")
     p = _one(token, "revoke", "token_revoke", "end a token")
-    p.add_argument("token_id", metavar="ID", type=int)
+    p.add_argument("token_id", metavar="ID", type=options.whole(0, 2**53))
     _add_reason(p)
     permission = add(
         "permission",
@@ -325,7 +409,7 @@ def _access(add: Callable[..., Parser]) -> None:
         None,
     ).add_subparsers(dest="what", metavar="COMMAND", required=True)
     p = _one(permission, "grant", "permission_grant", "permit something, or deny it")
-    p.add_argument("user", metavar="NAME")
+    p.add_argument("user", type=options.text, metavar="NAME")
     p.add_argument(
         "permission",
         metavar="PERMISSION",
@@ -336,11 +420,11 @@ def _access(add: Callable[..., Parser]) -> None:
     _add_of(p)
     _add_reason(p)
     p = _one(permission, "revoke", "permission_revoke", "take back what was granted")
-    p.add_argument("user", metavar="NAME")
+    p.add_argument("user", type=options.text, metavar="NAME")
     _add_of(p)
     _add_reason(p)
     p = _one(permission, "list", "permission_list", "what is granted")
-    p.add_argument("--user", metavar="NAME", help="only to this user")
+    p.add_argument("--user", type=options.text, metavar="NAME", help="only to this user")
 
 
 def _one(group: Any, name: str, function: str, help: str) -> Parser:
@@ -353,12 +437,21 @@ def _one(group: Any, name: str, function: str, help: str) -> Parser:
 
 def _add_of(parser: Parser) -> None:
     of = parser.add_mutually_exclusive_group(required=True)
-    of.add_argument("--experiment", metavar="NAME", help="a name, or a prefix as in '/team/*'")
-    of.add_argument("--model", metavar="NAME", help="a name, or a prefix as in 'team-*'")
+    of.add_argument(
+        "--experiment",
+        type=options.text,
+        metavar="NAME",
+        help="a name, or a prefix as in '/team/*'",
+    )
+    of.add_argument(
+        "--model", type=options.text, metavar="NAME", help="a name, or a prefix as in 'team-*'"
+    )
 
 
 def _add_reason(parser: Parser) -> None:
-    parser.add_argument("--reason", metavar="TEXT", help="why; it stays in the trail")
+    parser.add_argument(
+        "--reason", type=options.text, metavar="TEXT", help="why; it stays in the trail"
+    )
 
 
 def _import(add: Callable[..., Parser]) -> None:
@@ -383,27 +476,41 @@ def _import(add: Callable[..., Parser]) -> None:
     mlflow.set_defaults(command="import_:import_mlflow")
     mlflow.add_argument(
         "source",
+        type=options.text,
         metavar="SOURCE",
         help="tracking database (sqlite:///mlflow.db, a file, postgresql://…, mysql://…), "
         "mlruns folder, or running server (http://…)",
     )
     mlflow.add_argument(
-        "--into", dest="data", metavar="FOLDER", help="data folder (default: MODELTRAIL_URL)"
+        "--into",
+        dest="data",
+        type=options.folder,
+        metavar="FOLDER",
+        help="data folder (default: MODELTRAIL_URL)",
     )
-    mlflow.add_argument("--log", metavar="URL", help="the log, if it is not in the data folder")
-    mlflow.add_argument("--server", metavar="URL", help="import into this running server")
+    mlflow.add_argument(
+        "--log", type=options.log, metavar="URL", help="the log, if it is not in the data folder"
+    )
+    mlflow.add_argument(
+        "--server", type=options.server, metavar="URL", help="import into this running server"
+    )
     mlflow.add_argument(
         "--experiment",
+        type=options.text,
         metavar="NAME",
         action="append",
         default=[],
         help="only this experiment, without registered models (repeat it)",
     )
     mlflow.add_argument(
-        "--artifacts", metavar="URL", help="where this trail keeps artifacts; see serve"
+        "--artifacts",
+        type=options.artifacts,
+        metavar="URL",
+        help="where this trail keeps artifacts; see serve",
     )
     mlflow.add_argument(
         "--artifacts-from",
+        type=options.artifacts,
         metavar="URL",
         help="folder or object store behind the source's mlflow-artifacts: (./mlartifacts beside "
         "the database)",
@@ -437,42 +544,28 @@ def _webhooks(add: Callable[..., Parser]) -> None:
     _add_json(one("list", "list_", "webhooks, with what is pending and dead"))
     for name, help in (("deliveries", "deliveries, newest first"), ("dead", "dead letters")):
         listed = one(name, name, help)
-        listed.add_argument("--webhook", metavar="ID", help="only of this one")
+        listed.add_argument(
+            "--webhook", type=options.text, metavar="ID|NAME", help="only of this one"
+        )
         if name == "deliveries":
             listed.add_argument("--state", choices=["pending", "delivered", "dead"])
-        listed.add_argument("--limit", type=_positive, default=100, metavar="N", help="(100)")
+        listed.add_argument(
+            "--limit", type=options.whole(1, 10_000), default=100, metavar="N", help="(100)"
+        )
         _add_json(listed)
     retry = one("retry", "retry", "try dead letters again")
-    retry.add_argument("--webhook", metavar="ID", help="only of this one")
-    retry.add_argument("--delivery", metavar="ID", help="only this one")
+    retry.add_argument("--webhook", type=options.text, metavar="ID|NAME", help="only of this one")
+    retry.add_argument("--delivery", type=options.text, metavar="ID", help="only this one")
     replay = one("replay", "replay", "deliver everything again from a position or time on")
     replay.add_argument(
-        "--from", dest="start", metavar="TIME|POSITION", required=True, help="the first"
+        "--from",
+        dest="start",
+        type=options.moment,
+        metavar="TIME|POSITION",
+        required=True,
+        help="the first",
     )
-    replay.add_argument("--webhook", metavar="ID", help="only to this one")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("expected 1 or more")
-    return number
-
-
-def _network(text: str) -> str:
-    import ipaddress
-
-    try:
-        return str(ipaddress.ip_network(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"not an address or a network: {error}") from None
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError("a port is 0 to 65535")
-    return port
+    replay.add_argument("--webhook", type=options.text, metavar="ID|NAME", help="only to this one")
 
 
 def build_parser() -> Parser:
@@ -483,7 +576,9 @@ def build_parser() -> Parser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="store_true", help="print the version and end")
+    parser.add_argument(
+        "--version", action="store_true", dest="print_version", help="print the version and end"
+    )
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
 
     def add(name: str, help: str, examples: str, command: str | None) -> Parser:
@@ -506,7 +601,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code. Users' errors are a message, not a traceback."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    if args.version:
+    if args.print_version:
         from importlib.metadata import version
 
         sys.stdout.write(f"modeltrail {version('modeltrail')}\n")
@@ -514,6 +609,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if getattr(args, "command", None) is None:
         parser.print_help()
         return 2
+    try:
+        options.check_environment()
+    except argparse.ArgumentTypeError as error:
+        parser.error(str(error))
     module, _, function = args.command.partition(":")
     try:
         commands = importlib.import_module(f"modeltrail.api.commands.{module}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any, ClassVar
 
 
@@ -55,6 +57,13 @@ class ClientError(Exception):
         self.status = status
         self.code = code
         super().__init__(message)
+
+
+def did_you_mean(text: str, known: Iterable[str]) -> str:
+    """A question to append to a message; nothing where no known name is close to the text."""
+    by_lower = {name.lower(): name for name in known}
+    close = get_close_matches(text.lower(), by_lower, n=1, cutoff=0.5)
+    return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
 
 
 class InvalidRequest(ApiError):

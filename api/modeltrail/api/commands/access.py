@@ -8,12 +8,9 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
-import re
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -22,6 +19,7 @@ from modeltrail.api.commands.common import (
     ask_json,
     data_folder,
     log_url,
+    not_there,
     note,
     progress,
     say,
@@ -35,8 +33,6 @@ if TYPE_CHECKING:
     from modeltrail.api.node import Node
 
 PASSWORD_VARIABLE = "MODELTRAIL_NEW_PASSWORD"
-
-_UNITS_S = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 @contextmanager
@@ -91,6 +87,22 @@ def _say(args: argparse.Namespace, body: Any, text: str) -> int:
     else:
         say(text)
     return 0
+
+
+def _check_user(args: argparse.Namespace, server: str | None, found: list[Any]) -> None:
+    """Where nothing of a user was found, raise ``CommandError`` if there is no such user."""
+    from modeltrail.api.access import admin as access_admin
+
+    if found or args.user is None:
+        return
+    if server is not None:
+        users = ask_json(server, _path("users"))["users"]
+    else:
+        with _node(args) as (node, _), node.read() as cursor:
+            users = access_admin.users(cursor)
+    names = [user["user"] for user in users]
+    if args.user not in names:
+        raise not_there("user", args.user, names)
 
 
 def _list(args: argparse.Namespace, found: list[dict[str, Any]], columns: list[str]) -> int:
@@ -187,14 +199,13 @@ def token_create(args: argparse.Namespace) -> int:
     """Make a token, and print it this once."""
     from modeltrail.api.access import admin as access_admin
 
-    expires_at_ms = None if args.expires is None else _expires_at_ms(args.expires)
     server = server_of(args)
     made: dict[str, Any]
     if server is not None:
         body = {
             "user": args.user,
             "description": args.description,
-            "expires_at_ms": expires_at_ms,
+            "expires_at_ms": args.expires,
             "reason": args.reason,
         }
         made = ask_json(server, _path("tokens"), body)
@@ -205,7 +216,7 @@ def token_create(args: argparse.Namespace) -> int:
                 actor,
                 args.user,
                 description=args.description,
-                expires_at_ms=expires_at_ms,
+                expires_at_ms=args.expires,
                 reason=args.reason,
             )._asdict()
     _say(args, {**made, "user": args.user}, made["token"])
@@ -215,22 +226,6 @@ def token_create(args: argparse.Namespace) -> int:
         "MLflow's clients: export MLFLOW_TRACKING_TOKEN=<the token>"
     )
     return 0
-
-
-def _expires_at_ms(text: str) -> int:
-    """When a token ends, in milliseconds since 1970 UTC."""
-    span = re.fullmatch(r"([0-9]{1,6})([mhdw])", text)
-    if span is not None:
-        return int((time.time() + int(span[1]) * _UNITS_S[span[2]]) * 1000)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise CommandError(
-            f"--expires: neither a span (90d, 12h) nor a time (2027-01-31): {text!r}"
-        ) from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return int(moment.timestamp() * 1000)
 
 
 def token_list(args: argparse.Namespace) -> int:
@@ -243,6 +238,7 @@ def token_list(args: argparse.Namespace) -> int:
     else:
         with _node(args) as (node, _), node.read() as cursor:
             found = access_admin.tokens(cursor, args.user)
+    _check_user(args, server, found)
     return _list(args, found, ["token_id", "user", "description", "expires_at", "created_at"])
 
 
@@ -315,5 +311,6 @@ def permission_list(args: argparse.Namespace) -> int:
     else:
         with _node(args) as (node, _), node.read() as cursor:
             found = access_admin.permissions(cursor, access_admin.Holder(args.user))
+    _check_user(args, server, found)
     columns = ["user", "role", "permission", "resource", "pattern", "granted_at", "granted_by"]
     return _list(args, found, columns)

@@ -14,11 +14,13 @@ from urllib.parse import urlsplit
 
 from modeltrail.api.client import Client, FolderClient, ServerClient, find
 from modeltrail.api.data_folder import DEFAULT_DATA, DataFolder
-from modeltrail.api.errors import ClientError
+from modeltrail.api.errors import ClientError, did_you_mean
 
 if TYPE_CHECKING:
     from modeltrail.consumers.fold import Fold
     from modeltrail.eventlog import EventLog
+
+_NAMES_SHOWN = 5
 
 
 class CommandError(ClientError):
@@ -173,6 +175,26 @@ def client_of(args: argparse.Namespace) -> Client:
         artifacts_url=getattr(args, "artifacts", None),
         progress=progress("folding"),
     )
+
+
+def not_there(kind: str, name: str, known: Iterable[str]) -> CommandError:
+    """The error that nothing of a kind has this name; it suggests the closest one that is known."""
+    names = list(known)
+    hint = did_you_mean(name, names)
+    if not hint:
+        shown = ", ".join(sorted(names)[:_NAMES_SHOWN])
+        hint = f"; there is {shown}" if 0 < len(names) <= _NAMES_SHOWN else ""
+    return CommandError(f"there is no {kind} {name!r}{hint}")
+
+
+def experiment_id(client: Client, name: str) -> str:
+    """The id of the experiment with this name or id; raises ``CommandError``."""
+    ids = {n: id for id, n in client.query("SELECT experiment_id, name FROM experiments")}
+    if name in ids:
+        return str(ids[name])
+    if name in ids.values():
+        return name
+    raise not_there("experiment", name, ids)
 
 
 def ask_json(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from modeltrail.api.commands.common import (
+    CommandError,
     ask_json,
     caught_up,
     progress,
@@ -20,6 +22,8 @@ def sync(args: argparse.Namespace) -> int:
     """Deliver what training jobs left in their outboxes; exit code 1 if something is left."""
     from modeltrail.producers import sync as deliver
 
+    if args.outbox is not None and not Path(args.outbox).is_dir():
+        raise CommandError(f"there is no folder {args.outbox}")
     with progress("delivering") as bar:
         results = deliver(
             args.outbox,

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from modeltrail.api.commands.common import (
-    CommandError,
     client_of,
+    experiment_id,
     note,
     progress,
     say_json,
@@ -20,7 +20,6 @@ from modeltrail.api.commands.common import (
 
 _TERMINAL_ROWS = 1_000
 _EXPORT_TIMEOUT_S = 600.0
-_SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".arrow": "arrow"}
 
 
 def sql(args: argparse.Namespace) -> int:
@@ -31,15 +30,12 @@ def sql(args: argparse.Namespace) -> int:
             note("reading a query from the terminal; end it with Ctrl-D")
         statement = sys.stdin.read()
     if not statement.strip():
-        raise CommandError('there is no query; as in: modeltrail sql "FROM runs LIMIT 10"')
+        args.parser.error('there is no query; as in: modeltrail sql "FROM runs LIMIT 10"')
     as_table = not (args.json or args.csv or args.output)
     format = "csv" if args.csv else "json"
     limit = args.limit
     if args.output:
-        suffix = Path(args.output).suffix.lower()
-        if suffix not in _SUFFIXES:
-            raise CommandError(f"-o {args.output}: it must end in {', '.join(_SUFFIXES)}")
-        format = _SUFFIXES[suffix]
+        format = Path(args.output).suffix.lower().removeprefix(".")
     elif as_table and limit is None:
         limit = _TERMINAL_ROWS
     with (
@@ -93,16 +89,16 @@ _ORDER = {"metrics": "run_id, key, step", "runs": "start_time, run_id"}
 def export(args: argparse.Namespace) -> int:
     """Store each of the run views as a file."""
     folder = Path(args.into)
-    folder.mkdir(parents=True, exist_ok=True)
     written = {}
     with client_of(args) as client, progress("exporting") as bar:
+        params = [] if args.experiment is None else [experiment_id(client, args.experiment)]
+        folder.mkdir(parents=True, exist_ok=True)
         for done, view in enumerate(_EXPORTED):
             if bar is not None:
                 bar(done, len(_EXPORTED))
-            where, params = "", []
-            if args.experiment is not None:
-                where = "WHERE run_id IN (SELECT run_id FROM runs WHERE experiment_name = ?)"
-                params = [args.experiment]
+            where = ""
+            if params:
+                where = "WHERE run_id IN (SELECT run_id FROM runs WHERE experiment_id = ?)"
             statement = f"SELECT * FROM {view} {where} ORDER BY {_ORDER.get(view, 'ALL')}"
             if view == "datasets":
                 statement = f"SELECT * FROM {view} {where} ORDER BY run_id, name, digest"

@@ -5,47 +5,48 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modeltrail.api.commands.artifacts import check_artifacts, tell_artifacts
 from modeltrail.api.commands.common import (
     CommandError,
-    ask_json,
     caught_up,
+    client_of,
     data_folder,
+    experiment_id,
+    not_there,
+    note,
     open_existing_log,
     progress,
     say,
     say_json,
-    server_of,
     table,
 )
+
+if TYPE_CHECKING:
+    from modeltrail.api.client import Client
 
 _PAGE = 1_000
 
 
 def log(args: argparse.Namespace) -> int:
     """Print who did what, when and why, oldest first, refused requests included."""
-    filters = {
-        "model": args.model,
-        "version": args.version,
-        "alias": args.alias,
-        "experiment": args.experiment,
-        "actor": args.actor,
-        "type": args.type,
-        "since": args.since,
-        "until": args.until,
-        "accepted": "false" if args.refused else None,
-    }
-    server = server_of(args)
-    if server is None:
-        events = _from_folder(args, filters)
-    else:
-        events = []
+    with client_of(args) as client:
+        filters = {
+            "model": args.model,
+            "version": args.version,
+            "alias": args.alias,
+            "experiment": args.experiment and experiment_id(client, args.experiment),
+            "actor": args.actor,
+            "type": args.type,
+            "since": args.since,
+            "until": args.until,
+            "accepted": "false" if args.refused else None,
+        }
+        events: list[dict[str, Any]] = []
         token = None
         while len(events) < args.limit:
-            found = ask_json(
-                server,
+            found = client.get(
                 "/api/v1/audit",
                 **filters,
                 limit=min(_PAGE, args.limit - len(events)),
@@ -55,6 +56,8 @@ def log(args: argparse.Namespace) -> int:
             token = found["next_page_token"]
             if token is None:
                 break
+        if not events:
+            _look_for_typos(client, args)
     events.reverse()
     if args.json:
         say_json(events)
@@ -77,16 +80,22 @@ def log(args: argparse.Namespace) -> int:
     return 0
 
 
-def _from_folder(args: argparse.Namespace, filters: dict[str, Any]) -> list[dict[str, Any]]:
-    from modeltrail.api.routes.audit import trail
-
-    with caught_up(args) as (_, fold):
-        cursor = fold.cursor()
-        try:
-            accepted = False if args.refused else None
-            return trail(cursor, {**filters, "accepted": accepted}, args.limit, None)
-        finally:
-            cursor.close()
+def _look_for_typos(client: Client, args: argparse.Namespace) -> None:
+    """Raise ``CommandError`` if the trail has nothing of a name that was asked for."""
+    for kind in ("model", "alias", "actor"):
+        name = getattr(args, kind)
+        if name is not None:
+            query = f"SELECT DISTINCT {kind} FROM audit WHERE {kind} IS NOT NULL"
+            known = [row[0] for row in client.query(query)]
+            if name not in known:
+                raise not_there(kind, name, known)
+    if args.model is not None and args.version is not None:
+        query = "SELECT max(version), count() FILTER (version = ?) FROM audit WHERE model = ?"
+        ((newest, found),) = client.query(query, [args.version, args.model])
+        if not found:
+            has = "none" if newest is None else f"its newest is {newest}"
+            raise CommandError(f"model {args.model!r} has no version {args.version}; {has}")
+    note("no request to the registry is like that")
 
 
 def verify(args: argparse.Namespace) -> int:
@@ -95,12 +104,9 @@ def verify(args: argparse.Namespace) -> int:
     from modeltrail.consumers.audit import verify as check
 
     if args.artifacts is None and (args.run or args.model):
-        raise CommandError("--run and --model choose files: give --artifacts as well")
+        args.parser.error("--run and --model choose files: give --artifacts as well")
     folder = data_folder(args)
-    try:
-        keys = [bytes.fromhex(text) for text in args.trust] or None
-    except ValueError:
-        raise CommandError("--trust: a public key is 64 hexadecimal digits") from None
+    keys = args.trust or None
     file = Path(args.checkpoints) if args.checkpoints else folder.path / CHECKPOINTS_FILE
     if args.checkpoints and not file.is_file():
         raise CommandError(f"there is no file {file}")

@@ -6,7 +6,15 @@ import argparse
 from datetime import UTC, datetime
 from typing import Any
 
-from modeltrail.api.commands.common import CommandError, ask_json, say, say_json, server_of, table
+from modeltrail.api.commands.common import (
+    CommandError,
+    ask_json,
+    not_there,
+    say,
+    say_json,
+    server_of,
+    table,
+)
 
 _PATH = "/api/v1/webhooks"
 
@@ -19,6 +27,19 @@ def _server(args: argparse.Namespace) -> str:
             "with --server"
         )
     return server
+
+
+def _webhook(server: str, webhook: str | None) -> str | None:
+    """The id of the webhook with this id or name; raises ``CommandError``."""
+    if webhook is None:
+        return None
+    found = ask_json(server, _PATH)["webhooks"]
+    ids = [one["webhook_id"] for one in found if webhook in (one["webhook_id"], one["name"])]
+    if not ids:
+        raise not_there("webhook", webhook, [one["name"] for one in found])
+    if len(ids) > 1:
+        raise CommandError(f"{len(ids)} webhooks are called {webhook!r}: {', '.join(ids)}")
+    return str(ids[0])
 
 
 def list_(args: argparse.Namespace) -> int:
@@ -54,8 +75,10 @@ def dead(args: argparse.Namespace) -> int:
 
 
 def _print(args: argparse.Namespace, state: str | None) -> int:
+    server = _server(args)
+    webhook = _webhook(server, args.webhook)
     found: list[dict[str, Any]] = ask_json(
-        _server(args), f"{_PATH}/deliveries", webhook=args.webhook, state=state, limit=args.limit
+        server, f"{_PATH}/deliveries", webhook=webhook, state=state, limit=args.limit
     )["deliveries"]
     if args.json:
         say_json(found)
@@ -74,15 +97,22 @@ def _time(ms: int) -> str:
 
 def retry(args: argparse.Namespace) -> int:
     """Have dead letters tried again."""
-    body = {"webhook": args.webhook, "delivery": args.delivery}
-    retried = ask_json(_server(args), f"{_PATH}/retry", body)["retried"]
+    server = _server(args)
+    body = {"webhook": _webhook(server, args.webhook), "delivery": args.delivery}
+    retried = ask_json(server, f"{_PATH}/retry", body)["retried"]
+    if args.delivery is not None and not retried:
+        of = "" if args.webhook is None else f" of webhook {args.webhook!r}"
+        raise CommandError(
+            f"no dead letter{of} has the id {args.delivery!r}; modeltrail webhooks dead lists them"
+        )
     say(f"{retried} dead letters will be tried again")
     return 0
 
 
 def replay(args: argparse.Namespace) -> int:
     """Have everything delivered again from a position or time on."""
-    body = {"from": args.start, "webhook": args.webhook}
-    found = ask_json(_server(args), f"{_PATH}/replay", body)
+    server = _server(args)
+    body = {"from": args.start, "webhook": _webhook(server, args.webhook)}
+    found = ask_json(server, f"{_PATH}/replay", body)
     say(f"what happened from {found['from']} until before {found['to']} is delivered again")
     return 0

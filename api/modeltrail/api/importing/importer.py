@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from modeltrail.api.errors import ApiError
+from modeltrail.api.errors import ApiError, did_you_mean
 from modeltrail.api.importing.artifacts import ArtifactCopier
 from modeltrail.api.importing.entities import (
     Experiment,
@@ -198,7 +198,11 @@ class Importer:
         if self._names:
             missing = self._names - {experiment.name for experiment in wanted}
             if missing:
-                raise SourceError(f"the source has no experiment {', '.join(sorted(missing))}")
+                names = [experiment.name for experiment in wanted]
+                hint = did_you_mean(min(missing), names) if len(missing) == 1 else ""
+                raise SourceError(
+                    f"the source has no experiment {', '.join(sorted(missing))}{hint}"
+                )
             wanted = [e for e in wanted if e.name in self._names]
             self._report.notes.append(
                 "registered models are left out, since only some experiments are imported"
