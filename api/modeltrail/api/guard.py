@@ -27,7 +27,7 @@ logger = logging.getLogger("modeltrail.api")
 JSON_BYTES_MAX = 4 * 1024 * 1024
 INGEST_BYTES_MAX = 32 * 1024 * 1024
 INGEST_PATH = "/api/v1/ingest"
-_DATASETS_PATH = "/mlflow/runs/log-inputs"
+_LARGE_PATHS = ("/mlflow/runs/log-inputs", "/mlflow/upload-artifact")
 _PARTS_PATH = "/mlflow-artifacts/mpu/"
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -211,8 +211,9 @@ class Guard:
             return INGEST_BYTES_MAX
         if scope["method"] == "PUT" and ("/artifacts/" in path or _PARTS_PATH in path):
             return self._artifact_bytes_max()
-        if path.endswith(_DATASETS_PATH) or _PARTS_PATH in path:
-            # MLflow lets a dataset's profile alone have 16 MB; and a large upload names its parts.
+        if path.endswith(_LARGE_PATHS) or _PARTS_PATH in path:
+            # MLflow lets a dataset's profile alone have 16 MB, and a file of its page 10 MB; and a
+            # large upload names its parts.
             return INGEST_BYTES_MAX
         return JSON_BYTES_MAX
 

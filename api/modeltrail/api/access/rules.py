@@ -199,6 +199,7 @@ MLFLOW: Final[Mapping[str, Rule]] = {
     "GET experiments/get-by-name": _reads(Kind.EXPERIMENT_NAME),
     "GET experiments/search": looks_itself,
     "POST experiments/search": looks_itself,
+    "POST experiments/search-datasets": _reads(Kind.EXPERIMENT, "experiment_ids"),
     "POST experiments/update": All(
         (_does("RenameExperiment"), _does("CreateExperiment", "new_name"))
     ),
@@ -303,6 +304,9 @@ OTHERS: Final[Mapping[str, Rule]] = {
     "GET /docs": signed_in,
     "GET /docs/oauth2-redirect": signed_in,
     "GET /openapi.json": signed_in,
+    # Each field asks what its endpoint asks.
+    "GET /graphql": signed_in,
+    "POST /graphql": signed_in,
     "GET /metrics": signed_in,
     "GET /api/v1/status": signed_in,
     "GET /api/v1/whoami": signed_in,

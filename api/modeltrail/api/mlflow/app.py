@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from starlette.routing import BaseRoute
 
@@ -11,6 +12,7 @@ from modeltrail.api.mlflow import (
     auth,
     downloads,
     experiments,
+    graphql,
     history,
     logged_models,
     multipart,
@@ -36,10 +38,12 @@ def mlflow_routes(rule_of: Callable[[str, str], Rule] | None = None) -> list[Bas
         artifacts.endpoints,
         webhooks.endpoints,
     ]
+    state: dict[type, Any] = {LiveRuns: LiveRuns()}
     return [
         *service.routes,
         *artifacts.routes(),
         *multipart.routes(),
         *downloads.routes(),
-        *routes(parts, {LiveRuns: LiveRuns()}, rule_of),
+        *graphql.routes(parts, state, rule_of),
+        *routes(parts, state, rule_of),
     ]

@@ -23,6 +23,7 @@ from modeltrail.api.artifacts.storage import Entry
 from modeltrail.api.artifacts.store import Stored, key_of
 from modeltrail.api.artifacts.uris import Place, parse, place_of, safe
 from modeltrail.api.errors import ApiError, InvalidRequest, NotFound
+from modeltrail.api.gates import FILES
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, CountedRoute, Endpoints, caller
 from modeltrail.api.mlflow.experiments import artifact_location
@@ -32,6 +33,7 @@ from modeltrail.api.routes.artifacts import receive, sent
 
 endpoints = Endpoints()
 
+_PAGE_UPLOAD_BYTES_MAX = 10 * 1024 * 1024
 # Files that a browser would run or render as a page are told to be text.
 _TEXT = re.compile(
     r"(cfg|conf|css|csv|html?|ini|js|json|jsonnet|log|md|mlmodel|mlproject|py|rst|svg|toml|tsv|txt"
@@ -143,7 +145,10 @@ class Unsupported(ApiError):
 
 def routes() -> list[BaseRoute]:
     """The routes of the proxy."""
-    found: list[BaseRoute] = []
+    found: list[BaseRoute] = [
+        CountedRoute(f"{prefix}/2.0/mlflow/upload-artifact", _upload_of_page, methods=["POST"])
+        for prefix in ("/api", "/ajax-api")
+    ]
     for prefix in ("/api/2.0/mlflow-artifacts", "/ajax-api/2.0/mlflow-artifacts"):
         one = prefix + "/artifacts/{path:path}"
         found += [
@@ -201,6 +206,37 @@ async def _upload(request: Request) -> Response:
         record_upload(node, place, stored, who.actor, who.reason)
 
     await receive(node, place.owner, place.path, request, record)
+    return json_answer({})
+
+
+async def _upload_of_page(request: Request) -> Response:
+    """Store a file of a run, as MLflow's page sends it."""
+    who = caller(request)
+    body = await request.body()
+
+    def store() -> None:
+        node: Node = request.app.state.node
+        names = {name: request.query_params.get(name) for name in ("run_uuid", "path")}
+        for name, value in names.items():
+            if not value:
+                raise InvalidRequest(f"Request must specify {name}.")
+        path = safe(str(names["path"]))
+        if len(body) > _PAGE_UPLOAD_BYTES_MAX:
+            raise InvalidRequest("Artifact size is too large. Max size is 10MB.")
+        if not body:
+            raise InvalidRequest("Request must specify data.")
+        with node.read() as cursor:
+            root = root_of_run(cursor, str(names["run_uuid"]))
+        place = parse(root)
+        if not isinstance(place, Place):
+            raise NotServed(root)
+        place = place._replace(path="/".join(part for part in (place.path, path) if part))
+        check_place(who.rights, place, Level.EDIT)
+        with node.artifacts.write(place.owner, place.path) as upload:
+            upload.write(body)
+            upload.finish(lambda stored: record_upload(node, place, stored, who.actor, who.reason))
+
+    await FILES.run(store)
     return json_answer({})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -216,15 +217,41 @@ def _call(
     if request.method != "GET":
         values |= wire.body_fields(body)
     values |= request.path_params
+    node: Node = request.app.state.node
+    log_end = request.headers.get("x-modeltrail-consistency") == "log"
+    answer = _handled(endpoint, state, rule, who, node, values, log_end)
+    return answer if isinstance(answer, bytes) else wire.to_json(answer)
+
+
+def _handled(
+    endpoint: Endpoint,
+    state: dict[type, Any],
+    rule: Rule | None,
+    who: Caller,
+    node: Node,
+    values: Mapping[str, Any],
+    log_end: bool,
+) -> dict[str, Any] | bytes:
     values = wire.check(values, endpoint.fields, endpoint.required)
     if rule is not None:
         rule(who.rights, values)
-    call = Call(request.app.state.node, who, values, state)
-    if request.headers.get("x-modeltrail-consistency") == "log":
+    if log_end:
         # Who appends to the log beside this server, as the MLflow plugin does, asks for it.
-        call.node.wait(log_end=True)
-    answer = endpoint.handler(call)
-    return answer if isinstance(answer, bytes) else wire.to_json(answer)
+        node.wait(log_end=True)
+    return endpoint.handler(Call(node, who, values, state))
+
+
+def invoke(
+    endpoint: Endpoint,
+    state: dict[type, Any],
+    rule: Rule | None,
+    who: Caller,
+    node: Node,
+    values: Mapping[str, Any],
+) -> Any:
+    """Call an endpoint from within, with the checks of a request; returns the message."""
+    answer = _handled(endpoint, state, rule, who, node, values, log_end=False)
+    return json.loads(answer) if isinstance(answer, bytes) else answer
 
 
 def caller(request: Request) -> Caller:

@@ -6,10 +6,10 @@ from typing import Any
 
 import duckdb
 
-from modeltrail.api.errors import NotFound
+from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, Endpoints
-from modeltrail.api.mlflow.live import LiveRuns
+from modeltrail.api.mlflow.live import EXPERIMENT_ID, LiveRuns, from_runs
 from modeltrail.api.mlflow.search import (
     Attribute,
     Entity,
@@ -21,6 +21,8 @@ from modeltrail.api.mlflow.search import (
 endpoints = Endpoints()
 
 _PAGE_MAX = 50_000
+_DATASETS_OF_MAX = 20
+_DATASETS_MAX = 1_000
 _ID = {"experiment_id": wire.text}
 
 EXPERIMENT = Entity(
@@ -186,6 +188,31 @@ def search_experiments(call: Call) -> dict[str, Any]:
     if len(found) > limit:
         answer["next_page_token"] = pages.token(offset=offset + limit)
     return answer
+
+
+@endpoints.add("POST", "experiments/search-datasets", {"experiment_ids": wire.many(wire.text)})
+def search_datasets(call: Call) -> dict[str, Any]:
+    """The datasets that runs of some experiments used, each once for each context."""
+    wanted = [wire.check_experiment_id(one) for one in call.get("experiment_ids", [])]
+    if not wanted:
+        raise InvalidRequest("SearchDatasets request must specify at least one experiment_id.")
+    if len(wanted) > _DATASETS_OF_MAX:
+        raise InvalidRequest(
+            f"SearchDatasets request cannot specify more than {_DATASETS_OF_MAX} experiment_ids. "
+            f"Received {len(wanted)} experiment_ids."
+        )
+    with call.node.read() as cursor:
+        found = cursor.execute(
+            f"""SELECT DISTINCT {EXPERIMENT_ID} AS experiment_id, d.name, d.digest,
+                    d.tags['mlflow.data.context'] AS context
+                FROM {from_runs(cursor)} JOIN fold.datasets d ON d.run = r.run
+                WHERE {EXPERIMENT_ID} IN (SELECT unnest(?::VARCHAR[]))
+                ORDER BY ALL LIMIT {_DATASETS_MAX}""",
+            [wanted],
+        ).fetchall()
+    names = ("experiment_id", "name", "digest", "context")
+    summaries = [wire.set_fields(**dict(zip(names, row, strict=True))) for row in found]
+    return wire.set_fields(dataset_summaries=summaries or None)
 
 
 @endpoints.add(
