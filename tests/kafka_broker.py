@@ -167,7 +167,8 @@ class KafkaBroker:
             subprocess.run(
                 [
                     *(*self._java, "kafka.tools.StorageTool", "format"),
-                    *("-t", cluster, "-c", str(settings)),
+                    # In one word: an id may begin with "-", and would be taken for an option.
+                    *(f"--cluster-id={cluster}", "-c", str(settings)),
                 ],
                 check=True,
                 capture_output=True,

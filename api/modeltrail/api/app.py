@@ -128,6 +128,7 @@ _CODES = {
     404: "ENDPOINT_NOT_FOUND",
     405: "METHOD_NOT_ALLOWED",
     413: "REQUEST_TOO_LARGE",
+    429: "REQUEST_LIMIT_EXCEEDED",
 }
 
 
@@ -137,4 +138,5 @@ def _http_error(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         message = f"nothing is at {request.url.path}; see /docs for what there is"
     code = _CODES.get(error.status_code, "BAD_REQUEST")
-    return JSONResponse({"error_code": code, "message": message}, error.status_code, error.headers)
+    headers = {"Retry-After": "1"} if error.status_code == 429 else error.headers
+    return JSONResponse({"error_code": code, "message": message}, error.status_code, headers)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from fastapi import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modeltrail.api.errors import ApiError, Forbidden, TooLarge
@@ -26,8 +27,12 @@ logger = logging.getLogger("modeltrail.api")
 
 JSON_BYTES_MAX = 4 * 1024 * 1024
 INGEST_BYTES_MAX = 32 * 1024 * 1024
+BODIES_BYTES_MAX = 512 * 1024 * 1024
+"""For all bodies together that are being read or answered."""
 INGEST_PATH = "/api/v1/ingest"
 _LARGE_PATHS = ("/mlflow/runs/log-inputs", "/mlflow/upload-artifact")
+CLIENT_GONE = 499
+"""Status by which requests are counted whose client did not wait for an answer."""
 _PARTS_PATH = "/mlflow-artifacts/mpu/"
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -138,6 +143,7 @@ class Guard:
         self._hosts = hosts
         self._counters = counters
         self._artifact_bytes_max = artifact_bytes_max
+        self._room = _Room(BODIES_BYTES_MAX)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -149,6 +155,7 @@ class Guard:
         scope.setdefault("state", {})["request_id"] = request_id
         status = 0
         path: str = scope["path"]
+        method: str = scope["method"]
 
         async def send_guarded(message: Message) -> None:
             nonlocal status
@@ -163,16 +170,21 @@ class Guard:
                 ]
             await send(message)
 
+        body: _Body | None = None
         try:
             self._check(scope)
             limit = self._limit(scope)
             self._check_length(scope, limit)
-            await self._app(scope, _limited(receive, limit), send_guarded)
+            body = _Body(receive, limit, None if _is_upload(scope) else self._room)
+            await self._app(scope, body, send_guarded)
         except ApiError as error:
             await _answer(send_guarded, error.status, error.body())
+        except ClientDisconnect:
+            status = CLIENT_GONE
+            logger.info("request %s: %s %s: the client went away", request_id, method, path)
         except Exception:
             # The path without its query, which may hold what is nobody's business.
-            logger.exception("request %s: %s %s failed", request_id, scope["method"], path)
+            logger.exception("request %s: %s %s failed", request_id, method, path)
             if status:
                 raise  # half an answer is out: breaking the connection is how to say so
             await _answer(
@@ -185,8 +197,10 @@ class Guard:
                 },
             )
         finally:
+            if body is not None:
+                body.forget()
             route = getattr(scope.get("route"), "path", "other")
-            self._counters.count(scope["method"], route, status, time.monotonic() - began)
+            self._counters.count(method, route, status, time.monotonic() - began)
 
     def _check(self, scope: Scope) -> None:
         headers = dict(scope["headers"])
@@ -209,7 +223,7 @@ class Guard:
         path: str = scope["path"]
         if path == INGEST_PATH:
             return INGEST_BYTES_MAX
-        if scope["method"] == "PUT" and ("/artifacts/" in path or _PARTS_PATH in path):
+        if _is_upload(scope):
             return self._artifact_bytes_max()
         if path.endswith(_LARGE_PATHS) or _PARTS_PATH in path:
             # MLflow lets a dataset's profile alone have 16 MB, and a file of its page 10 MB; and a
@@ -223,23 +237,51 @@ class Guard:
             raise _too_large(limit)
 
 
+def _is_upload(scope: Scope) -> bool:
+    """Whether the body goes to the artifacts piece by piece, and is never whole in memory."""
+    path: str = scope["path"]
+    return scope["method"] == "PUT" and ("/artifacts/" in path or _PARTS_PATH in path)
+
+
 def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"the body may have {limit:,} bytes at most here")
 
 
-def _limited(receive: Receive, limit: int) -> Receive:
-    taken = 0
+class _Room:
+    """Memory for the bodies of all requests together, in bytes."""
 
-    async def receive_limited() -> Message:
-        nonlocal taken
-        message = await receive()
-        taken += len(message.get("body", b""))
-        if taken > limit:
-            # FastAPI passes this class on; it would make anything else a "bad request".
-            raise HTTPException(413, _too_large(limit).message)
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+
+class _Body:
+    """What a request brings: no more than its limit, and no more than there is room for."""
+
+    def __init__(self, receive: Receive, limit: int, room: _Room | None) -> None:
+        self._receive = receive
+        self._limit = limit
+        self._room = room
+        self._taken = 0
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        size = len(message.get("body", b""))
+        # FastAPI passes this class on; it would make anything else a "bad request".
+        if self._taken + size > self._limit:
+            raise HTTPException(413, _too_large(self._limit).message)
+        if self._room is not None:
+            if size > self._room.left:
+                raise HTTPException(
+                    429, "the server is reading as much as it can hold; try again in a moment"
+                )
+            self._room.left -= size
+        self._taken += size
         return message
 
-    return receive_limited
+    def forget(self) -> None:
+        """Give the room back."""
+        if self._room is not None:
+            self._room.left += self._taken
 
 
 async def _answer(send: Send, status: int, body: dict[str, object]) -> None:

@@ -86,6 +86,7 @@ def _run(
     from modeltrail.api.app import create_app
     from modeltrail.api.artifacts.layers import Layers
     from modeltrail.api.artifacts.store import ArtifactStore, open_storage
+    from modeltrail.api.connections import Connection, allow_connections
     from modeltrail.api.mlflow.sources import take_over
     from modeltrail.api.node import Node
     from modeltrail.consumers.caretaker import Caretaker
@@ -135,6 +136,7 @@ def _run(
         access = Access(node, LEVELS[default])
         stack.enter_context(first_admin(access))
     app = create_app(node, access=access, hosts=[args.host, socket.gethostname(), *args.allow_host])
+    Connection.connections_max = allow_connections()
     config = uvicorn.Config(
         app,
         log_level="info" if args.access_log else "warning",
@@ -147,7 +149,7 @@ def _run(
         timeout_keep_alive=30,
         lifespan="on",
         loop="uvloop",
-        http="httptools",
+        http=Connection,
         ws="none",
     )
     gc.freeze()

@@ -16,6 +16,7 @@ from modeltrail.api.access.rights import Rights
 from modeltrail.api.access.tokens import Actor
 from modeltrail.api.context import Caller, caller_of, sign_in
 from modeltrail.api.gates import pool_of
+from modeltrail.api.guard import CLIENT_GONE
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.absent import not_there
 from modeltrail.api.mlflow.repeats import Key, Repeats
@@ -192,7 +193,7 @@ def _answerer(
             else:
                 data = await work()
         except ClientDisconnect:
-            return Response(status_code=499)  # nobody is there to read it; counters show it
+            return Response(status_code=CLIENT_GONE)
         return Response(data, media_type="application/json")
 
     return answer

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from email.utils import format_datetime
 from typing import Annotated
 from urllib.parse import quote
 
+from anyio import CancelScope
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from modeltrail.api.artifacts.storage import PIECE_BYTES
+from modeltrail.api.artifacts.storage import PIECE_BYTES, Pieces
 from modeltrail.api.artifacts.store import Stored, Upload, of_model
 from modeltrail.api.context import CallerHere, NodeHere, answer, json_example
 from modeltrail.api.node import Node
@@ -146,7 +148,7 @@ def sent(node: Node, owner: str, path: str, request: Request, media_type: str) -
     """
     store = node.artifacts
     asked = request.headers.get("range")
-    pieces: Iterator[bytes] = iter(())
+    pieces = _nothing()
     if asked is not None or request.method == "HEAD":
         stat = store.stat(owner, path)
     else:
@@ -171,7 +173,28 @@ def sent(node: Node, owner: str, path: str, request: Request, media_type: str) -
         if request.method != "HEAD" and start < end:
             pieces = store.read(owner, path, start, end)
     headers["Content-Length"] = str(end - start)
-    return StreamingResponse(pieces, status, headers, media_type)
+    return _Pieces(pieces, status, headers, media_type)
+
+
+def _nothing() -> Pieces:
+    yield from ()
+
+
+class _Pieces(StreamingResponse):
+    """Sends what a generator gives, and closes it, also if the client goes away on the way."""
+
+    def __init__(
+        self, pieces: Pieces, status: int, headers: dict[str, str], media_type: str
+    ) -> None:
+        super().__init__(pieces, status, headers, media_type)
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            with CancelScope(shield=True):
+                await run_in_threadpool(self._pieces.close)
 
 
 def _attachment(name: str) -> str:
