@@ -311,10 +311,14 @@ class Node:
             raise _api_error(error) from None
 
     def _acknowledge(self, positions: Sequence[Position]) -> None:
+        for position in positions:
+            self._wait_for(position.within, position.offset + 1)
+
+    def _wait_for(self, partition: Partition, next_offset: int) -> None:
+        """From now on, have reads wait until the fold has come this far."""
         with self._lock:
-            for position in positions:
-                known = self._acknowledged.get(position.within, 0)
-                self._acknowledged[position.within] = max(known, position.offset + 1)
+            known = self._acknowledged.get(partition, 0)
+            self._acknowledged[partition] = max(known, next_offset)
 
     def acknowledged(self) -> dict[Partition, int]:
         """For each partition the offset after the last event that reads wait for."""
@@ -507,13 +511,17 @@ class Node:
     def registry(self) -> Iterator[RegistryProjection]:
         """The registry in memory, with all that this node acknowledged; be quick within the block.
 
+        It may be ahead of the tables, by what other nodes appended too. So that no later read goes
+        back behind what was shown from here, reads wait for that from then on.
+
         Raises:
             Unavailable: not in time.
         """
         try:
             with self.fold.registry(
                 self.acknowledged().get(REGISTRY_PARTITION, 0), self.read_timeout_s
-            ) as registry:
+            ) as (registry, decided):
+                self._wait_for(REGISTRY_PARTITION, decided)
                 yield registry
         except (FoldBehind, StoreError) as error:
             raise Unavailable(f"the fold is behind: {error}") from None

@@ -392,10 +392,15 @@ class Fold:
         return decided
 
     @contextmanager
-    def registry(self, next_offset: int, timeout_s: float) -> Iterator[RegistryProjection]:
+    def registry(
+        self, next_offset: int, timeout_s: float
+    ) -> Iterator[tuple[RegistryProjection, int]]:
         """The registry in memory, with all decided before an offset, be it in the tables or not.
 
         Nothing is decided during the block, so be quick.
+
+        Yields:
+            The registry, and the next offset to decide: the tables may not be as far yet.
 
         Raises:
             FoldBehind: not in time.
@@ -406,7 +411,7 @@ class Fold:
             database = self._opened()
             with database.deciding:
                 if database.decided >= next_offset:
-                    yield database.registry
+                    yield database.registry, database.decided
                     return
             self._wait_until(
                 lambda: self._opened().decided >= next_offset, deadline - time.monotonic()
