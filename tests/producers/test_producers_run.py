@@ -285,3 +285,64 @@ def test_a_disk_that_hangs_costs_one_short_pause_and_bounded_memory(
     ended = home.events()[-1][1]
     assert ended["points_logged"] == 200_000
     assert ended["points_dropped"] == 200_000 - len(points(home.events())) > 0
+
+
+def test_runs_are_logged_to_as_people_type_it(home: Any) -> None:
+    run = start_run("e", "first")
+    run.log_metric("loss", 0.5, step=3)
+    run.log_metric("loss", 0.25)
+    run.log_metrics({"a": 1, "b": 2}, step=7)
+    run.log_param("lr", 0.1)
+    run.set_tag("k", "v")
+    assert repr(run) == f"<Run 'first' RUNNING {run.run_id} at {home.data}>"
+    run.log_metric("text", "no number")
+    assert repr(run) == f"<Run 'first' RUNNING {run.run_id} at {home.data}, 1 points dropped>"
+    assert run.finish("FAILED")
+    assert "FAILED" in repr(run)
+    assert repr(start_run()).startswith("<Run RUNNING ")
+    events = home.events()
+    logged = {(s["key"]) for t, e in events if t == "MetricsLogged" for s in e["series"]}
+    assert logged == {"loss", "a", "b"}
+    assert [e["params"] for t, e in events if t == "ParamsLogged"] == [{"lr": "0.1"}]
+    assert [e["tags"] for t, e in events if t == "TagsChanged"] == [{"k": "v"}]
+
+
+def test_keys_that_are_none_raise_nothing(home: Any) -> None:
+    run = start_run()
+    bad: Any = []
+    run.log_metric(bad, 1.0)
+    run.log_param(bad, 1)
+    run.set_tag(bad, 1)
+    run.log_metrics(bad)
+    assert run.finish()
+    assert (run.points_dropped, run.others_dropped) == (2, 2)
+
+
+class Unspeakable:
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize("experiment", ["", "  ", None, Unspeakable()])
+def test_a_run_without_an_experiment_is_in_default_and_says_so(
+    home: Any, caplog: pytest.LogCaptureFixture, experiment: Any
+) -> None:
+    with start_run(experiment):
+        pass
+    ((_, started), _) = home.events()
+    assert started["experiment_name"] == "Default"
+    assert caplog.text.count("no name of an experiment") == 1
+
+
+def test_what_start_run_is_given_loses_no_run(home: Any, caplog: pytest.LogCaptureFixture) -> None:
+    odd: Any = Unspeakable()
+    with start_run("x" * 501, odd, user=odd, parent=odd, params=odd, tags=odd):
+        pass
+    with start_run("e", 7, user=8, parent=9, url=home.folder / "modeltrail-data"):  # type: ignore[arg-type]
+        pass
+    events = home.events()
+    first, second = (e for t, e in events if t == "RunStarted")
+    assert (first["experiment_name"], first["name"]) == ("x" * 500, None)
+    assert (second["name"], second["parent_run_id"], second["user"]) == ("7", "9", "8")
+    for what in ("experiment: cut", "name: cannot", "user: cannot", "parent: cannot"):
+        assert what in caplog.text

@@ -614,6 +614,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except argparse.ArgumentTypeError as error:
         parser.error(str(error))
     module, _, function = args.command.partition(":")
+    from modeltrail.producers.settings import new_problems
+
+    for problem in new_problems():
+        sys.stderr.write(f"modeltrail: warning: {problem}\n")
     try:
         commands = importlib.import_module(f"modeltrail.api.commands.{module}")
         return int(getattr(commands, function)(args))

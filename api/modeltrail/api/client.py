@@ -100,7 +100,12 @@ def find(url: str | None = None) -> tuple[str | None, DataFolder, str | None]:
     Returns:
         The server, if one is to be asked; the data folder; the log's URL, if it is not in there.
     """
-    text = url or os.environ.get("MODELTRAIL_URL") or DEFAULT_DATA
+    from modeltrail.eventlog import mistake_in
+
+    text = (url or os.environ.get("MODELTRAIL_URL") or DEFAULT_DATA).strip()
+    wrong = mistake_in(text)
+    if wrong is not None:
+        raise ClientError(wrong)
     scheme = urlsplit(text).scheme.lower()
     if scheme in ("http", "https"):
         return text, DataFolder(Path(DEFAULT_DATA)), None
@@ -110,8 +115,20 @@ def find(url: str | None = None) -> tuple[str | None, DataFolder, str | None]:
         server = os.environ.get("MODELTRAIL_SERVER")
         if url is None and server:
             return server, DataFolder(Path(DEFAULT_DATA)), log_url
-    folder = DataFolder(Path(text.removeprefix("file:")).expanduser())
+    folder = folder_of(text)
     return folder.server(), folder, log_url
+
+
+def folder_of(text: str) -> DataFolder:
+    """The data folder that a path or ``file:`` URL names; raises ``ClientError`` for other URLs."""
+    from modeltrail.eventlog import mistake_in
+
+    wrong = mistake_in(text)
+    if wrong is None and urlsplit(text).scheme.lower() in ("http", "https", "kafka", "memory"):
+        wrong = f"{text!r} is not a folder; name a server with --server, a log with --log"
+    if wrong is not None:
+        raise ClientError(wrong)
+    return DataFolder(Path(text.removeprefix("file:")).expanduser())
 
 
 class Client(ABC):

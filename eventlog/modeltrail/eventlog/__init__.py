@@ -20,7 +20,7 @@ from modeltrail.eventlog.base import (
     append_ms,
     last_append_ms,
 )
-from modeltrail.eventlog.opening import open_log
+from modeltrail.eventlog.opening import mistake_in, open_log
 
 __all__ = [
     "EVENT_BYTES_MAX",
@@ -41,5 +41,6 @@ __all__ = [
     "Reader",
     "append_ms",
     "last_append_ms",
+    "mistake_in",
     "open_log",
 ]

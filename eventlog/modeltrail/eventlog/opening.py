@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from urllib.parse import unquote, urlsplit
 
@@ -30,6 +31,9 @@ def open_log(url: str, *, create: bool = True) -> EventLog:
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", url)
     if not url:
         raise LogMisconfigured(f"the log's URL is empty; {_FORMS}")
+    wrong = mistake_in(url)
+    if wrong is not None:
+        raise LogMisconfigured(f"{wrong}; {_FORMS}")
     if scheme is None or scheme[1].lower() == "file":
         from modeltrail.eventlog.embedded import EmbeddedLog
 
@@ -43,6 +47,27 @@ def open_log(url: str, *, create: bool = True) -> EventLog:
 
         return MemoryLog()
     raise LogMisconfigured(f"{_shown(url)!r} is not the URL of a log; {_FORMS}")
+
+
+def mistake_in(url: str) -> str | None:
+    """What is wrong with text that was meant for a URL and names a folder by accident; else None.
+
+    As in ``http//host``, ``http:/host``, ``host:5000`` and ``htp://host``. A folder that is there,
+    or whose name begins with a dot or slash, is no mistake.
+    """
+    if url.startswith((".", "/", "~")) or os.path.exists(url):
+        return None
+    meant = None
+    broken = re.match(r"(https?|kafka)([:;/\\]+)(.*)", url, re.IGNORECASE | re.DOTALL)
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", url)
+    if re.fullmatch(r"[\w.-]+:\d+(/.*)?", url):
+        meant = f"http://{url}' or 'kafka://{url}"
+    elif broken and broken[2] not in ("://", "/"):
+        meant = f"{broken[1].lower()}://{broken[3]}"
+    elif scheme is None or scheme[1].lower() in ("http", "https", "kafka", "file"):
+        return None
+    hint = f"; did you mean '{_shown(meant)}'? A folder of that name is ./{url}" if meant else ""
+    return f"{_shown(url)!r} is neither a folder nor the URL of a server or log{hint}"
 
 
 def _file_path(url: str) -> str:

@@ -13,6 +13,7 @@ from modeltrail.producers import process
 from modeltrail.producers.buffer import POINTS_MAX, SERIES_CHUNK, Mark, Producer, Series
 from modeltrail.producers.settings import Settings, read_settings
 from modeltrail.producers.values import (
+    EXPERIMENT_CHARS_MAX,
     KEY_CHARS_MAX,
     TEXT_BYTES_MAX,
     artifact_name,
@@ -43,7 +44,7 @@ def start_run(
     tags: Mapping[str, Any] | None = None,
     parent: Run | str | None = None,
     run_id: str | None = None,
-    url: str | None = None,
+    url: str | os.PathLike[str] | None = None,
     user: str | None = None,
     token: str | None = None,
 ) -> Run:
@@ -53,7 +54,8 @@ def start_run(
     with the interpreter: FINISHED, or FAILED where an uncaught exception ended the program.
 
     Args:
-        experiment: Name of the experiment; it need not exist.
+        experiment: Name of the experiment, of 1 to 500 characters; it need not exist. What cannot
+            be a name is warned about, and the run is in ``Default``.
         name: Display name.
         params: Params known at the start.
         tags: Tags known at the start.
@@ -68,14 +70,15 @@ def start_run(
     """
     if run_id is not None and not _is_run_id(run_id):
         raise ValueError(f"not a run id: {run_id!r}")
-    run = Run(run_id or new_run_id(), read_settings(url, token), user=user, owner=True)
+    run = Run(run_id or new_run_id(), read_settings(url, token), user=None, owner=True)
+    run.act_as(user)
     if run_id is not None:
         run.resume(name)
         run.log_params(params or {})
         run.set_tags(tags or {})
     else:
         run.begin(
-            experiment_name=as_text(experiment),
+            experiment_name=run.experiment_named(experiment),
             name=name,
             parent_run_id=parent.run_id if isinstance(parent, Run) else parent,
             params=params,
@@ -106,6 +109,10 @@ class Run:
         """Use ``start_run``."""
         self.run_id = run_id
         self.settings = settings
+        self.name: str | None = None
+        """Display name; None where this process did not give one."""
+        self.status = "RUNNING"
+        """RUNNING, or how this process ended the run."""
         self.finished = False
         """True after ``finish``."""
         self.managed = False
@@ -132,11 +139,12 @@ class Run:
         """Record the start of a new run; see ``start_run``. One of the experiment's is needed."""
         from modeltrail.producers.environment import code_folder
 
+        self.name = self._text("name", name)
         fields: dict[str, Any] = {
             "experiment_name": experiment_name,
             "experiment_id": experiment_id,
-            "name": None if name is None else as_text(name)[:KEY_CHARS_MAX],
-            "parent_run_id": parent_run_id,
+            "name": self.name,
+            "parent_run_id": self._text("parent", parent_run_id),
             "started_at_ms": _now_ms() if started_at_ms is None else started_at_ms,
             "_code_folder": code_folder(),
             "heartbeat_interval_ms": self._heartbeat_ms,
@@ -154,13 +162,40 @@ class Run:
         """Record that the run is RUNNING again, and that this process shows that it is alive."""
         self.finished = False
         self.owner = self._producer.owner = True
+        self.status = "RUNNING"
+        self.name = self._text("name", name) or self.name
         fields = {
-            "name": None if name is None else as_text(name)[:KEY_CHARS_MAX],
+            "name": self._text("name", name),
             "status": "RUNNING",
             "heartbeat_interval_ms": self._heartbeat_ms,
         }
         self.record("RunUpdated", fields)
         process.install_sigterm()
+
+    def act_as(self, user: Any) -> None:
+        """Let the run be of this user; None for the operating system's."""
+        self._user = self._producer.user = self._text("user", user)
+
+    def experiment_named(self, name: Any) -> str:
+        """An experiment's name out of what was given for one."""
+        text = self._text("experiment", name, EXPERIMENT_CHARS_MAX)
+        if text is not None and text.strip():
+            return text
+        self._warn("no experiment", f"no name of an experiment: {name!r:.100}; it is in Default")
+        return "Default"
+
+    def _text(self, what: str, value: Any, chars_max: int = KEY_CHARS_MAX) -> str | None:
+        """Text that fits; what does not is cut or left out, and warned about."""
+        if value is None:
+            return None
+        try:
+            text = as_text(value)
+        except Exception as error:
+            self._warn(what, f"{what}: cannot be made text, and is left out: {error!r:.200}")
+            return None
+        if len(text) > chars_max:
+            self._warn(what, f"{what}: cut to {chars_max} characters: {text[:50]!r}…")
+        return text[:chars_max]
 
     @property
     def _heartbeat_ms(self) -> int:
@@ -193,10 +228,14 @@ class Run:
         return _unpickle, (self.run_id, settings, self._user)
 
     def __repr__(self) -> str:
-        """As in ``<Run 3f0c... at ./modeltrail-data>``."""
+        """As in ``<Run 'first' RUNNING 3f0c... at http://host:5000>``, with what was dropped."""
         from modeltrail.producers.settings import without_secrets
 
-        return f"<Run {self.run_id} at {without_secrets(self.settings.url)}>"
+        name = "" if self.name is None else f"{self.name!r} "
+        dropped = self.points_dropped
+        lost = f", {dropped:,} points dropped" if dropped else ""
+        where = without_secrets(self.settings.url)
+        return f"<Run {name}{self.status} {self.run_id} at {where}{lost}>"
 
     @property
     def points_dropped(self) -> int:
@@ -251,6 +290,19 @@ class Run:
                 append((producer, key, step, now_ms, value))
         except Exception as error:  # not a mapping, or one that changes while it is read
             self._drop("value", f"log() was given what it cannot read: {error!r:.200}")
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Do the same as ``log``, under the name that MLflow has for it."""
+        self.log(metrics, step)
+
+    def log_metric(self, key: str, value: Any, step: int | None = None) -> None:
+        """Log one metric value of this moment; see ``log``."""
+        try:
+            metrics = {key: value}
+        except TypeError:  # not even hashable
+            self._drop("key", f"not a metric key of 1 to 250 characters: {key!r:.100}")
+            return
+        self.log(metrics, step)
 
     def log_point(self, series: str | Series, value: float, step: int, timestamp_ms: int) -> None:
         """Log one point whose values were checked before, at the cost of ``log``.
@@ -326,6 +378,20 @@ class Run:
         texts = self._texts(params, "param")
         if texts:
             self.record("ParamsLogged", {"params": texts}, sum(map(len, texts.values())))
+
+    def log_param(self, key: str, value: Any) -> None:
+        """Log one param; see ``log_params``."""
+        try:
+            self.log_params({key: value})
+        except TypeError:  # not even hashable
+            self._drop("text", f"not a param key of 1 to 250 characters: {key!r:.100}")
+
+    def set_tag(self, key: str, value: Any) -> None:
+        """Set one tag; see ``set_tags``."""
+        try:
+            self.set_tags({key: value})
+        except TypeError:  # not even hashable
+            self._drop("text", f"not a tag key of 1 to 250 characters: {key!r:.100}")
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Set tags; values are kept as text of 64 KiB at most."""
@@ -493,6 +559,7 @@ class Run:
                 "ended_at_ms": _now_ms() if ended_at_ms is None else ended_at_ms,
                 "message": None if message is None else as_text(message)[:_MESSAGE_CHARS_MAX],
             }
+            self.status = known
             self.record("RunEnded", fields, force=True)
         elif id(self) in self._process.open_runs:
             self.record("Heartbeat", {})  # with the counts of this process

@@ -32,43 +32,123 @@ class Settings(NamedTuple):
     """``MODELTRAIL_READ_TIMEOUT_S``: how long a read of the plugin waits for own events first."""
 
 
-def read_settings(url: str | None = None, token: str | None = None) -> Settings:
+VARIABLES = frozenset(
+    f"MODELTRAIL_{name}"
+    for name in (
+        *("ADMIN_PASSWORD", "ARTIFACTS", "EXPERIMENT_NAME", "FINISH_TIMEOUT_S", "HEARTBEAT_S"),
+        *("KAFKA_PASSWORD", "NEW_PASSWORD", "OUTBOX", "OUTBOX_BYTES_MAX", "READ_TIMEOUT_S"),
+        *("SERVER", "TOKEN", "URL", "WEBHOOK_ALLOW_PRIVATE", "WEBHOOK_KEY"),
+    )
+)
+"""Every variable that jobs, commands and servers read."""
+
+_NUMBERS_MIN = {
+    "MODELTRAIL_OUTBOX_BYTES_MAX": 1.0,
+    "MODELTRAIL_FINISH_TIMEOUT_S": 0.0,
+    "MODELTRAIL_HEARTBEAT_S": 0.05,
+    "MODELTRAIL_READ_TIMEOUT_S": 0.0,
+}
+_BOOLEANS = {"MODELTRAIL_WEBHOOK_ALLOW_PRIVATE": ("true", "1", "yes", "false", "0", "no")}
+_ALIKE = 0.65
+_said: set[str] = set()
+
+
+def read_settings(url: str | os.PathLike[str] | None = None, token: str | None = None) -> Settings:
     """Settings from the environment; the arguments go first.
 
-    A value that cannot be read falls back to the default: a typo must not stop training.
+    A value that cannot be read is warned about and falls back to the default: a typo must not stop
+    training. A URL that cannot be one is kept, so that events wait in the outbox for the right one.
     """
     env = os.environ
     plain = Settings()
+    for problem in new_problems():
+        from modeltrail.producers.notices import warn
+
+        warn(problem)
     return Settings(
-        url=absolute_url(url or env.get("MODELTRAIL_URL") or plain.url),
+        url=absolute_url(os.fspath(url or "") or env.get("MODELTRAIL_URL") or plain.url),
         token=token or env.get("MODELTRAIL_TOKEN") or None,
         outbox=env.get("MODELTRAIL_OUTBOX") or None,
-        outbox_bytes_max=int(
-            _number("MODELTRAIL_OUTBOX_BYTES_MAX", plain.outbox_bytes_max, minimum=1)
-        ),
+        outbox_bytes_max=int(_number("MODELTRAIL_OUTBOX_BYTES_MAX", plain.outbox_bytes_max)),
         artifacts=env.get("MODELTRAIL_ARTIFACTS") or env.get("MODELTRAIL_SERVER") or None,
-        finish_timeout_s=_number("MODELTRAIL_FINISH_TIMEOUT_S", plain.finish_timeout_s, minimum=0),
-        heartbeat_s=_number("MODELTRAIL_HEARTBEAT_S", plain.heartbeat_s, minimum=0.05),
+        finish_timeout_s=_number("MODELTRAIL_FINISH_TIMEOUT_S", plain.finish_timeout_s),
+        heartbeat_s=_number("MODELTRAIL_HEARTBEAT_S", plain.heartbeat_s),
         server=env.get("MODELTRAIL_SERVER") or None,
-        read_timeout_s=_number("MODELTRAIL_READ_TIMEOUT_S", plain.read_timeout_s, minimum=0),
+        read_timeout_s=_number("MODELTRAIL_READ_TIMEOUT_S", plain.read_timeout_s),
     )
 
 
-def _number(name: str, default: float, minimum: float) -> float:
+def new_problems() -> list[str]:
+    """What is wrong with the variables in the environment, each problem once in a process."""
+    env = os.environ
+    found = []
+    for name, least in _NUMBERS_MIN.items():
+        if env.get(name) and _as_number(name) is None:
+            found.append(f"{name}={env[name]!r} is ignored: expected a number from {least:g} on")
+    for name, values in _BOOLEANS.items():
+        if env.get(name, "true").lower() not in values:
+            found.append(f"{name}={env[name]!r} is ignored: expected {', '.join(values)}")
+    for name in ("MODELTRAIL_URL", "MODELTRAIL_ARTIFACTS"):
+        text = env.get(name, "").strip()
+        # An object store is a place for artifacts, and none for events.
+        store = name == "MODELTRAIL_ARTIFACTS" and "://" in text
+        if text and not store and (wrong := _mistake_in(text)):
+            found.append(f"{name}: {wrong}")
+    server = env.get("MODELTRAIL_SERVER", "").strip()
+    if server and not server.lower().startswith(("http://", "https://")):
+        found.append(f"MODELTRAIL_SERVER={server!r}: expected a URL as in http://host:5000")
+    unknown = [name for name in env if name.startswith("MODELTRAIL_") and name not in VARIABLES]
+    for name in unknown:
+        found += _meant(name)
+    new = [problem for problem in found if problem not in _said]
+    _said.update(new)
+    return new
+
+
+def _meant(name: str) -> list[str]:
+    """Unknown names are others' business, unless they are like ours."""
+    own = name.removeprefix("MODELTRAIL_")
+    if own.startswith(("SERVICE_", "PORT")):
+        return []  # as Kubernetes sets them for a service of that name
+    from difflib import get_close_matches
+
+    known = [variable.removeprefix("MODELTRAIL_") for variable in VARIABLES]
+    alike = get_close_matches(own, known, 1, _ALIKE)
+    return [f"{name} is not a setting; did you mean MODELTRAIL_{alike[0]}?"] if alike else []
+
+
+def _mistake_in(url: str) -> str | None:
+    from modeltrail.eventlog import mistake_in  # not above: an import of ours must cost little
+
+    return mistake_in(url)
+
+
+def _number(name: str, default: float) -> float:
+    value = _as_number(name)
+    return default if value is None else value
+
+
+def _as_number(name: str) -> float | None:
     try:
         value = float(os.environ[name])
     except (KeyError, ValueError):
-        return default
-    return value if minimum <= value < 1e18 else default
+        return None
+    return value if _NUMBERS_MIN[name] <= value < 1e18 else None
 
 
 def absolute_url(url: str) -> str:
-    """The URL with a folder made absolute, so that it holds after a change of directory."""
+    """The URL with a folder made absolute, so that it holds after a change of directory.
+
+    One that was meant for another URL stays as it is; ``open_log`` refuses it.
+    """
+    url = url.strip()
     scheme, colon, rest = url.partition(":")
-    if colon and scheme == "file":
+    if colon and scheme.lower() == "file":
         folder = rest[2:] if rest.startswith("///") else rest
         return os.path.abspath(folder or ".")
-    if colon and len(scheme) > 1 and scheme.isalnum():
+    if colon and scheme.lower() in ("http", "https", "kafka") and rest.startswith("//"):
+        return f"{scheme.lower()}:{rest}"
+    if url == "memory:" or _mistake_in(url) is not None:
         return url
     return os.path.abspath(os.path.expanduser(url))
 

@@ -21,6 +21,7 @@ from modeltrail.eventlog import (
     LogRefused,
     LogUnavailable,
     NewEvent,
+    mistake_in,
     open_log,
 )
 from modeltrail.producers.forks import fork_gate
@@ -129,6 +130,9 @@ class LogTarget:
                 f"them to a server, and MODELTRAIL_ARTIFACTS is {without_secrets(elsewhere)}. Set "
                 "it to the URL of a server that keeps them there, then run 'modeltrail sync'."
             )
+        wrong = mistake_in(elsewhere)
+        if wrong is not None:
+            raise NoArtifactStore(f"artifacts wait in the outbox: MODELTRAIL_ARTIFACTS: {wrong}")
         return FolderStore(absolute_url(elsewhere))
 
     def close(self) -> None:

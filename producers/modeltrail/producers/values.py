@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 KEY_CHARS_MAX = 250
+EXPERIMENT_CHARS_MAX = 500
 TEXT_BYTES_MAX = 64 * 1024
 INT64_MAX = 2**63 - 1
 

@@ -8,13 +8,13 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from modeltrail.api.client import Client, FolderClient, ServerClient, find
-from modeltrail.api.data_folder import DEFAULT_DATA, DataFolder
+from modeltrail.api.client import Client, FolderClient, ServerClient, find, folder_of
+from modeltrail.api.data_folder import DataFolder
 from modeltrail.api.errors import ClientError, did_you_mean
+from modeltrail.eventlog import mistake_in
 
 if TYPE_CHECKING:
     from modeltrail.consumers.fold import Fold
@@ -101,12 +101,7 @@ def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
 
 def data_folder(args: argparse.Namespace) -> DataFolder:
     """The folder that ``--data`` or ``MODELTRAIL_URL`` names."""
-    text = args.data
-    if text is None:
-        text = os.environ.get("MODELTRAIL_URL") or DEFAULT_DATA
-        if urlsplit(text).scheme in ("http", "https", "kafka", "memory"):
-            text = DEFAULT_DATA
-    return DataFolder(Path(str(text).removeprefix("file:")))
+    return find()[1] if args.data is None else folder_of(str(args.data))
 
 
 def log_url(args: argparse.Namespace, folder: DataFolder) -> str:
@@ -127,6 +122,8 @@ def artifacts_url(args: argparse.Namespace, folder: DataFolder) -> str:
             f"artifacts cannot be kept at {given}: MODELTRAIL_ARTIFACTS names a server for "
             "training jobs; say with --artifacts where this server keeps them"
         )
+    if given and "://" not in given and (wrong := mistake_in(given)) is not None:
+        raise CommandError(wrong)
     return str(given or folder.artifacts_of_server() or folder.artifacts)
 
 

@@ -164,6 +164,11 @@ def folder(value: str) -> str:
         raise Bad(f"not a folder: {_short(value)}; a server is named with --server, a log by --log")
     if value.startswith("file:") and urlsplit(value).netloc:
         raise Bad(f"not a folder of this machine: {_short(value)}")
+    from modeltrail.eventlog import mistake_in
+
+    wrong = mistake_in(value)
+    if wrong is not None:
+        raise Bad(wrong)
     return text(value)
 
 
