@@ -334,6 +334,9 @@ def _operate(add: Callable[..., Parser]) -> None:
         "doctor:doctor",
     )
     _add_data(p, server=True)
+    p.add_argument(
+        "--repair", action="store_true", help="take the data folder out of the reach of others"
+    )
     _add_json(p)
     p = add(
         "export",

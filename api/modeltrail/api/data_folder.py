@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modeltrail.api.errors import ClientError
+from modeltrail.eventlog.private import make_folder, open_private
 
 if TYPE_CHECKING:
     from modeltrail.consumers.fold import Fold
@@ -32,7 +34,7 @@ class DataFolder:
     def make(self) -> None:
         """Make the folder; raises ``ClientError``."""
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
         except OSError as error:
             raise ClientError(_cannot_write(self.path, error)) from None
 
@@ -41,7 +43,7 @@ class DataFolder:
         """Be the only one who folds into it; raises ``ClientError``."""
         self.make()
         try:
-            lock = (self.path / "server.lock").open("a")
+            lock = os.fdopen(open_private(self.path / "server.lock"), "r+")
         except OSError as error:
             raise ClientError(_cannot_write(self.path, error)) from None
         with lock:
@@ -78,7 +80,7 @@ class DataFolder:
         if found is None:
             return None
         try:
-            with (self.path / "server.lock").open("a") as lock:
+            with os.fdopen(open_private(self.path / "server.lock"), "r+") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             held = error.errno in (errno.EWOULDBLOCK, errno.EACCES)

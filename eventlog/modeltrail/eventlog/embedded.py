@@ -32,6 +32,7 @@ from modeltrail.eventlog.base import (
     Position,
     check_events,
 )
+from modeltrail.eventlog.private import make_folder, open_private
 
 logger = logging.getLogger("modeltrail.eventlog")
 
@@ -127,7 +128,7 @@ class EmbeddedLog:
         self._begin()
         if create:
             try:
-                self._folder.mkdir(parents=True, exist_ok=True)
+                make_folder(self._folder)
             except OSError as e:
                 raise LogMisconfigured(
                     f"cannot make the log's folder {self._folder}: {e.strerror}"
@@ -303,6 +304,8 @@ class EmbeddedLog:
         """Make the file and its tables, if they are not there; holds the file lock."""
         fresh = not self._path.exists()
         try:
+            # SQLite gives the files beside it (-wal, -shm) the same mode.
+            os.close(open_private(self._path))
             con = sqlite3.connect(self._path, isolation_level=None, timeout=_BUSY_TIMEOUT_MS / 1000)
             try:
                 [tables] = con.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -592,7 +595,7 @@ class _FileLock:
         self.timeout_s = timeout_s
         self._path = path
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._fd = open_private(path)
         except OSError as e:
             raise LogMisconfigured(
                 f"cannot write in {path.parent} ({e.strerror}); give this user write access to the "

@@ -17,10 +17,10 @@ from urllib.parse import quote
 from modeltrail.api.commands.common import (
     CommandError,
     ask_json,
-    data_folder,
     log_url,
     not_there,
     note,
+    own_folder,
     progress,
     say,
     say_json,
@@ -44,7 +44,7 @@ def _node(args: argparse.Namespace) -> Iterator[tuple[Node, Actor]]:
     from modeltrail.consumers.fold import Fold
     from modeltrail.eventlog import open_log
 
-    folder = data_folder(args)
+    folder = own_folder(args)
     with ExitStack() as stack:
         stack.enter_context(folder.locked())
         log = open_log(log_url(args, folder))

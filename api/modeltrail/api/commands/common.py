@@ -104,6 +104,15 @@ def data_folder(args: argparse.Namespace) -> DataFolder:
     return find()[1] if args.data is None else folder_of(str(args.data))
 
 
+def own_folder(args: argparse.Namespace) -> DataFolder:
+    """The same, to be written: from now on this process makes no file that others may read."""
+    from modeltrail.eventlog.private import withheld
+
+    folder = data_folder(args)
+    os.umask(withheld(folder.path))
+    return folder
+
+
 def log_url(args: argparse.Namespace, folder: DataFolder) -> str:
     """The log's URL: ``--log``, a Kafka URL in ``MODELTRAIL_URL``, or the data folder."""
     if args.log is not None:
@@ -141,7 +150,7 @@ def open_existing_log(args: argparse.Namespace, folder: DataFolder) -> EventLog:
 @contextmanager
 def caught_up(args: argparse.Namespace) -> Iterator[tuple[EventLog, Fold]]:
     """The log and an up-to-date fold of a folder that no server has."""
-    folder = data_folder(args)
+    folder = own_folder(args)
     with ExitStack() as stack:
         with progress("folding") as bar:
             opened = stack.enter_context(folder.caught_up(log_elsewhere(args, folder), bar))
@@ -165,7 +174,7 @@ def client_of(args: argparse.Namespace) -> Client:
     server = server_of(args)
     if server is not None:
         return ServerClient(server)
-    folder = data_folder(args)
+    folder = own_folder(args)
     return FolderClient(
         folder,
         log_elsewhere(args, folder),

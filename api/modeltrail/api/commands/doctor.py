@@ -22,6 +22,7 @@ from modeltrail.api.commands.common import (
 )
 from modeltrail.api.data_folder import DataFolder
 from modeltrail.api.errors import ClientError
+from modeltrail.eventlog.private import close_to_others, too_open
 
 _FREE_BYTES_LOW = 2 * 1024**3
 _YEAR_MIN = 2025
@@ -87,6 +88,21 @@ def _folder(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
         )
         return
     yield Check("data folder", True, f"{path} can be written")
+    if args.repair:
+        close_to_others(path)
+    found = too_open(path)
+    if found:
+        names = ", ".join(one.name if one != path else "the folder itself" for one in found[:10])
+        yield Check(
+            "privacy",
+            False,
+            f"others may reach {len(found)} things in {path}, where hashes of passwords and keys "
+            f"are: {names}",
+            f"modeltrail doctor --repair --data {path} (or, to share it with a group on purpose: "
+            f"chmod 2770 {path})",
+        )
+    else:
+        yield Check("privacy", True, "others reach nothing in it")
 
 
 def _disk(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:

@@ -10,6 +10,7 @@ from modeltrail.api.commands.common import (
     CommandError,
     data_folder,
     open_existing_log,
+    own_folder,
     progress,
     say,
     say_json,
@@ -53,7 +54,7 @@ def rebuild(args: argparse.Namespace) -> int:
     """Build the projections anew from the log, beside the old file, and swap."""
     from modeltrail.consumers.fold import rebuild as fold_again
 
-    folder = data_folder(args)
+    folder = own_folder(args)
     log = open_existing_log(args, folder)
     began = time.monotonic()
     try:

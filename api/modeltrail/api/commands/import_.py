@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from modeltrail.api.commands.common import (
     artifacts_url,
-    data_folder,
     log_url,
     note,
+    own_folder,
     progress,
     say,
     say_json,
@@ -80,7 +80,7 @@ def _target(args: argparse.Namespace) -> Iterator[tuple[Target, str]]:
     from modeltrail.consumers.fold import Fold
     from modeltrail.eventlog import open_log
 
-    folder = data_folder(args)
+    folder = own_folder(args)
     where = log_url(args, folder)
     with ExitStack() as stack:
         database: Path | None = folder.database

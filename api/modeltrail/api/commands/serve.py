@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 from modeltrail.api.commands.common import (
     CommandError,
     artifacts_url,
-    data_folder,
     log_url,
     note,
+    own_folder,
     progress,
     say,
 )
@@ -65,7 +65,7 @@ def serve(args: argparse.Namespace) -> int:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    folder = data_folder(args)
+    folder = own_folder(args)
     with ExitStack() as stack:
         stack.enter_context(folder.locked())
         listener = stack.enter_context(_listen(args.host, args.port))
