@@ -11,7 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from modeltrail.consumers.audit import CHECKPOINTS_FILE, Checkpoints, verify
+from modeltrail.consumers.audit import verify
+from modeltrail.consumers.chain import of_tables
+from modeltrail.consumers.checkpoints import CHECKPOINTS_FILE, Checkpoints
 from modeltrail.consumers.database import Database
 from modeltrail.consumers.store import Limits
 from modeltrail.eventlog import NewEvent
@@ -85,7 +87,7 @@ def main() -> None:
             con = database.connection
             Checkpoints(Path(folder)).write(con)
             start = time.perf_counter()
-            verdict = verify(log, con, checkpoints=Path(folder) / CHECKPOINTS_FILE)
+            verdict = verify(log, of_tables(con), checkpoints=Path(folder) / CHECKPOINTS_FILE)
             verified.append(len(records) / (time.perf_counter() - start))
             assert verdict.ok, verdict.findings
             middle = len(records) // 2

@@ -96,7 +96,9 @@ def test_a_server_from_start_to_stop(serve: Serve, tmp_path: Path) -> None:
     assert [e["version"] for e in json.loads(logged.stdout)] == [1]
     verified = modeltrail("audit", "verify", "--data", str(data), "--json")
     verdict = json.loads(verified.stdout)
-    assert (verdict["ok"], verdict["events"], verdict["compared"]) == (True, 2, 2)
+    assert (verdict["ok"], verdict["events"], verdict["compared"]) == (True, 4, 4)
+    registry = verdict["partitions"]["registry:0"]
+    assert (registry["events"], registry["compared"], registry["signed_offset"]) == (2, 2, 1)
     assert verdict["checkpoints"] == 1
 
     then = tmp_path / "then.duckdb"

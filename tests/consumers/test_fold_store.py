@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 
 from modeltrail.consumers import Fold, FoldBehind, StoreError, rebuild, store
 from modeltrail.consumers.projections.runs import RunsProjection
+from modeltrail.consumers.store import LogContradicted
 from modeltrail.eventlog import NewEvent, Partition
 from modeltrail.eventlog.memory import MemoryLog
 from modeltrail.schemas import MARKER, Codec, fingerprint, writer_schemas
@@ -31,8 +33,8 @@ def log() -> MemoryLog:
     return log
 
 
-def points(log: MemoryLog, database: Path) -> int:
-    fold = Fold(log, database)
+def points(log: MemoryLog, database: Path, *, accept: bool = False) -> int:
+    fold = Fold(log, database, accept=accept)
     fold.open()
     try:
         fold.catch_up()
@@ -94,28 +96,88 @@ def test_a_damaged_file_is_kept_and_rebuilt(
     assert names(tmp_path) == ["p.duckdb", "p.unreadable-1.duckdb"]
 
 
-def test_a_log_that_was_cut_is_noticed(
-    log: MemoryLog, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    database = tmp_path / "p.duckdb"
-    points(log, database)
+def cut(log: MemoryLog) -> MemoryLog:
     log._records[Partition("runs", 0)].pop()
-    with caplog.at_level(logging.WARNING):
-        assert points(log, database) == 1
-    assert "the log ends at 2" in caplog.text
+    return log
 
 
-def test_another_log_is_noticed(
-    log: MemoryLog, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    database = tmp_path / "p.duckdb"
-    points(log, database)
+def changed(log: MemoryLog) -> MemoryLog:
+    records = log._records[Partition("runs", 0)]
+    records[-1] = records[-1]._replace(payload=records[-2].payload)
+    return log
+
+
+def moved(log: MemoryLog) -> MemoryLog:
+    records = log._records[Partition("runs", 0)]
+    records[-1] = records[-1]._replace(appended_at_ms=records[-1].appended_at_ms - 1)
+    return log
+
+
+def other(log: MemoryLog) -> MemoryLog:
     other = MemoryLog()
     run = RunWriter("d" * 32)
     other.append([run.started()] + [run.metric("m", n, 1.0) for n in range(5)])
-    with caplog.at_level(logging.WARNING):
-        assert points(other, database) == 5
-    assert "another log" in caplog.text
+    return other
+
+
+CONTRADICTIONS = [
+    (cut, "folded up to offset 2 of runs:0, but the log ends at 2", 1),
+    (changed, "another log: runs:0:2 differs", 1),
+    (moved, "another log: runs:0:2 differs", 2),
+    (other, "another log: runs:0:2 differs", 5),
+]
+
+
+@pytest.mark.parametrize(("attack", "message", "left"), CONTRADICTIONS)
+def test_tables_that_the_log_contradicts_are_never_overwritten(
+    log: MemoryLog,
+    tmp_path: Path,
+    attack: Callable[[MemoryLog], MemoryLog],
+    message: str,
+    left: int,
+) -> None:
+    database = tmp_path / "p.duckdb"
+    points(log, database)
+    before = database.read_bytes()
+    log = attack(log)
+    for act in (points, rebuild):
+        with pytest.raises(LogContradicted, match=message) as refused:
+            act(log, database)
+        assert "--accept-log" in str(refused.value)
+    assert database.read_bytes() == before
+    assert names(tmp_path) == ["p.duckdb"]
+    assert points(log, database, accept=True) == left
+    assert (tmp_path / "p.contradicted-1.duckdb").read_bytes() == before
+    assert points(log, database) == left  # accepted once is accepted
+
+
+def test_a_rebuild_notices_what_was_changed_in_the_middle(log: MemoryLog, tmp_path: Path) -> None:
+    database = tmp_path / "p.duckdb"
+    points(log, database)
+    records = log._records[Partition("runs", 0)]
+    records[1] = records[1]._replace(payload=RunWriter(RUN).metric("m", 1, 5.0).payload)
+    with pytest.raises(LogContradicted, match=r"another log: runs:0 up to 2 differs"):
+        rebuild(log, database)
+    assert points(log, database) == 2
+
+
+def test_tables_of_an_older_version_are_evidence_too(log: MemoryLog, tmp_path: Path) -> None:
+    database = tmp_path / "p.duckdb"
+    log.append(
+        [Writer("w").event("CreateRegisteredModel", model=m, description=None) for m in "ab"]
+    )
+    points(log, database)
+    edit(
+        database,
+        "UPDATE fold.meta SET value = '6' WHERE key = 'version';"
+        "ALTER TABLE fold.positions DROP COLUMN head; DROP TABLE fold.links",
+    )
+    records = log._records[Partition("registry", 0)]
+    records[0], first = records[0]._replace(payload=b"nonsense"), records[0]
+    with pytest.raises(LogContradicted, match="registry:0 up to 1 differs"):
+        points(log, database)
+    records[0] = first
+    assert points(log, database) == 2
 
 
 def test_a_half_built_file_beside_is_dropped_and_a_complete_one_taken(

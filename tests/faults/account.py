@@ -11,6 +11,7 @@ import duckdb
 from faults.jobs import value_of
 from modeltrail.consumers import Fold
 from modeltrail.consumers.audit import verify
+from modeltrail.consumers.chain import of_tables
 from modeltrail.eventlog import REGISTRY_PARTITION, EventLog, Partition
 from modeltrail.eventlog.memory import MemoryLog
 from modeltrail.schemas import Codec, unpack
@@ -108,9 +109,11 @@ def check_row(row: Any, steps: int, points: int) -> None:
 
 def check_registry(account: Account, con: duckdb.DuckDBPyConnection) -> None:
     """The chain verifies, numbers have no holes, and no alias was set against an expectation."""
-    verdict = verify(account.log, con)
+    verdict = verify(account.log, of_tables(con))
     assert verdict.ok, verdict.findings
-    assert verdict.events == verdict.compared == len(account.requests)
+    registry = verdict.registry
+    assert registry.events == registry.compared == len(account.requests)
+    assert all(c.events == c.compared for c in verdict.partitions.values())
     decided = con.execute(
         "SELECT log_offset, accepted, code, version FROM audit WHERE accepted IS NOT NULL"
     ).fetchall()

@@ -151,6 +151,12 @@ def _serve(add: Callable[..., Parser]) -> None:
         default=15,
         help="attempts before a delivery is a dead letter (%(default)s)",
     )
+    p.add_argument(
+        "--accept-log",
+        action="store_true",
+        help="go on with a log that ends before what was folded or signed, or differs from it, as "
+        "after an older backup was restored; the old tables and checkpoints are kept aside",
+    )
     p.add_argument("--access-log", action="store_true", help="a line for each request")
 
 
@@ -257,9 +263,11 @@ def _audit(add: Callable[..., Parser]) -> None:
     _add_json(log)
     verify = groups.add_parser(
         "verify",
-        help="check the hash chain against the raw log",
-        description="Compute the chain from the raw log, and compare it with what was folded and "
-        "with the signed checkpoints. Exit code 1 if anything differs.",
+        help="check the log against what was folded and signed",
+        description="Compute the hash chain of every partition from the raw log, and compare it "
+        "with what was folded (the tables as they are, or those of the server that runs on the "
+        "folder) and with the signed checkpoints. Nothing is written. Exit code 1 if anything "
+        "differs.",
     )
     verify.set_defaults(command="trail:verify")
     _add_data(verify)
@@ -656,7 +664,7 @@ _EXPECTED = frozenset(
     {
         "modeltrail.api.errors.ApiError",
         "modeltrail.api.errors.ClientError",
-        "modeltrail.consumers.audit.AuditError",
+        "modeltrail.consumers.checkpoints.AuditError",
         "modeltrail.consumers.fold.FoldBehind",
         "modeltrail.consumers.store.StoreError",
         "modeltrail.consumers.webhooks.secrets.WebhookKeyError",

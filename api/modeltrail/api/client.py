@@ -449,7 +449,10 @@ def _refusal(status: int, reason: str, text: str) -> ClientError:
     try:
         answer = json.loads(text)
         return ClientError(
-            str(answer["message"]), status=status, code=str(answer.get("error_code"))
+            # /health says "reason"; it has no error code.
+            str(answer.get("message") or answer["reason"]),
+            status=status,
+            code=str(answer.get("error_code")),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return ClientError(f"{status} {reason}", status=status)

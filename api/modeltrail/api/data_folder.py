@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,10 @@ class DataFolder:
         self.database = path / "projections.duckdb"
         self.artifacts = path / "artifacts"
         self.info = path / "server.json"
+
+    def writable(self) -> bool:
+        """Whether files can be made in it."""
+        return os.access(self.path, os.W_OK | os.X_OK)
 
     def make(self) -> None:
         """Make the folder; raises ``ClientError``."""
@@ -80,8 +84,9 @@ class DataFolder:
         if found is None:
             return None
         try:
-            with os.fdopen(open_private(self.path / "server.lock"), "r+") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Opened for reading: to look must not make a file, and is allowed to who may only read.
+            with (self.path / "server.lock").open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError as error:
             held = error.errno in (errno.EWOULDBLOCK, errno.EACCES)
             return found["url"] if held else None
@@ -114,15 +119,19 @@ class DataFolder:
             progress: Called with the number of events folded and the number of events in all.
 
         Raises:
-            ClientError: there is no such folder, it is in use, or it cannot be written.
+            ClientError: there is no such folder, it is or it is in use.
             LogError: the log cannot be opened.
         """
         from modeltrail.consumers.fold import Fold
 
         log = self.open_log(log_url)
         try:
-            with self.locked():
-                fold = Fold(log, self.database)
+            with ExitStack() as stack:
+                if self.writable():
+                    stack.enter_context(self.locked())
+                    fold = Fold(log, self.database)
+                else:
+                    fold = Fold(log, None)  # for this once, in memory: nothing can be kept here
                 fold.open(progress)
                 try:
                     fold.catch_up(progress=progress)

@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 
 from modeltrail.consumers import store, tables
+from modeltrail.consumers.chain import chain, chain_start
 from modeltrail.consumers.projections import Incoming, Projection
 from modeltrail.consumers.projections.registry import RegistryProjection
 from modeltrail.consumers.projections.runs import RunsProjection
@@ -33,6 +34,8 @@ class Folded:
     last_digest: bytes = b""
     last_appended_at_ms: int = 0
     repeats: int = 0
+    head: bytes = b""
+    """The hash of the chain before ``next_offset``."""
 
 
 class Database:
@@ -88,7 +91,7 @@ class Database:
         with self.deciding:
             for projection in self._projections.values():
                 projection.load(self.connection)
-            self.partitions = load_partitions(self.connection)
+            self.partitions = _load_partitions(self.connection)
             self._note_decided()
         self._saved = set(self.partitions)
         self.dead_letters = tables.scalar(self.connection, "SELECT count(*) FROM fold.dead_letters")
@@ -140,12 +143,15 @@ class Database:
         last: dict[Partition, LogRecord] = {}
         for record in records:
             partition = Partition(record.stream, record.partition)
-            folded = self.partitions.setdefault(partition, Folded())
+            folded = self.partitions.get(partition)
+            if folded is None:
+                folded = self.partitions[partition] = Folded(head=chain_start(partition))
             if record.offset < folded.next_offset:
                 continue
             folded.next_offset = record.offset + 1
             last[partition] = record
-            self._projections[record.stream].see(record)
+            folded.head = chain(folded.head, record.offset, record.appended_at_ms, record.payload)
+            self._projections[record.stream].see(record, folded.head)
             try:
                 incoming = Incoming(record, *self._codec.decode(record.payload))
             except SchemaError as error:
@@ -263,7 +269,7 @@ def _create(con: duckdb.DuckDBPyConnection, projections: Iterable[Projection]) -
 
 
 def _positions(partitions: Mapping[Partition, Folded]) -> dict[str, list[Any]]:
-    names = ("next_offset", "last_digest", "last_appended_at_ms", "repeats")
+    names = ("next_offset", "last_digest", "last_appended_at_ms", "repeats", "head")
     return {
         "stream": [p.stream for p in partitions],
         "partition": [p.partition for p in partitions],
@@ -271,8 +277,7 @@ def _positions(partitions: Mapping[Partition, Folded]) -> dict[str, list[Any]]:
     }
 
 
-def load_partitions(con: duckdb.DuckDBPyConnection) -> dict[Partition, Folded]:
-    """How far each partition is folded, from the tables."""
+def _load_partitions(con: duckdb.DuckDBPyConnection) -> dict[Partition, Folded]:
     return {
         Partition(stream, partition): Folded(*rest)
         for stream, partition, *rest in con.execute("SELECT * FROM fold.positions").fetchall()

@@ -15,10 +15,12 @@ from typing import Any
 import duckdb
 
 from modeltrail.consumers import store
-from modeltrail.consumers.database import Database, load_partitions
+from modeltrail.consumers.chain import Head, heads, links
+from modeltrail.consumers.database import Database
 from modeltrail.consumers.projections.registry import RegistryProjection
-from modeltrail.consumers.store import Limits, StoreError
+from modeltrail.consumers.store import Limits, LogContradicted, StoreError
 from modeltrail.eventlog import (
+    REGISTRY_PARTITION,
     EventLog,
     LogRecord,
     LogUnavailable,
@@ -74,6 +76,7 @@ class Fold:
         memory_limit: str | None = None,
         threads: int | None = None,
         on_registry_work: Callable[[], None] | None = None,
+        accept: bool = False,
     ) -> None:
         """Prepare a fold; nothing is opened yet.
 
@@ -84,11 +87,16 @@ class Fold:
             threads: DuckDB's; by default one for each core.
             on_registry_work: Called, in the fold's thread, after a batch in which runs asked for
                 something that the registry has to do.
+            accept: Where the log contradicts the tables, set them aside and fold the log, as the
+                operator said that this log is the right one.
         """
         self._log = log
         self._path = database
         self._limits = Limits(memory_limit, threads)
         self._on_registry_work = on_registry_work
+        self._accept = accept
+        self.contradicted: str | None = None
+        """How the log contradicts what was signed of it, found while the fold runs; None if not."""
         self._codec = Codec(lambda: log.schemas().values())
         self._database: Database | None = None
         self._reader: Reader | None = None
@@ -112,6 +120,7 @@ class Fold:
         """Open the database, rebuilding it first where it cannot be used as it is.
 
         Raises:
+            LogContradicted: the log is not the one that was folded; see ``accept``.
             StoreError: the file is in use, or its folder is read-only or full.
             LogError: the log cannot be read.
         """
@@ -136,44 +145,23 @@ class Fold:
             return f"{path.name} cannot be read ({reason}) and was kept as {aside.name}"
         try:
             found = store.version_of(con)
-            if found == store.PROJECTION_VERSION:
-                stale = self._why_stale(con)
-                return f"{path.name} {stale}" if stale else None
+            how = None
+            if found is not None and found <= store.PROJECTION_VERSION:
+                how = contradiction(self._log, con)
         finally:
             con.close()
+        if how is not None:
+            if not self._accept:
+                raise LogContradicted(path, how)
+            aside = store.set_aside(path, "contradicted")
+            return f"{path.name} {how}; it was kept as {aside.name}, as this log was accepted"
+        if found == store.PROJECTION_VERSION:
+            return None
         if found is not None and found < store.PROJECTION_VERSION:
             return f"{path.name} has version {found}, this program {store.PROJECTION_VERSION}"
         aside = store.set_aside(path, "newer" if found is not None else "foreign")
         author = f"a newer Modeltrail (version {found})" if found else "something else"
         return f"{path.name} was written by {author} and was kept as {aside.name}"
-
-    def _why_stale(self, con: duckdb.DuckDBPyConnection) -> str | None:
-        """Whether the file was folded from another log, or from one that has been cut since."""
-        stored = load_partitions(con)
-        end = self._log.end()
-        for partition, folded in stored.items():
-            if folded.next_offset > end.get(partition, 0):
-                return (
-                    f"is folded up to offset {folded.next_offset} of {partition}, but the log ends "
-                    f"at {end.get(partition, 0)}: it was cut, or it is another log"
-                )
-        last = {p: folded.next_offset - 1 for p, folded in stored.items() if folded.next_offset}
-        reader = self._log.reader({**end, **last})
-        try:
-            deadline = time.monotonic() + _SILENCE_MAX_S
-            while last and time.monotonic() < deadline:
-                for record in reader.poll(0.5, 1):
-                    partition = Partition(record.stream, record.partition)
-                    if last.get(partition) == record.offset:
-                        del last[partition]
-                        digest = hashlib.sha256(record.payload).digest()
-                        if digest != stored[partition].last_digest:
-                            return f"was folded from another log: {record.position} differs"
-        finally:
-            reader.close()
-        if last:
-            raise LogUnavailable(f"the log gave nothing for {_SILENCE_MAX_S:g} s")
-        return None
 
     def start(self, progress: Progress | None = None) -> None:
         """Open the database and fold in a thread of its own; raises like ``open``."""
@@ -342,6 +330,12 @@ class Fold:
                 other.catch_up(self._positions)
                 other._close_reader()
                 rebuilt, old = other._opened(), self._opened()
+                for partition, folded in old.partitions.items():
+                    if rebuilt.partitions[partition].head != folded.head:
+                        rebuilt.close()
+                        raise LogContradicted(
+                            self._path or Path("memory"), f"was folded from another {partition}"
+                        )
                 store.mark_complete(rebuilt.connection)
                 self._database = rebuilt
                 self._decisions.clear()
@@ -450,30 +444,114 @@ class Fold:
         )
 
 
+def contradiction(log: EventLog, con: duckdb.DuckDBPyConnection) -> str | None:
+    """How a log differs from what was folded, at its end; None if it does not.
+
+    Looks at the end of the log and at the last event that was folded of each partition, which takes
+    milliseconds; ``audit.verify`` looks at everything. The tables may be of an older version.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    stored = {
+        Partition(stream, partition): rest
+        for stream, partition, *rest in con.execute(
+            "SELECT stream, partition, next_offset, last_digest, last_appended_at_ms"
+            " FROM fold.positions WHERE next_offset > 0"
+        ).fetchall()
+    }
+    end = log.end()
+    for partition, (next_offset, *_) in sorted(stored.items()):
+        if next_offset > end.get(partition, 0):
+            return (
+                f"is folded up to offset {next_offset - 1} of {partition}, but the log ends "
+                f"at {end.get(partition, 0)}: it was cut, or it is another log"
+            )
+    last = {p: next_offset - 1 for p, (next_offset, *_) in stored.items()}
+    reader = log.reader({**end, **last})
+    try:
+        deadline = time.monotonic() + _SILENCE_MAX_S
+        while last and time.monotonic() < deadline:
+            for record in reader.poll(0.5, 1):
+                partition = Partition(record.stream, record.partition)
+                if last.get(partition) == record.offset:
+                    del last[partition]
+                    _, digest, appended_at_ms = stored[partition]
+                    found = hashlib.sha256(record.payload).digest(), record.appended_at_ms
+                    if found != (digest, appended_at_ms):
+                        return (
+                            f"was folded from another log: {record.position} differs, or events "
+                            "before it were taken out or put in"
+                        )
+    finally:
+        reader.close()
+    if last:
+        raise LogUnavailable(f"the log gave nothing for {_SILENCE_MAX_S:g} s")
+    return None
+
+
 def rebuild(
     log: EventLog,
     database: Path,
     progress: Progress | None = None,
     *,
-    until: Mapping[Partition, int] | None = None,
     limits: Limits = Limits(),  # noqa: B008 - immutable
 ) -> None:
-    """Build the projections anew from the log, beside an old file if there is one, and swap.
+    """Build the projections from the log, beside an old file if there is one, and swap.
 
     Args:
         log: The log.
         database: The file to make or replace; it must not be open anywhere.
-        progress: Told how far it is.
-        until: Fold up to these offsets; by default to the log's end as of now.
+        progress: Called with how far it is.
         limits: DuckDB's.
+
+    Raises:
+        LogContradicted: the log is not the one that the old file was folded from.
     """
+    known = _known_heads(log, database, limits)
     beside = store.beside(database)
     store.remove(beside)
     fold = Fold(log, beside, **limits._asdict())
     fold.open()
     try:
-        fold.catch_up(until, progress)
+        fold.catch_up(None, progress)
+        for partition, head in known.items():
+            found = links(fold.cursor(), partition, head.offset, head.offset, 1)
+            if not found or not head.hash.startswith(found[0].hash):
+                raise LogContradicted(
+                    database,
+                    f"was folded from another log: {partition} up to {head.offset} differs",
+                )
         store.mark_complete(fold.cursor())
     finally:
         fold.stop()
     store.finish_swap(database, limits)
+
+
+def _known_heads(log: EventLog, database: Path, limits: Limits) -> dict[Partition, Head]:
+    """The ends of the chains that an old file has, of whatever version; empty without a file.
+
+    Raises:
+        LogContradicted: the log's end contradicts the file.
+    """
+    if not database.exists():
+        return {}
+    try:
+        con = store.connect(database, limits)
+    except duckdb.Error:
+        return {}
+    try:
+        how = contradiction(log, con)
+        if how is not None:
+            raise LogContradicted(database, how)
+        if store.version_of(con) == store.PROJECTION_VERSION:
+            return heads(con)
+        # Up to version 6 there was a chain of the registry only.
+        rows = con.execute(
+            'SELECT "offset", hash FROM fold.requests ORDER BY "offset" DESC LIMIT 1'
+        ).fetchall()
+        return {REGISTRY_PARTITION: Head(*rows[0])} if rows else {}
+    except duckdb.Error:
+        return {}
+    finally:
+        con.close()

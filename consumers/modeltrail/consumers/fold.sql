@@ -7,14 +7,16 @@ CREATE MACRO fold.at(ms) AS
 CREATE TABLE fold.meta (key VARCHAR NOT NULL, value VARCHAR NOT NULL);
 
 -- How far each partition was folded, written in the transaction of the effects. The digest (SHA-256)
--- of the last record shows at the next start whether this is still the same log.
+-- and the time of the last record show at the next start whether this is still the same log; head is
+-- the end of the hash chain, see chain.py.
 CREATE TABLE fold.positions (
     stream VARCHAR NOT NULL,
     partition INTEGER NOT NULL,
     next_offset BIGINT NOT NULL,
     last_digest BLOB NOT NULL,
     last_appended_at_ms BIGINT NOT NULL,
-    repeats BIGINT NOT NULL
+    repeats BIGINT NOT NULL,
+    head BLOB NOT NULL
 );
 
 -- The last event of each producer, by what it is about (run/ID, model/ID, registry) and its actor:

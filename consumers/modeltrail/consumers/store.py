@@ -34,7 +34,24 @@ class Limits(NamedTuple):
 
 
 class StoreError(Exception):
-    """The projections' file cannot be used; the message says how to repair it."""
+    """The projections' file cannot be used; the message says how to repair it.
+
+    StoreError
+    └── LogContradicted   the log is not the one that the tables were folded from
+    """
+
+
+class LogContradicted(StoreError):
+    """The log ends before what was folded, or differs from it. Nothing was changed."""
+
+    def __init__(self, database: Path, how: str) -> None:
+        """Name the tables, and how the log contradicts them."""
+        super().__init__(
+            f"{database.name} {how}. Nothing was changed. See what differs: modeltrail audit "
+            "verify. If events were lost or changed, restore the log from a backup. If this log "
+            "is the right one (an older backup that was restored), go on with: modeltrail serve "
+            f"--accept-log; it keeps {database.name} aside and folds the log again."
+        )
 
 
 def connect(database: Path | None, limits: Limits) -> duckdb.DuckDBPyConnection:

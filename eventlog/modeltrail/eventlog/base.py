@@ -51,6 +51,14 @@ class Partition(NamedTuple):
         """As in ``runs:3``."""
         return f"{self.stream}:{self.partition}"
 
+    @classmethod
+    def parse(cls, text: str) -> Partition:
+        """The inverse of ``str()``; raises ``ValueError``."""
+        stream, _, number = text.partition(":")
+        if stream not in STREAMS or not number.isdecimal():
+            raise ValueError(f"not a partition: {text!r}; expected as in 'runs:3'")
+        return cls(stream, int(number))
+
 
 REGISTRY_PARTITION = Partition(REGISTRY, 0)
 """The registry's only partition: its requests are decided in one order."""

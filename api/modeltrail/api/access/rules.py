@@ -318,6 +318,7 @@ OTHERS: Final[Mapping[str, Rule]] = {
     "POST /api/v1/sql": everything,
     "GET /api/v1/audit": everything,
     "GET /api/v1/audit/artifacts": everything,
+    "GET /api/v1/audit/chain": everything,
     "GET /api/v1/runs": looks_itself,
     "GET /api/v1/runs/{run_id}": _reads(Kind.RUN),
     "GET /api/v1/runs/{run_id}/metrics/{key:path}": _reads(Kind.RUN),

@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from modeltrail.api.commands.common import (
     ask_json,
     data_folder,
     log_url,
+    open_existing_log,
     say,
     say_json,
     server_of,
@@ -27,6 +28,14 @@ from modeltrail.eventlog.private import close_to_others, too_open
 _FREE_BYTES_LOW = 2 * 1024**3
 _YEAR_MIN = 2025
 _AHEAD_S_MAX = 60.0
+_CONTRADICTED = (
+    "see what differs (modeltrail audit verify), and restore the log from a backup; if this log is "
+    "the right one, go on with: modeltrail serve --accept-log"
+)
+
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 class Check(NamedTuple):
@@ -42,7 +51,7 @@ def doctor(args: argparse.Namespace) -> int:
     """Print all checks; exit code 1 if one of them failed."""
     folder = data_folder(args)
     checks: list[Check] = []
-    for look in (_folder, _disk, _clock, _log, _projections, _outboxes, _server):
+    for look in (_folder, _disk, _clock, _log, _projections, _kept_aside, _outboxes, _server):
         checks.extend(_safely(look, args, folder))
     if args.json:
         say_json([check._asdict() for check in checks])
@@ -205,8 +214,13 @@ def _projections(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check
         return
     try:
         found = store.version_of(con)
+        known = found is not None and found <= store.PROJECTION_VERSION
+        differs = _contradiction(args, folder, con) if known else None
     finally:
         con.close()
+    if differs is not None:
+        yield Check("projections", False, f"{folder.database.name} {differs}", _CONTRADICTED)
+        return
     good = found == store.PROJECTION_VERSION
     yield Check(
         "projections",
@@ -214,6 +228,32 @@ def _projections(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check
         f"version {found}" + ("" if good else f", this program has {store.PROJECTION_VERSION}"),
         None if good else "the next start rebuilds them from the log; no need to do anything",
     )
+
+
+def _contradiction(
+    args: argparse.Namespace, folder: DataFolder, con: duckdb.DuckDBPyConnection
+) -> str | None:
+    from modeltrail.consumers.fold import contradiction
+    from modeltrail.eventlog import LogError
+
+    try:
+        log = open_existing_log(args, folder)
+    except LogError:
+        return None  # said of the log already
+    try:
+        return contradiction(log, con)
+    finally:
+        log.close()
+
+
+def _kept_aside(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
+    for aside in sorted(folder.path.glob("*.contradicted-*")):
+        yield Check(
+            "kept aside",
+            True,
+            f"{aside} contradicted the log, which was accepted",
+            "keep it as evidence, or delete it when it is not needed any more",
+        )
 
 
 def _outboxes(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:

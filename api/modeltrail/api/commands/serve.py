@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _BACKLOG = 512
 _GRACE_S = 5
 _CHECKPOINT_EVERY_S = 5.0
+_LAST_EVENTS_S = 5.0
 
 _WARNING = """
   ##########################################################################
@@ -111,10 +112,13 @@ def _run(
         memory_limit=args.memory_limit or _half_of_memory(),
         threads=args.threads,
         on_registry_work=wake,
+        accept=args.accept_log,
     )
     stack.callback(fold.stop)
     with progress("folding") as bar:
         fold.start(bar)
+    # Ends just before the fold does: what was appended until then is signed.
+    stack.enter_context(_checkpoints(folder.path, log, fold, accept=args.accept_log))
     storage = open_storage(artifacts_url(args, folder))
     storage.check()
     here = open_storage(str(folder.artifacts))
@@ -129,7 +133,6 @@ def _run(
     caretaker = Caretaker(log, fold, take_over, heart_timeout_s=args.heart_timeout)
     caretaker.start()
     stack.callback(caretaker.stop)
-    stack.enter_context(_checkpoints(folder.path, fold))
     access = None
     if args.auth:
         default = args.default_permission.upper().replace("NONE", "NO_PERMISSIONS")
@@ -243,11 +246,14 @@ def _write_info(path: Path, info: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _checkpoints(folder: Path, fold: Fold) -> Iterator[None]:
+def _checkpoints(folder: Path, log: EventLog, fold: Fold, *, accept: bool) -> Iterator[None]:
     """Sign the audit trail now and then, in a thread, and once more at the end."""
     stopping = threading.Event()
     thread = threading.Thread(
-        target=_sign, args=(folder, fold, stopping), name="modeltrail-checkpoints", daemon=True
+        target=_sign,
+        args=(folder, log, fold, accept, stopping),
+        name="modeltrail-checkpoints",
+        daemon=True,
     )
     thread.start()
     try:
@@ -257,25 +263,40 @@ def _checkpoints(folder: Path, fold: Fold) -> Iterator[None]:
         thread.join()
 
 
-def _sign(folder: Path, fold: Fold, stopping: threading.Event) -> None:
+def _sign(folder: Path, log: EventLog, fold: Fold, accept: bool, stopping: threading.Event) -> None:
     logger = logging.getLogger("modeltrail.checkpoints")
     # Not at once: importing the cryptography would delay the first answers.
     ended = stopping.wait(_CHECKPOINT_EVERY_S)
-    try:
-        from modeltrail.consumers.audit import Checkpoints
+    from modeltrail.consumers.checkpoints import Checkpoints, TrailBroken
+    from modeltrail.consumers.fold import FoldBehind
+    from modeltrail.eventlog import LogError
 
-        checkpoints = Checkpoints(folder)
-        while True:
+    checkpoints = None
+    told = ""
+    while True:
+        try:
+            if checkpoints is None:
+                checkpoints = Checkpoints(folder, accept=accept)
+            if ended:
+                with suppress(FoldBehind, LogError):
+                    fold.wait_for(log.end(), _LAST_EVENTS_S)
             cursor = fold.cursor()
             try:
                 if ended:
                     checkpoints.write(cursor)
-                    return
-                checkpoints.tick(cursor)
+                else:
+                    checkpoints.tick(cursor)
             finally:
-                with suppress(Exception):
-                    cursor.close()
-            ended = stopping.wait(_CHECKPOINT_EVERY_S)
-    except Exception as error:
-        # The trail stays chained without signatures; the server goes on, and says so.
-        logger.error("no checkpoints are signed: %s", error)
+                cursor.close()
+        except TrailBroken as error:
+            logger.error("%s", error)
+            fold.contradicted = str(error)
+            return
+        except Exception as error:
+            # The trail stays chained without signatures; the server goes on, and tries again.
+            if str(error) != told:
+                logger.error("no checkpoints are signed: %s", error)
+            told = str(error)
+        if ended:
+            return
+        ended = stopping.wait(_CHECKPOINT_EVERY_S)

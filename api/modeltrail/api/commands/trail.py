@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from modeltrail.api.commands.artifacts import check_artifacts, tell_artifacts
 from modeltrail.api.commands.common import (
     CommandError,
-    caught_up,
+    ask_json,
     client_of,
     data_folder,
     experiment_id,
@@ -22,11 +25,17 @@ from modeltrail.api.commands.common import (
     say_json,
     table,
 )
+from modeltrail.api.data_folder import DataFolder
+from modeltrail.eventlog import Partition
 
 if TYPE_CHECKING:
     from modeltrail.api.client import Client
+    from modeltrail.consumers.audit import Verdict
+    from modeltrail.consumers.chain import FoldedChains
 
 _PAGE = 1_000
+_CHAIN = "/api/v1/audit/chain"
+_LINKS = 20_000
 
 
 def log(args: argparse.Namespace) -> int:
@@ -99,9 +108,9 @@ def _look_for_typos(client: Client, args: argparse.Namespace) -> None:
 
 
 def verify(args: argparse.Namespace) -> int:
-    """Check the chain against the raw log, and files if asked; exit code 1 if anything differs."""
-    from modeltrail.consumers.audit import CHECKPOINTS_FILE
+    """Check the log against what is known of it, and files if asked; exit code 1 if it differs."""
     from modeltrail.consumers.audit import verify as check
+    from modeltrail.consumers.checkpoints import CHECKPOINTS_FILE
 
     if args.artifacts is None and (args.run or args.model):
         args.parser.error("--run and --model choose files: give --artifacts as well")
@@ -111,41 +120,115 @@ def verify(args: argparse.Namespace) -> int:
     if args.checkpoints and not file.is_file():
         raise CommandError(f"there is no file {file}")
     checkpoints = file if file.is_file() else None
-    # A server has the database to itself; then the raw log and the signatures are what is left.
-    compared = folder.server() is None and folder.database.exists()
-    with progress("verifying") as bar:
-        if compared:
-            with caught_up(args) as (log, fold):
-                cursor = fold.cursor()
-                try:
-                    verdict = check(
-                        log, cursor, checkpoints=checkpoints, trusted_keys=keys, progress=bar
-                    )
-                finally:
-                    cursor.close()
-        else:
-            log = open_existing_log(args, folder)
-            try:
-                verdict = check(log, checkpoints=checkpoints, trusted_keys=keys, progress=bar)
-            finally:
-                log.close()
+    began = time.monotonic()
+    log = open_existing_log(args, folder)
+    try:
+        # What was folded is looked at first, as it is: tables that are made again from a log
+        # cannot differ from it.
+        with _folded(folder) as (folded, source), progress("verifying") as bar:
+            verdict = check(log, folded, checkpoints=checkpoints, trusted_keys=keys, progress=bar)
+    finally:
+        log.close()
+    seconds = time.monotonic() - began
     files = None if args.artifacts is None else check_artifacts(args, folder)
     whole = verdict.ok and (files is None or files["ok"])
     if args.json:
-        body = {**asdict(verdict), "hash": verdict.hash.hex(), "ok": whole}
-        told = {} if files is None else {"artifacts": files}
-        say_json({**body, "compared_with_fold": compared, **told})
-        return 0 if whole else 1
-    if verdict.ok:
-        say(
-            f"the trail is whole: {verdict.events:,} events, chain {verdict.hash.hex()[:16]}…, "
-            f"{verdict.checkpoints:,} signed checkpoints agree"
-            + (f" up to offset {verdict.signed_offset}" if verdict.checkpoints else "")
+        say_json(
+            {
+                "ok": whole,
+                "events": verdict.events,
+                "compared": sum(c.compared for c in verdict.partitions.values()),
+                "compared_with_fold": folded is not None,
+                "compared_with": source,
+                "checkpoints": verdict.checkpoints,
+                "partitions": {
+                    str(p): {**asdict(covered), "hash": covered.hash.hex()}
+                    for p, covered in verdict.partitions.items()
+                },
+                "findings": [
+                    {**asdict(f), "partition": None if f.partition is None else str(f.partition)}
+                    for f in verdict.findings
+                ],
+                "seconds": round(seconds, 3),
+                **({} if files is None else {"artifacts": files}),
+            }
         )
-        if not compared:
-            say("(a running server has the database; stop it to compare with the fold as well)")
+        return 0 if whole else 1
     for finding in verdict.findings:
         say(f"{finding.kind}: {finding.message}")
+    _tell(verdict, source, folder, seconds)
     if files is not None:
         tell_artifacts(files)
     return 0 if whole else 1
+
+
+def _tell(verdict: Verdict, source: str, folder: DataFolder, seconds: float) -> None:
+    """Print what was checked, how far, and what it rests on."""
+    state = "is whole" if verdict.ok else "is NOT whole"
+    say(f"the trail {state}: {verdict.events:,} events were read in {seconds:.1f} s")
+    for partition, covered in verdict.partitions.items():
+        signed = covered.signed_offset
+        say(
+            f"  {partition}: {covered.events:,} events, {covered.compared:,} as in the tables, "
+            + ("none is signed" if signed is None else f"signed up to offset {signed}")
+            + f", chain {covered.hash.hex()[:16]}…"
+        )
+    say(f"  compared with {source}, and with {verdict.checkpoints:,} signed checkpoints")
+    known = any(c.compared or c.signed_offset is not None for c in verdict.partitions.values())
+    if verdict.events and not known:
+        say("  there is nothing yet to hold the log against: this shows only that it can be read")
+    for aside in sorted(folder.path.glob("*.contradicted-*")):
+        say(f"  kept aside, as the log contradicted it: {aside}")
+
+
+@contextmanager
+def _folded(folder: DataFolder) -> Iterator[tuple[FoldedChains | None, str]]:
+    """What was folded, as it is now, and where it was found; or why there is nothing."""
+    import duckdb
+
+    from modeltrail.consumers import store
+    from modeltrail.consumers.chain import of_tables
+
+    server = folder.server()
+    if server is not None:
+        try:
+            found = _of_server(server)
+        except CommandError as error:
+            yield None, f"no tables (the server at {server} does not show them: {error})"
+        else:
+            yield found, f"the tables of the server at {server}"
+        return
+    name = folder.database.name
+    if not folder.database.exists():
+        yield None, f"no tables (there is no {name} yet)"
+        return
+    try:
+        con = duckdb.connect(str(folder.database), read_only=True)
+    except duckdb.Error as error:
+        yield None, f"no tables ({name} cannot be read: {str(error).splitlines()[0]})"
+        return
+    try:
+        version = store.version_of(con)
+        if version == store.PROJECTION_VERSION:
+            yield of_tables(con), f"the tables in {name}"
+        else:
+            yield None, f"no tables ({name} is of another version of Modeltrail)"
+    finally:
+        con.close()
+
+
+def _of_server(server: str) -> FoldedChains:
+    """What a server folded; raises ``CommandError``."""
+    from modeltrail.consumers.chain import FoldedChains, Head, Link
+
+    def page(partition: Partition, first: int, last: int) -> list[Link]:
+        found = ask_json(
+            server, _CHAIN, partition=str(partition), first=first, last=last, limit=_LINKS
+        )
+        return [Link(offset, ms, bytes.fromhex(hash)) for offset, ms, hash in found["links"]]
+
+    heads = ask_json(server, _CHAIN)["heads"]
+    return FoldedChains(
+        {Partition.parse(p): Head(h["offset"], bytes.fromhex(h["hash"])) for p, h in heads.items()},
+        page,
+    )

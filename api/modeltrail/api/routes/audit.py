@@ -24,8 +24,11 @@ from modeltrail.api.context import (
     reading,
     rows,
 )
+from modeltrail.api.errors import InvalidRequest
 from modeltrail.api.pages import Pages
 from modeltrail.api.routing import PooledRoute
+from modeltrail.consumers.chain import heads, links
+from modeltrail.eventlog import Partition
 
 _EVENTS = Pages("events")
 _ARTIFACTS = Pages("artifacts")
@@ -153,6 +156,47 @@ def audit_artifacts(
         total = check.count(cursor, roots)
     body = page(records, limit, _ARTIFACTS, ["kind", "id", "path"])
     return answer({**body, "total": total, "elsewhere": elsewhere})
+
+
+@router.get(
+    "/audit/chain",
+    summary="The hash chains as this server folded them",
+    responses=json_example(
+        {
+            "heads": {"registry:0": {"offset": 17, "hash": "9f86d081884c7d65…"}},
+            "links": [[0, 1772366400000, "9f86d081884c7d65…"]],
+        }
+    ),
+)
+def audit_chain(
+    node: NodeHere,
+    caller: CallerHere,
+    partition: Annotated[
+        str | None, Query(description="As in `runs:0`; without it no links are given.")
+    ] = None,
+    first: Annotated[int, Query(ge=0, le=2**62, description="First offset.")] = 0,
+    last: Annotated[int, Query(ge=0, le=2**62, description="Last offset.")] = 2**62,
+    limit: Annotated[int, Query(ge=1, le=100_000)] = 10_000,
+) -> Response:
+    """For `modeltrail audit verify`, which compares them with the raw log.
+
+    `heads` has the end of each partition's chain. A link is an event's offset, the time it was
+    appended at (milliseconds since 1970), and the hash of the chain there: in full for the
+    registry, the first 8 bytes for other streams.
+    """
+    try:
+        wanted = None if partition is None else Partition.parse(partition)
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from None
+    with node.cursor() as cursor:
+        found = [] if wanted is None else links(cursor, wanted, first, last, limit)
+        ends = heads(cursor)
+    return answer(
+        {
+            "heads": {str(p): {"offset": h.offset, "hash": h.hash.hex()} for p, h in ends.items()},
+            "links": [[link.offset, link.appended_at_ms, link.hash.hex()] for link in found],
+        }
+    )
 
 
 def trail(

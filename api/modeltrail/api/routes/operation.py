@@ -77,6 +77,24 @@ def first_page() -> Response:
     return HTMLResponse(_PAGE.format(version=program_version(), queries=queries))
 
 
+def _contradicted(node: Node) -> str | None:
+    """How the log contradicts what was folded or signed of it; None if it does not.
+
+    Raises:
+        LogError: the log is away.
+    """
+    positions = node.fold.positions()
+    end = node.log.end()
+    for partition, offset in sorted(positions.items()):
+        if offset > end.get(partition, 0):
+            return (
+                f"the log of {partition} ends at {end.get(partition, 0)}, but was folded up to "
+                f"offset {offset - 1}: it was cut. Stop the server, keep the data folder as it is, "
+                "and see: modeltrail audit verify"
+            )
+    return node.fold.contradicted
+
+
 def _lag(node: Node) -> tuple[dict[str, int], dict[str, int]]:
     """Positions of the fold, and events behind the log's end, by partition."""
     positions = node.fold.positions()
@@ -92,7 +110,8 @@ def _lag(node: Node) -> tuple[dict[str, int], dict[str, int]]:
     responses={
         **json_example({"status": "ok", "lag": {"registry:0": 0, "runs:0": 0}, "dead_letters": 0}),
         503: {
-            "description": "The fold stands still or has not caught up yet, or the log is away.",
+            "description": "The fold stands still or has not caught up yet, the log is away, or "
+            "it is not the one that was folded or signed.",
             "content": {
                 "application/json": {
                     "example": {"status": "unavailable", "reason": "the fold is catching up"}
@@ -110,11 +129,14 @@ def health(node: NodeHere) -> Response:
         "webhooks": delivery_status(node),
     }
     try:
+        contradicted = _contradicted(node)
         _, body["lag"] = _lag(node)
     except LogError as error:
         return answer({**body, "status": "unavailable", "reason": f"the log is away: {error}"}, 503)
     behind = sum(max(0, n - status.positions.get(p, 0)) for p, n in node.end_at_start.items())
-    if status.error is not None:
+    if contradicted is not None:
+        reason = contradicted
+    elif status.error is not None:
         reason = f"the fold stands still: {status.error}"
     elif behind:
         reason = f"the fold is catching up: {behind:,} events of before the start are left"
@@ -164,11 +186,13 @@ class _Metrics:
         )
         yield _gauge("dead_letters", "Events that could not be applied.", status.dead_letters)
         try:
+            whole = _contradicted(self._node) is None
             done, lag = _lag(self._node)
         except LogError:
             yield _gauge("log_ok", "1 if the log can be reached.", 0)
         else:
             yield _gauge("log_ok", "1 if the log can be reached.", 1)
+            yield _gauge("trail_ok", "0 if the log is not what was folded or signed.", whole)
             yield _by_partition("fold_next_offset", "Next offset to fold.", done)
             yield _by_partition(
                 "fold_lag_events", "Events in the log that are not folded yet.", lag

@@ -62,8 +62,8 @@ class Projection(Protocol):
         """Take the state from the tables: at start, and after a transaction that failed."""
         ...
 
-    def see(self, record: LogRecord) -> None:
-        """Take note of a record of the stream, whatever is in it."""
+    def see(self, record: LogRecord, hash: bytes) -> None:
+        """Take note of a record of the stream, whatever is in it; ``hash`` is that of the chain."""
         ...
 
     def prepare(self, con: duckdb.DuckDBPyConnection, batch: Sequence[Incoming]) -> None:

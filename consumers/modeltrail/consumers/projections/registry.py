@@ -7,11 +7,9 @@ open intervals are all that ``load`` needs beside the entities themselves.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
-from struct import Struct
 from typing import Any
 
 import duckdb
@@ -25,19 +23,9 @@ from modeltrail.consumers.sequences import Producer
 from modeltrail.eventlog import REGISTRY, LogRecord
 from modeltrail.schemas import Malformed, experiment_id
 
-CHAIN_START = hashlib.sha256(b"modeltrail registry chain v1").digest()
-"""What the first event of the registry is chained to."""
-
-_OFFSET_AND_TIME = Struct(">QQ")
 _PROMPT = "mlflow.prompt.is_prompt"
 
 Event = Mapping[str, Any]
-
-
-def chain(previous: bytes, offset: int, appended_at_ms: int, payload: bytes) -> bytes:
-    """The next hash: SHA-256 of the previous one, offset and time (8 bytes each), and payload."""
-    position = _OFFSET_AND_TIME.pack(offset, appended_at_ms)
-    return hashlib.sha256(previous + position + payload).digest()
 
 
 class _Interval:
@@ -186,7 +174,6 @@ class RegistryProjection:
         self._forget()
 
     def _forget(self) -> None:
-        self._hash = CHAIN_START
         self._experiments: dict[str, Entity] = {}
         self._experiment_names: dict[str, Entity] = {}
         self._models: dict[str, Entity] = {}
@@ -216,8 +203,6 @@ class RegistryProjection:
     def load(self, con: duckdb.DuckDBPyConnection) -> None:
         """Take the state from the tables, at the start or after a transaction that failed."""
         self._forget()
-        for row in _rows(con, 'SELECT hash FROM fold.requests ORDER BY "offset" DESC LIMIT 1'):
-            self._hash = row["hash"]
         for row in _rows(con, "FROM fold.experiments"):
             entity = self._experiments[row["experiment_id"]] = Entity(row)
             self._experiment_names[row["name"]] = entity
@@ -245,13 +230,12 @@ class RegistryProjection:
             con, "SELECT coalesce(max(interval_id) + 1, 0) FROM fold.history"
         )
 
-    def see(self, record: LogRecord) -> None:
-        """Chain a record's hash to the one before, whatever is in it."""
-        self._hash = chain(self._hash, record.offset, record.appended_at_ms, record.payload)
+    def see(self, record: LogRecord, hash: bytes) -> None:
+        """Keep a record's place in the chain, whatever is in it."""
         row: dict[str, Any] = dict.fromkeys(_REQUEST_COLUMNS)
         row["offset"] = record.offset
         row["appended_at_ms"] = record.appended_at_ms
-        row["hash"] = self._hash
+        row["hash"] = hash
         self._requests[record.offset] = row
 
     def prepare(self, con: duckdb.DuckDBPyConnection, batch: Sequence[Incoming]) -> None:

@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from modeltrail.consumers import tables
+from modeltrail.consumers.chain import shortened
 from modeltrail.consumers.projections import Incoming, check_entries, check_path
 from modeltrail.consumers.projections.logged_models import LoggedModels
 from modeltrail.consumers.projections.points import PointsWriter, SeriesKey
@@ -132,6 +133,7 @@ class RunsProjection:
         }
 
     def _clear_batch(self) -> None:
+        self._links: list[tuple[int, int, int, int]] = []
         self._changed: dict[int, _State] = {}
         self._active: dict[int, _State] = {}
         self._new_params: list[tuple[int, str, str]] = []
@@ -159,8 +161,11 @@ class RunsProjection:
         }
         self._points.load(con)
 
-    def see(self, record: LogRecord) -> None:
-        """See ``Projection.see``; this stream has no chain."""
+    def see(self, record: LogRecord, hash: bytes) -> None:
+        """Keep a record's place in the chain, whatever is in it."""
+        self._links.append(
+            (record.partition, record.offset, record.appended_at_ms, shortened(hash))
+        )
 
     def prepare(self, con: duckdb.DuckDBPyConnection, batch: Sequence[Incoming]) -> None:
         """See ``Projection.prepare``."""
@@ -421,6 +426,9 @@ class RunsProjection:
 
     def write(self, con: duckdb.DuckDBPyConnection) -> None:
         """See ``Projection.write``."""
+        if self._links:
+            names = ("partition", "offset", "appended_at_ms", "hash")
+            tables.insert(con, "fold.links", _transpose(self._links, *names))
         self._points.write(con)
         self._models.write(con)
         self._write_runs(con)

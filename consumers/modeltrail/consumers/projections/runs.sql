@@ -1,3 +1,12 @@
+-- The place of each event of the stream in the hash chain of its partition: the first 8 bytes of the
+-- hash. fold.positions has the end of the chain in full.
+CREATE TABLE fold.links (
+    partition INTEGER NOT NULL,
+    "offset" BIGINT NOT NULL,
+    appended_at_ms BIGINT NOT NULL,
+    hash BIGINT NOT NULL
+);
+
 -- Runs, one row each. `run` is this file's own number for the run; it is in no public view.
 CREATE TABLE fold.runs (
     run INTEGER NOT NULL,
