@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -70,8 +71,8 @@ def _cell(value: Any) -> str:
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar for ``(done, total)`` on a terminal; None elsewhere."""
-    if not sys.stderr.isatty():
+    """A progress bar for ``(done, total)`` on a terminal; None elsewhere, and without rich."""
+    if not sys.stderr.isatty() or find_spec("rich") is None:
         yield None
         return
     from rich.console import Console

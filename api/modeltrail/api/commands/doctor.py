@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -192,6 +193,9 @@ def _log(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
 
 
 def _projections(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
+    if find_spec("duckdb") is None:
+        yield Check("projections", True, "not looked at, since duckdb is not installed")
+        return
     import duckdb
 
     from modeltrail.consumers import store
