@@ -47,7 +47,7 @@ class Work:
 
 def test_an_answer_that_nobody_took_is_given_to_the_next_who_asks() -> None:
     async def main() -> None:
-        repeats, work, first = Repeats(), Work(), Asking()
+        repeats, work, first = Repeats[bytes](), Work(), Asking()
         asked = asyncio.create_task(repeats.answer(first.request, ("k",), work))
         await asyncio.sleep(0.01)
         first.gone = True
@@ -61,7 +61,7 @@ def test_an_answer_that_nobody_took_is_given_to_the_next_who_asks() -> None:
 
 def test_a_repeat_gets_the_answer_that_is_under_way() -> None:
     async def main() -> None:
-        repeats, work, first, second = Repeats(), Work(), Asking(), Asking()
+        repeats, work, first, second = Repeats[bytes](), Work(), Asking(), Asking()
         tasks = [asyncio.create_task(repeats.answer(first.request, ("k",), work))]
         await asyncio.sleep(0.01)
         first.gone = True
@@ -78,7 +78,7 @@ def test_a_repeat_gets_the_answer_that_is_under_way() -> None:
 
 def test_equal_requests_of_clients_that_wait_are_two() -> None:
     async def main() -> None:
-        repeats, work = Repeats(), Work()
+        repeats, work = Repeats[bytes](), Work()
         work.may_end.set()
         asked = [repeats.answer(Asking().request, ("k",), work) for _ in range(3)]
         assert sorted(await asyncio.gather(*asked)) == [b"1", b"2", b"3"]
@@ -90,7 +90,7 @@ def test_an_answered_request_is_not_taken_for_one_whose_client_is_gone() -> None
     """A server tells of both that they are disconnected."""
 
     async def main(seed: int) -> None:
-        repeats, chance, made = Repeats(), random.Random(seed), count()
+        repeats, chance, made = Repeats[bytes](), random.Random(seed), count()
 
         async def work() -> bytes:
             for _ in range(chance.randrange(12)):
@@ -117,7 +117,7 @@ def test_nothing_is_done_for_who_is_gone() -> None:
         work, asking = Work(), Asking()
         asking.gone = True
         with pytest.raises(ClientDisconnect):
-            await Repeats().answer(asking.request, ("k",), work)
+            await Repeats[bytes]().answer(asking.request, ("k",), work)
         assert work.made == 0
 
     asyncio.run(main())
@@ -125,7 +125,7 @@ def test_nothing_is_done_for_who_is_gone() -> None:
 
 def test_an_error_is_not_kept() -> None:
     async def main() -> None:
-        repeats, work, first = Repeats(), Work(), Asking()
+        repeats, work, first = Repeats[bytes](), Work(), Asking()
         may_fail = asyncio.Event()
 
         async def fail() -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -48,6 +49,7 @@ def create_app(
     access: Access | None = None,
     hosts: Iterable[str] = (),
     owns_node: bool = False,
+    unanswered: Path | None = None,
 ) -> FastAPI:
     """Make the application.
 
@@ -56,6 +58,8 @@ def create_app(
         access: Who may do what; None lets everybody do everything, under names they claim.
         hosts: Names that the server answers to, beside loopback and addresses.
         owns_node: Start and stop the node with the application.
+        unanswered: Folder that knows the requests without an answer, so that a client that asks
+            again after the server was killed makes nothing twice. By default that may happen.
     """
 
     @asynccontextmanager
@@ -94,7 +98,9 @@ def create_app(
         app.include_router(part.router, dependencies=checks)
     app.include_router(artifacts.models, dependencies=checks)
     app.include_router(access_routes.router, dependencies=checks)
-    app.router.routes.extend(mlflow_routes(access_rules.endpoint_rule if access else None))
+    app.router.routes.extend(
+        mlflow_routes(access_rules.endpoint_rule if access else None, unanswered)
+    )
     describe_mlflow(app)
     if access is not None:
         access_rules.close_gates(app.router.routes)

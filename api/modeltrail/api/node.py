@@ -332,11 +332,14 @@ class Node:
         fields: Mapping[str, Any],
         actor: Actor,
         reason: str | None = None,
+        cause: bytes | None = None,
     ) -> Position:
-        """Append an event of a run on behalf of a caller; durable when this returns."""
-        asked = _Asked(
-            RUNS, run_id, type, {"run_id": run_id, **fields}, actor, reason, self.client, None
-        )
+        """Append an event of a run on behalf of a caller; durable when this returns.
+
+        With a cause, which is its id then, it takes effect once.
+        """
+        of_run = {"run_id": run_id, **fields}
+        asked = _Asked(RUNS, run_id, type, of_run, actor, reason, self.client, cause)
         return self._appended(asked)[0]
 
     def append_model_event(
@@ -346,11 +349,14 @@ class Node:
         fields: Mapping[str, Any],
         actor: Actor,
         reason: str | None = None,
+        cause: bytes | None = None,
     ) -> Position:
-        """Append an event of a logged model on behalf of a caller; durable when this returns."""
-        asked = _Asked(
-            RUNS, model_id, type, {"model_id": model_id, **fields}, actor, reason, self.client, None
-        )
+        """Append an event of a logged model on behalf of a caller; durable when this returns.
+
+        With a cause, which is its id then, it takes effect once.
+        """
+        of_model = {"model_id": model_id, **fields}
+        asked = _Asked(RUNS, model_id, type, of_model, actor, reason, self.client, cause)
         return self._appended(asked)[0]
 
     def append_run_events(
@@ -397,6 +403,7 @@ class Node:
         reason: str | None = None,
         idempotency_key: str | None = None,
         client: str | None = None,
+        cause: bytes | None = None,
     ) -> Verdict:
         """Append a registry request, and wait for what the fold decides about it.
 
@@ -408,6 +415,8 @@ class Node:
             idempotency_key: Requests of one actor with one key take effect once; a repeat gets the
                 verdict of the first.
             client: The program that asks, if it told.
+            cause: Without a key: the event's id, 16 bytes. A repeat with the same id gets the
+                verdict of the first.
 
         Raises:
             Refused: with MLflow's error code.
@@ -415,7 +424,6 @@ class Node:
             Unavailable: the log is out of reach, or the fold did not decide in time; the request
                 may still take effect, and a retry with the same key is safe.
         """
-        cause = None
         if idempotency_key is not None:
             cause = uuid_from_cause("request", actor.name, str(actor.verified), idempotency_key)
         row = None
@@ -437,7 +445,7 @@ class Node:
             )
         offset, first_type, accepted, code, message, number, experiment_id, key, request = row
         position = position._replace(offset=offset)
-        if cause is not None and (first_type != type or not _same(fields, request)):
+        if idempotency_key is not None and (first_type != type or not _same(fields, request)):
             raise Conflict(
                 f"Idempotency-Key {idempotency_key!r} was used for another request, at {position}",
                 code="IDEMPOTENCY_KEY_REUSED",

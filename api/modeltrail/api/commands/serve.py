@@ -138,7 +138,12 @@ def _run(
         default = args.default_permission.upper().replace("NONE", "NO_PERMISSIONS")
         access = Access(node, LEVELS[default])
         stack.enter_context(first_admin(access))
-    app = create_app(node, access=access, hosts=[args.host, socket.gethostname(), *args.allow_host])
+    app = create_app(
+        node,
+        access=access,
+        hosts=[args.host, socket.gethostname(), *args.allow_host],
+        unanswered=folder.path / "unanswered",
+    )
     Connection.connections_max = allow_connections()
     config = uvicorn.Config(
         app,

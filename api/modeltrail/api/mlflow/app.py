@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from starlette.routing import BaseRoute
@@ -23,10 +24,18 @@ from modeltrail.api.mlflow import (
 )
 from modeltrail.api.mlflow.calls import Rule, routes
 from modeltrail.api.mlflow.live import LiveRuns
+from modeltrail.api.mlflow.unanswered import Unanswered
 
 
-def mlflow_routes(rule_of: Callable[[str, str], Rule] | None = None) -> list[BaseRoute]:
-    """Routes for an application, with state of their own; see ``calls.routes``."""
+def mlflow_routes(
+    rule_of: Callable[[str, str], Rule] | None = None, unanswered: Path | None = None
+) -> list[BaseRoute]:
+    """Routes for an application, with state of their own.
+
+    Args:
+        rule_of: See ``calls.routes``.
+        unanswered: Folder of the requests that were not answered yet; made if it is missing.
+    """
     parts = [
         service.endpoints,
         auth.endpoints,
@@ -38,7 +47,7 @@ def mlflow_routes(rule_of: Callable[[str, str], Rule] | None = None) -> list[Bas
         artifacts.endpoints,
         webhooks.endpoints,
     ]
-    state: dict[type, Any] = {LiveRuns: LiveRuns()}
+    state: dict[type, Any] = {LiveRuns: LiveRuns(), Unanswered: Unanswered(unanswered)}
     return [
         *service.routes,
         *artifacts.routes(),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
@@ -15,11 +18,13 @@ from starlette.types import Scope
 from modeltrail.api.access.rights import Rights
 from modeltrail.api.access.tokens import Actor
 from modeltrail.api.context import Caller, caller_of, sign_in
+from modeltrail.api.errors import Unavailable
 from modeltrail.api.gates import pool_of
 from modeltrail.api.guard import CLIENT_GONE
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.absent import not_there
-from modeltrail.api.mlflow.repeats import Key, Repeats
+from modeltrail.api.mlflow.repeats import Key, Repeats, is_gone
+from modeltrail.api.mlflow.unanswered import Attempt, Unanswered
 from modeltrail.api.node import Node
 from modeltrail.api.pages import Pages
 
@@ -36,12 +41,24 @@ class Call:
         caller: Who asks. Without authentication MLflow's clients do not say; see ``actor``.
         values: The request's fields that were set, by name.
         state: What the endpoints of this application keep between calls, by type.
+        attempt: Of an endpoint that makes something: what the ids of new things follow from.
     """
 
     node: Node
     caller: Caller
     values: dict[str, Any]
     state: dict[type, Any]
+    attempt: Attempt | None = None
+
+    @property
+    def cause(self) -> bytes | None:
+        """The id of the event that makes something, so that a repeat of the request makes one."""
+        return None if self.attempt is None else self.attempt.cause
+
+    @property
+    def new_id(self) -> str:
+        """An id for something new: 32 hexadecimal digits, the same in a repeat of the request."""
+        return (self.cause or secrets.token_bytes(16)).hex()
 
     def get(self, name: str, default: Any = None) -> Any:
         """A field, or the default where it is not set."""
@@ -176,22 +193,45 @@ def _answerer(
         rules = {method: rule_of(method, endpoint.path) for method in endpoint.methods}
         rules.setdefault("HEAD", rules.get("GET", next(iter(rules.values()))))
 
-    repeats = Repeats()
+    repeats: Repeats[tuple[bytes, Attempt]] = Repeats()
     pool = pool_of(endpoint.methods[0], endpoint.path)
+
+    async def call(request: Request, body: bytes, attempt: Attempt | None = None) -> bytes:
+        rule = rules[request.method] if rules else None
+        return await pool.run(_call, endpoint, state, rule, request, body, attempt)
+
+    async def make(request: Request, body: bytes) -> Response:
+        unanswered: Unanswered = state[Unanswered]
+
+        async def work() -> tuple[bytes, Attempt]:
+            actor = caller(request).actor
+            attempt = unanswered.begin(request.url.path, request.scope["query_string"], body, actor)
+            try:
+                return await call(request, body, attempt), attempt
+            except (Unavailable, asyncio.CancelledError):
+                unanswered.leave(attempt)
+                raise
+            except BaseException:
+                unanswered.end(attempt)
+                raise
+
+        data, attempt = await repeats.answer(request, _said(request, body), work)
+
+        async def end() -> None:
+            unanswered.end(attempt)
+
+        # While the client is gone, its answer may still be asked for.
+        sent = None if is_gone(request) else BackgroundTask(end)
+        return Response(data, media_type="application/json", background=sent)
 
     async def answer(request: Request) -> Response:
         try:
             await sign_in(request)
             body = await request.body()
 
-            async def work() -> bytes:
-                rule = rules[request.method] if rules else None
-                return await pool.run(_call, endpoint, state, rule, request, body)
-
             if endpoint.makes:
-                data = await repeats.answer(request, _said(request, body), work)
-            else:
-                data = await work()
+                return await make(request, body)
+            data = await call(request, body)
         except ClientDisconnect:
             return Response(status_code=CLIENT_GONE)
         return Response(data, media_type="application/json")
@@ -212,6 +252,7 @@ def _call(
     rule: Rule | None,
     request: Request,
     body: bytes,
+    attempt: Attempt | None,
 ) -> bytes:
     who = caller(request)
     values = wire.query_fields(request.scope["query_string"], endpoint.fields)
@@ -220,7 +261,7 @@ def _call(
     values |= request.path_params
     node: Node = request.app.state.node
     log_end = request.headers.get("x-modeltrail-consistency") == "log"
-    answer = _handled(endpoint, state, rule, who, node, values, log_end)
+    answer = _handled(endpoint, state, rule, who, node, values, log_end, attempt)
     return answer if isinstance(answer, bytes) else wire.to_json(answer)
 
 
@@ -232,6 +273,7 @@ def _handled(
     node: Node,
     values: Mapping[str, Any],
     log_end: bool,
+    attempt: Attempt | None = None,
 ) -> dict[str, Any] | bytes:
     values = wire.check(values, endpoint.fields, endpoint.required)
     if rule is not None:
@@ -239,7 +281,7 @@ def _handled(
     if log_end:
         # Who appends to the log beside this server, as the MLflow plugin does, asks for it.
         node.wait(log_end=True)
-    return endpoint.handler(Call(node, who, values, state))
+    return endpoint.handler(Call(node, who, values, state, attempt))
 
 
 def invoke(

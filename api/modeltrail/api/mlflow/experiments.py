@@ -108,6 +108,7 @@ def _decide(call: Call, type: str, **fields: Any) -> str | None:
     "experiments/create",
     {"name": wire.text, "artifact_location": wire.text, "tags": wire.many(wire.TAG)},
     required=["name"],
+    makes=True,
 )
 def create_experiment(call: Call) -> dict[str, Any]:
     """Create an experiment; a name that was ever taken is refused."""
@@ -123,6 +124,7 @@ def create_experiment(call: Call) -> dict[str, Any]:
         reason=call.caller.reason,
         idempotency_key=call.caller.idempotency_key,
         client=call.caller.client,
+        cause=call.cause,
     )
     return {"experiment_id": verdict.experiment_id}
 

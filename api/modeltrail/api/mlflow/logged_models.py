@@ -7,7 +7,6 @@ import threading
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
-from uuid import uuid4
 
 import duckdb
 
@@ -183,7 +182,9 @@ def _model(call: Call, *, deleted: bool = False) -> dict[str, Any]:
 
 def _append(call: Call, type: str, fields: dict[str, Any], user: str | None = None) -> None:
     actor = call.actor(user)
-    call.node.append_model_event(type, call["model_id"], fields, actor, call.caller.reason)
+    call.node.append_model_event(
+        type, call["model_id"], fields, actor, call.caller.reason, call.cause
+    )
 
 
 def _check_pairs(what: str, pairs: dict[str, str]) -> dict[str, str]:
@@ -233,7 +234,7 @@ def create_logged_model(call: Call) -> dict[str, Any]:
             user = live.run(call.node, source_run_id).user
         except NotFound:
             user = None  # MLflow takes any id
-    model_id = f"m-{uuid4().hex}"
+    model_id = f"m-{call.new_id}"
     call.values["model_id"] = model_id
     location = model_root(experiment_id, experiment.artifact_location, model_id)
     fields = {

@@ -153,6 +153,7 @@ def _decide(
         reason=call.caller.reason or (reason[:_REASON_CHARACTERS_MAX] if reason else None),
         idempotency_key=call.caller.idempotency_key,
         client=call.caller.client,
+        cause=call.cause,
     )
 
 
@@ -203,6 +204,7 @@ def _reason(call: Call, type: str, number: int, alias: str | None = None) -> str
     "registered-models/create",
     {"name": wire.text, "tags": wire.many(wire.TAG), "description": wire.text},
     required=["name"],
+    makes=True,
 )
 def create_model(call: Call) -> dict[str, Any]:
     """Create a registered model; a name that is taken is refused."""

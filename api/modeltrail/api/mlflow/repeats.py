@@ -12,37 +12,38 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-_KEPT_S = 300.0  # MLflow's clients try for about four minutes
+from modeltrail.api.mlflow.unanswered import KEPT_S
+
 _KEPT_MAX = 1_000
 
+T = TypeVar("T")
 Key = tuple[str | bytes | None, ...]
 
 
 @dataclass(eq=False)
-class _Attempt:
+class _Attempt(Generic[T]):
     """A request that is being answered; ``heir`` is set when another one waits for its answer."""
 
     request: Request
     heir: bool = False
-    done: asyncio.Future[bytes | None] = field(
+    done: asyncio.Future[T | None] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
 
-class Repeats:
+class Repeats(Generic[T]):
     """Answers whose clients were gone, to be used from one event loop."""
 
     def __init__(self) -> None:
         """Keep none."""
-        self._kept: OrderedDict[Key, tuple[float, bytes]] = OrderedDict()
-        self._attempts: dict[Key, list[_Attempt]] = {}
+        self._kept: OrderedDict[Key, tuple[float, T]] = OrderedDict()
+        self._attempts: dict[Key, list[_Attempt[T]]] = {}
 
-    async def answer(
-        self, request: Request, key: Key, work: Callable[[], Awaitable[bytes]]
-    ) -> bytes:
+    async def answer(self, request: Request, key: Key, work: Callable[[], Awaitable[T]]) -> T:
         """The answer to a request: one that nobody took, or that of the work.
 
         Args:
@@ -54,19 +55,19 @@ class Repeats:
             ClientDisconnect: the client was gone before the work began, and nothing was done.
         """
         await asyncio.sleep(0)  # so that a connection that was closed already is noticed
-        if _is_gone(request):
+        if is_gone(request):
             raise ClientDisconnect
-        attempt = _Attempt(request)
+        attempt: _Attempt[T] = _Attempt(request)
         others = self._attempts.setdefault(key, [])
         others.append(attempt)
-        data: bytes | None = None
+        data: T | None = None
         try:
             data = self._take(key)
             if data is None:
                 data = await self._inherited(others[:-1])
             if data is None:
                 data = await work()
-            if not attempt.heir and _is_gone(request):
+            if not attempt.heir and is_gone(request):
                 self._keep(key, data)
             return data
         finally:
@@ -75,26 +76,26 @@ class Repeats:
             if not others:
                 self._attempts.pop(key, None)
 
-    async def _inherited(self, earlier: list[_Attempt]) -> bytes | None:
+    async def _inherited(self, earlier: list[_Attempt[T]]) -> T | None:
         """The answer of an attempt under way whose client is gone; None if it failed."""
         # None of these was answered yet; one that was would look as if its client had gone.
         for attempt in earlier:
-            if not attempt.heir and _is_gone(attempt.request):
+            if not attempt.heir and is_gone(attempt.request):
                 attempt.heir = True
                 return await asyncio.shield(attempt.done)
         return None
 
-    def _take(self, key: Key) -> bytes | None:
-        at_s, data = self._kept.pop(key, (0.0, b""))
-        return data if data and time.monotonic() - at_s < _KEPT_S else None
+    def _take(self, key: Key) -> T | None:
+        at_s, data = self._kept.pop(key, (0.0, None))
+        return data if time.monotonic() - at_s < KEPT_S else None
 
-    def _keep(self, key: Key, data: bytes) -> None:
+    def _keep(self, key: Key, data: T) -> None:
         self._kept[key] = (time.monotonic(), data)
         if len(self._kept) > _KEPT_MAX:
             self._kept.popitem(last=False)
 
 
-def _is_gone(request: Request) -> bool:
+def is_gone(request: Request) -> bool:
     """Whether the client has closed its connection; the request's body was read.
 
     What ``Request.is_disconnected`` tells, but without giving way to others in between, and in a

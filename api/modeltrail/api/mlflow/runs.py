@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -179,7 +178,7 @@ def _new_params(call: Call, run: LiveRun, params: dict[str, str]) -> dict[str, s
     },
     makes=True,
 )
-def create_run(call: Call) -> dict[str, Any]:
+def create_run(call: Call) -> dict[str, Any] | bytes:
     """Start a run."""
     experiment_id = wire.check_experiment_id(call.get("experiment_id") or "0")
     tags = tags_of(call.get("tags", []))
@@ -202,29 +201,30 @@ def create_run(call: Call) -> dict[str, Any]:
     name = name or name_tag or made_up_name()
     user = call.get("user_id") or tags.get("mlflow.user") or ""
     started_at_ms = call.get("start_time", time.time_ns() // 1_000_000)
-    run = LiveRun(secrets.token_hex(16), experiment_id, user, False, {})
+    run = LiveRun(call.new_id, experiment_id, user, False, {})
     source = {
         "entry_point": tags.get("mlflow.source.name"),
         "git_commit": tags.get("mlflow.source.git.commit"),
         "git_branch": tags.get("mlflow.source.git.branch"),
         "git_remote": tags.get("mlflow.source.git.repoURL"),
     }
-    _append(
-        call,
-        run,
-        (
-            "RunStarted",
-            {
-                "experiment_id": experiment_id,
-                "name": name,
-                "parent_run_id": tags.get("mlflow.parentRunId") or None,
-                "user": user,
-                "started_at_ms": started_at_ms,
-                "tags": tags,
-                "source": source if any(source.values()) else None,
-            },
-        ),
+    fields = {
+        "experiment_id": experiment_id,
+        "name": name,
+        "parent_run_id": tags.get("mlflow.parentRunId") or None,
+        "user": user,
+        "started_at_ms": started_at_ms,
+        "tags": tags,
+        "source": source if any(source.values()) else None,
+    }
+    actor = call.actor(user)
+    call.node.append_run_event(
+        "RunStarted", run.run_id, fields, actor, call.caller.reason, call.cause
     )
+    if call.attempt is not None and call.attempt.again:
+        # The first attempt may have started it, under another made-up name.
+        call.values["run_id"] = run.run_id
+        return get_run(call)
     live.put(run)
     info = {
         "run_id": run.run_id,

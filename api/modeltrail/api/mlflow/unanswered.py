@@ -1,0 +1,93 @@
+"""Requests that were not answered yet, in a folder that outlives the process.
+
+If a server is killed after it appended a request and before it sent the answer, MLflow's clients
+send the request again to the next process. That one finds it here, and appends the very same event
+once more: as a repeat, which has no second effect and gets the answer of the first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import re
+import secrets
+import time
+from collections import OrderedDict
+from pathlib import Path
+from typing import NamedTuple
+
+logger = logging.getLogger("modeltrail.api")
+
+KEPT_S = 300.0
+"""How long a client may take to ask again; MLflow's try for about four minutes."""
+
+_NAME = re.compile("[0-9a-f]{32}-[0-9a-f]{32}")
+
+
+class Attempt(NamedTuple):
+    """One try at a request."""
+
+    key: str
+    """A digest of what it says, and of who says it."""
+    cause: bytes
+    """What ids of new things and events follow from; 16 bytes, the same for a repeat."""
+    again: bool
+    """Whether an earlier try may have taken effect."""
+
+    @property
+    def name(self) -> str:
+        """The name of its file, which is empty."""
+        return f"{self.key}-{self.cause.hex()}"
+
+
+class Unanswered:
+    """The attempts under way, and those whose clients got no answer. For one event loop."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """Find what earlier processes left in a folder; None keeps nothing beyond this process."""
+        self._folder = folder
+        self._begun: OrderedDict[str, tuple[float, Attempt]] = OrderedDict()
+        self._open: set[str] = set()
+        if folder is not None:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            now = time.time()
+            for file in sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime):
+                key, _, cause = file.name.partition("-")
+                if _NAME.fullmatch(file.name):
+                    attempt = Attempt(key, bytes.fromhex(cause), again=True)
+                    self._begun[attempt.name] = (min(file.stat().st_mtime, now), attempt)
+                    self._open.add(attempt.name)
+
+    def begin(self, *said: object) -> Attempt:
+        """Begin to do what is asked, or go on with the same request if it got no answer."""
+        now = time.time()
+        while self._begun and next(iter(self._begun.values()))[0] < now - KEPT_S:
+            self.end(next(iter(self._begun.values()))[1])
+        key = hashlib.sha256(repr(said).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        for name in self._open:
+            if name.startswith(key):
+                self._open.remove(name)
+                return self._begun[name][1]
+        attempt = Attempt(key, secrets.token_bytes(16), again=False)
+        self._begun[attempt.name] = (now, attempt)
+        if self._folder is not None:
+            try:
+                (self._folder / attempt.name).touch(mode=0o600)
+            except OSError as error:
+                logger.warning("a repeat of this request will not be recognized: %s", error)
+        return attempt
+
+    def leave(self, attempt: Attempt) -> None:
+        """Leave an attempt to who asks the same again: whether it took effect is not known."""
+        if attempt.name in self._begun:
+            self._begun[attempt.name] = (self._begun[attempt.name][0], attempt._replace(again=True))
+            self._open.add(attempt.name)
+
+    def end(self, attempt: Attempt) -> None:
+        """Forget an attempt that was answered."""
+        self._begun.pop(attempt.name, None)
+        self._open.discard(attempt.name)
+        if self._folder is not None:
+            with contextlib.suppress(OSError):
+                (self._folder / attempt.name).unlink(missing_ok=True)
