@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +20,8 @@ from starlette.routing import Match
 
 from modeltrail.api.app import create_app
 from modeltrail.api.artifacts.store import ArtifactStore
+from modeltrail.api.cli import build_parser
+from modeltrail.api.commands.options import Parser
 from modeltrail.api.mlflow.calls import nothing_there
 from modeltrail.api.node import Node
 from modeltrail.consumers import Fold
@@ -180,11 +181,13 @@ def _help(*words: str) -> str:
 def command_names() -> list[str]:
     """All commands, as in "sql" and "audit verify", in the order in which help lists them."""
 
-    def listed(*words: str) -> list[str]:
-        _, _, after = _help(*words).partition("\n  COMMAND\n")
-        return re.findall(r"^    ([a-z-]+) {2,}", after.partition("\n\n")[0], re.M)
+    def listed(parser: Parser) -> list[str]:
+        found = []
+        for name, inner in parser.commands().items():
+            found += [f"{name} {rest}" for rest in listed(inner)] or [name]
+        return found
 
-    return [f"{name} {inner}".strip() for name in listed() for inner in listed(name) or [""]]
+    return listed(build_parser())
 
 
 def commands() -> str:

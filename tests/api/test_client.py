@@ -20,7 +20,7 @@ import pytest
 from api_server import Job, Server, modeltrail
 from modeltrail.api import ClientError, QueryResult, client, open_client, query
 from modeltrail.api.data_folder import DataFolder
-from modeltrail.api.results import drawn
+from modeltrail.api.tables import drawn
 from modeltrail.eventlog import RUNS, NewEvent, open_log
 from modeltrail.schemas import writer_schemas
 
@@ -226,7 +226,7 @@ def test_a_result_prints_as_a_table() -> None:
     ]
     assert shown([], "a")[-1] == "0 rows, 1 column"
     long = shown([(n,) for n in range(100)], "n")
-    assert (len(long), long[-1]) == (4 + 21 + 1, "100 rows, 1 column")
+    assert (len(long), long[-1]) == (4 + 21 + 1, "100 rows (20 shown), 1 column")
     wide = shown([tuple(range(1000, 1030))], *(f"column {n}" for n in range(30)))
     assert max(map(len, wide)) <= 80
     assert "…" in wide[1]

@@ -12,13 +12,19 @@ from typing import Any
 from modeltrail.api.commands import options
 from modeltrail.api.commands.options import Parser
 
+_GROUPS = {
+    "look": ("runs", "run", "compare", "sql", "audit", "status", "doctor"),
+    "run a server": ("serve", "user", "token", "permission", "webhooks"),
+    "move data": ("artifacts", "export", "import", "sync"),
+    "look after the data": ("backup", "restore", "replay", "rebuild"),
+}
+
 _EPILOG = """\
 examples:
   modeltrail serve                                    start on the folder ./modeltrail-data
-  modeltrail sql "FROM runs LIMIT 10"                 ask the running server, or the folder
+  modeltrail runs --filter "metrics.loss < 0.1"       the runs, of the server or the folder
+  modeltrail sql "FROM runs LIMIT 10"                 the same and everything else, by SQL
   modeltrail audit log --model digits                 who did what to it, when and why
-  modeltrail replay --until 2026-03-01T12:00:00Z --into march.duckdb
-  modeltrail doctor                                   what is wrong, and how to repair it
 
 environment:
   MODELTRAIL_URL     folder or server to use (default ./modeltrail-data)
@@ -26,6 +32,31 @@ environment:
 
 exit codes: 0 all is well, 1 it failed or something was found, 2 wrong usage
 """
+
+
+class _Overview(Parser):
+    """The parser of all commands; its help shows them by what they are for."""
+
+    def format_help(self) -> str:
+        """The overview."""
+        styled = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        bold, plain = ("\x1b[1m", "\x1b[0m") if styled else ("", "")
+        (commands,) = (a for a in self._actions if isinstance(a, argparse._SubParsersAction))
+        helps = {action.dest: action.help for action in commands._choices_actions}
+        grouped = {name for names in _GROUPS.values() for name in names}
+        groups = {**_GROUPS, "more": tuple(name for name in helps if name not in grouped)}
+        lines = [
+            f"{bold}modeltrail{plain}: {self.description}",
+            "",
+            "  modeltrail COMMAND …         do something",
+            "  modeltrail COMMAND --help    what it takes, with examples",
+        ]
+        for title, names in groups.items():
+            present = [name for name in names if name in helps]
+            if present:
+                lines += ["", f"{bold}{title}{plain}"]
+                lines += [f"  {name:<12} {helps[name]}" for name in present]
+        return "\n".join([*lines, "", self.epilog or ""])
 
 
 def _add_data(parser: Parser, server: bool = False) -> None:
@@ -186,6 +217,12 @@ def _sql(add: Callable[..., Parser]) -> None:
         metavar="SECONDS",
         help="(%(default)s)",
     )
+    p.add_argument(
+        "--width",
+        type=options.whole(20, 100_000),
+        metavar="N",
+        help="draw the table so wide (default: the terminal's; else nothing is cut)",
+    )
     how = p.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="JSON: columns, types, rows")
     how.add_argument("--csv", action="store_true", help="CSV")
@@ -196,6 +233,115 @@ def _sql(add: Callable[..., Parser]) -> None:
         metavar="FILE",
         help="into a file: .parquet, .csv, .json or .arrow",
     )
+
+
+def _runs(add: Callable[..., Parser]) -> None:
+    p = add(
+        "runs",
+        "list runs, newest first",
+        "  modeltrail runs --experiment /vision/digits\n"
+        "  modeltrail runs --filter \"metrics.val_acc > 0.9 and params.lr = '0.1'\"\n"
+        '  modeltrail runs --order-by "metrics.loss ASC" --columns metrics.loss,params.lr\n'
+        "  modeltrail runs --server https://trail.example.org --json",
+        "runs:runs",
+    )
+    _add_data(p, server=True)
+    p.add_argument(
+        "--filter", type=options.text, metavar="TEXT", help="condition, as in MLflow's search_runs"
+    )
+    p.add_argument(
+        "--experiment",
+        type=options.text,
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="only of this experiment, by name or id (repeat it)",
+    )
+    p.add_argument(
+        "--order-by",
+        type=options.text,
+        metavar="TEXT",
+        action="append",
+        default=[],
+        help='as in "metrics.loss ASC" (repeat it)',
+    )
+    p.add_argument(
+        "--columns",
+        type=options.columns,
+        metavar="NAMES",
+        help="as in metrics.loss,params.lr,tags.team (default: some metrics, params that differ)",
+    )
+    p.add_argument(
+        "--limit",
+        type=options.whole(1, 1_000_000),
+        default=30,
+        metavar="N",
+        help="most runs (%(default)s)",
+    )
+    p.add_argument("--deleted", action="store_true", help="the deleted ones instead")
+    _add_formats(p)
+    p = add(
+        "run",
+        "show one run: status, metrics, params, tags, files",
+        "  modeltrail run 0af7651916cd\n  modeltrail run trial-7 --json",
+        "runs:run",
+    )
+    _add_data(p, server=True)
+    p.add_argument(
+        "run", type=options.text, metavar="RUN", help="id, the beginning of one, or a name"
+    )
+    _add_json(p)
+    p = add(
+        "compare",
+        "put runs side by side: params that differ, metrics",
+        "  modeltrail compare trial-7 trial-9",
+        "runs:compare",
+    )
+    _add_data(p, server=True)
+    p.add_argument(
+        "runs",
+        type=options.text,
+        metavar="RUN",
+        nargs="+",
+        help="two or more; each an id, the beginning of one, or a name",
+    )
+    p.add_argument("--all", action="store_true", help="also what is the same in all of them")
+    _add_formats(p)
+    artifacts = add(
+        "artifacts",
+        "fetch the files of runs",
+        "  modeltrail artifacts get trial-7 --to ./trial-7\n"
+        "  modeltrail artifacts get 0af7651916cd model --to .",
+        None,
+    ).add_subparsers(dest="what", metavar="COMMAND", required=True)
+    p = artifacts.add_parser(
+        "get",
+        help="download a run's files",
+        description="Download a run's files, or some. Each appears whole or not at all; those "
+        "that are there already are not fetched again.",
+    )
+    p.set_defaults(command="runs:artifacts_get")
+    _add_data(p, server=True)
+    p.add_argument(
+        "run", type=options.text, metavar="RUN", help="id, the beginning of one, or a name"
+    )
+    p.add_argument(
+        "path", type=options.text, metavar="PATH", nargs="?", help="a file or folder (default: all)"
+    )
+    p.add_argument(
+        "--to",
+        type=options.folder,
+        default=".",
+        metavar="FOLDER",
+        help="where they go (default: the current folder)",
+    )
+    _add_json(p)
+
+
+def _add_formats(parser: Parser) -> None:
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="JSON, for scripts")
+    how.add_argument("--csv", action="store_true", help="CSV")
 
 
 def _replay(add: Callable[..., Parser]) -> None:
@@ -581,16 +727,16 @@ def _webhooks(add: Callable[..., Parser]) -> None:
 
 def build_parser() -> Parser:
     """The parser, with every command in it."""
-    parser = Parser(
+    parser = _Overview(
         prog="modeltrail",
-        description="An experiment tracker and model registry in which the log is the system.",
+        description="an experiment tracker and model registry in which the log is the system.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--version", action="store_true", dest="print_version", help="print the version and end"
     )
-    commands = parser.add_subparsers(metavar="COMMAND", title="commands")
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands", parser_class=Parser)
 
     def add(name: str, help: str, examples: str, command: str | None) -> Parser:
         added = commands.add_parser(
@@ -603,7 +749,7 @@ def build_parser() -> Parser:
         added.set_defaults(command=command)
         return added
 
-    for part in (_serve, _sql, _replay, _audit, _operate, _access, _import, _webhooks):
+    for part in (_serve, _runs, _sql, _replay, _audit, _operate, _access, _import, _webhooks):
         part(add)
     return parser
 

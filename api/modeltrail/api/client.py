@@ -26,7 +26,7 @@ from datetime import date, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
-from urllib.parse import quote, unquote, urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 from modeltrail.api.data_folder import DEFAULT_DATA, DataFolder
 from modeltrail.api.errors import ApiError, ClientError
@@ -177,6 +177,10 @@ class Client(ABC):
             return json.loads(b"".join(pieces))
 
     @abstractmethod
+    def post(self, path: str, body: Any) -> Any:
+        """The JSON answer to a search that is sent by POST. Raises ``ClientError``."""
+
+    @abstractmethod
     def download(self, path: str, **parameters: Any) -> AbstractContextManager[Iterator[bytes]]:
         """The answer to GET in pieces, as an artifact's bytes. Raises ``ClientError``."""
 
@@ -257,6 +261,10 @@ class ServerClient(Client):
         """The JSON answer to a request; raises ``ClientError``."""
         with self.request(method, path, body, **parameters) as answer:
             return json.loads(b"".join(self._pieces(answer)) or b"null")
+
+    def post(self, path: str, body: Any) -> Any:
+        """See ``Client.post``."""
+        return self.ask("POST", path, body)
 
     def _pieces(self, answer: IO[bytes]) -> Iterator[bytes]:
         try:
@@ -372,6 +380,13 @@ class FolderClient(Client):
             with contextlib.closing(_call(app, path, urlencode(given))) as pieces:
                 yield pieces
 
+    def post(self, path: str, body: Any) -> Any:
+        """See ``Client.post``."""
+        with _client_errors():
+            data = json.dumps(body).encode()
+            with contextlib.closing(_call(self._application(), path, "", data)) as pieces:
+                return json.loads(b"".join(pieces))
+
     def _application(self) -> FastAPI:
         log, fold, _ = self._open()
         if self._app is None:
@@ -458,14 +473,20 @@ def _refusal(status: int, reason: str, text: str) -> ClientError:
         return ClientError(f"{status} {reason}", status=status)
 
 
-def _call(app: FastAPI, path: str, parameters: str) -> Generator[bytes]:
+def _call(app: FastAPI, path: str, parameters: str, body: bytes | None = None) -> Generator[bytes]:
     """Call an application as a server would, in a thread with an event loop of its own."""
     import asyncio
 
     came: queue.Queue[dict[str, Any] | Exception | None] = queue.Queue(_PIECES_AHEAD)
     left = threading.Event()
 
+    sent = False
+
     async def receive() -> dict[str, Any]:
+        nonlocal sent
+        if body is not None and not sent:
+            sent = True
+            return {"type": "http.request", "body": body, "more_body": False}
         while not left.is_set():
             await asyncio.sleep(_POLL_S)
         return {"type": "http.disconnect"}
@@ -490,13 +511,13 @@ def _call(app: FastAPI, path: str, parameters: str) -> Generator[bytes]:
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
-        "method": "GET",
+        "method": "GET" if body is None else "POST",
         "scheme": "http",
-        "path": path,
-        "raw_path": quote(path).encode(),
+        "path": unquote(path),
+        "raw_path": path.encode(),
         "query_string": parameters.encode(),
         "root_path": "",
-        "headers": [(b"host", b"localhost")],
+        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
         "client": ("127.0.0.1", 0),
         "server": ("localhost", 80),
     }

@@ -5,12 +5,13 @@ from __future__ import annotations
 import html
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
 
-_ROWS_SHOWN = 20
+from modeltrail.api import tables
+
 _CELL_CHARACTERS_MAX = 40
 
 
@@ -108,17 +109,24 @@ class QueryResult:
     def __repr__(self) -> str:
         """A table of the first and last rows."""
         width = shutil.get_terminal_size((100, 24)).columns
-        return drawn(self.columns, self.rows(), width)
+        return tables.drawn(self.columns, self.rows(), width)
 
     def _repr_html_(self) -> str:
         """The same for notebooks."""
-        head, tail = _shown(self.rows())
+        head, tail = tables.split(self.rows(), tables.ROWS_SHOWN)
         lines = ["<table><thead><tr>", *(f"<th>{html.escape(c)}</th>" for c in self.columns)]
         lines.append("</tr></thead><tbody>")
         for row in [*head, *([["…"] * len(self.columns)] if tail else []), *tail]:
-            lines += ["<tr>", *(f"<td>{html.escape(cell_text(v))}</td>" for v in row), "</tr>"]
-        lines.append(f"</tbody></table><p>{_size(self.columns, len(self))}</p>")
+            lines += ["<tr>", *(f"<td>{html.escape(_short(v))}</td>" for v in row), "</tr>"]
+        size = tables.size_text(
+            len(self.columns), len(self), len(self.columns), len(head) + len(tail)
+        )
+        lines.append(f"</tbody></table><p>{size}</p>")
         return "".join(lines)
+
+
+def _short(value: Any) -> str:
+    return tables.cut(tables.cell_text(value), _CELL_CHARACTERS_MAX)
 
 
 def _reader(type: str) -> Callable[[Any], Any]:
@@ -163,93 +171,3 @@ def _whole_numbers(table: Any) -> Any:
                 continue
             table = table.set_column(at, field.name, column)
     return table
-
-
-# To look at
-
-
-def drawn(columns: Sequence[str], rows: Sequence[Sequence[Any]], width: int) -> str:
-    """A table in a box: the first and last rows, and no more columns than fit into ``width``."""
-    head, tail = _shown(rows)
-    cells = [[cell_text(v) for v in row] for row in (*head, *tail)]
-    numeric = [
-        any(isinstance(v, (int, float, Decimal)) for v in column)
-        for column in zip(*head, *tail, strict=True)
-    ] or [False] * len(columns)
-    sizes = [
-        max([len(cell_text(name)), *(len(row[at]) for row in cells)])
-        for at, name in enumerate(columns)
-    ]
-    kept = _fitting(sizes, width)
-    if tail:
-        cells.insert(len(head), ["·"] * len(columns))
-
-    def line(texts: Sequence[str], right: Sequence[bool]) -> str:
-        shown = [
-            "…" if at is None else texts[at].rjust(sizes[at]) if right[at] else
-            texts[at].ljust(sizes[at])
-            for at in kept
-        ]  # fmt: skip
-        return f"│ {' │ '.join(shown)} │"
-
-    def rule(left: str, middle: str, right: str) -> str:
-        return left + middle.join("─" * (3 if a is None else sizes[a] + 2) for a in kept) + right
-
-    left_all = [False] * len(columns)
-    return "\n".join(
-        [
-            rule("┌", "┬", "┐"),
-            line([cell_text(name) for name in columns], left_all),
-            rule("├", "┼", "┤"),
-            *(line(row, numeric) for row in cells),
-            rule("└", "┴", "┘"),
-            _size(columns, len(rows), len(kept) - 1 if None in kept else None),
-        ]
-    )
-
-
-def _shown(
-    rows: Sequence[Sequence[Any]],
-) -> tuple[Sequence[Sequence[Any]], Sequence[Sequence[Any]]]:
-    if len(rows) <= _ROWS_SHOWN:
-        return rows, []
-    half = _ROWS_SHOWN // 2
-    return rows[:half], rows[-half:]
-
-
-def _fitting(sizes: Sequence[int], width: int) -> list[int | None]:
-    """Which columns fit; None stands where columns in the middle do not."""
-    kept = list(range(len(sizes)))
-
-    def needed(more: int) -> int:
-        return sum(sizes[at] + 3 for at in kept) + 1 + more
-
-    if needed(0) <= width or len(kept) < 3:
-        return list(kept)
-    middle = len(kept) // 2
-    while len(kept) > 2 and needed(4) > width:
-        middle = len(kept) // 2
-        del kept[middle]
-    return [*kept[:middle], None, *kept[middle:]]
-
-
-def _size(columns: Sequence[str], rows: int, shown: int | None = None) -> str:
-    some = "" if shown is None else f" ({shown} shown)"
-    return (
-        f"{rows:,} row{'' if rows == 1 else 's'}, "
-        f"{len(columns)} column{'' if len(columns) == 1 else 's'}{some}"
-    )
-
-
-def cell_text(value: Any) -> str:
-    """A value in one short line; control characters in it must not steer the terminal."""
-    if value is None:
-        text = "NULL"
-    elif isinstance(value, bool):
-        text = "true" if value else "false"
-    elif isinstance(value, (list, dict)):
-        text = json.dumps(value, ensure_ascii=False, default=str)
-    else:
-        text = str(value)
-    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    return text if len(text) <= _CELL_CHARACTERS_MAX else text[: _CELL_CHARACTERS_MAX - 1] + "…"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,6 +14,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from modeltrail.api import tables
 from modeltrail.api.client import Client, FolderClient, ServerClient, find, folder_of
 from modeltrail.api.data_folder import DataFolder
 from modeltrail.api.errors import ClientError, did_you_mean
@@ -43,30 +46,48 @@ def say_json(value: Any) -> None:
     say(json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print a table, as wide as the terminal."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        shown.add_column(Text(column))
-    for row in rows:
-        shown.add_row(*(Text(_cell(value)) for value in row))
-    width = None if sys.stdout.isatty() else 10_000
-    Console(width=width, soft_wrap=width is not None).print(shown)
+def say_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print CSV (RFC 4180) with a header line; None is empty."""
+    writer = csv.writer(sys.stdout)
+    writer.writerow(columns)
+    writer.writerows(rows)
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (list, dict)):
-        value = json.dumps(value, ensure_ascii=False)
-    # Control characters in a name must not steer the terminal.
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    types: Sequence[str] = (),
+    null: str = "",
+    rows_max: int | None = None,
+    width: int | None = None,
+) -> None:
+    """Print a table: in a box on a terminal or of a width; else plain, with nothing left out."""
+    terminal = sys.stdout.isatty()
+    if width is None and terminal:
+        width = shutil.get_terminal_size((100, 24)).columns
+    if width is None:
+        say(tables.aligned(columns, list(rows), null=null))
+        return
+    say(
+        tables.drawn(
+            columns,
+            list(rows),
+            width,
+            types=types,
+            null=null,
+            rows_max=rows_max,
+            styled=terminal and "NO_COLOR" not in os.environ,
+        )
+    )
+
+
+def pairs(items: Iterable[tuple[str, Any]]) -> None:
+    """Print names and values, a line each; nothing is cut."""
+    shown = [(name, tables.cell_text(value, "")) for name, value in items]
+    size = max((len(name) for name, _ in shown), default=0)
+    for name, text in shown:
+        say(f"{name.ljust(size)}  {text}".rstrip())
 
 
 @contextmanager
@@ -196,9 +217,18 @@ def not_there(kind: str, name: str, known: Iterable[str]) -> CommandError:
 
 def experiment_id(client: Client, name: str) -> str:
     """The id of the experiment with this name or id; raises ``CommandError``."""
-    ids = {n: id for id, n in client.query("SELECT experiment_id, name FROM experiments")}
+    ids: dict[str, str] = {}
+    for deleted in (False, True):
+        token = None
+        while True:
+            found = client.get(
+                "/api/v1/experiments", deleted=str(deleted).lower(), limit=1000, page_token=token
+            )
+            ids |= {one["name"]: one["experiment_id"] for one in found["experiments"]}
+            if (token := found["next_page_token"]) is None:
+                break
     if name in ids:
-        return str(ids[name])
+        return ids[name]
     if name in ids.values():
         return name
     raise not_there("experiment", name, ids)

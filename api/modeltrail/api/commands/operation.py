@@ -10,6 +10,7 @@ from modeltrail.api.commands.common import (
     CommandError,
     ask_json,
     caught_up,
+    pairs,
     progress,
     say,
     say_json,
@@ -65,5 +66,5 @@ def status(args: argparse.Namespace) -> int:
     if args.json:
         say_json(found)
     else:
-        table(["", ""], [(name.replace("_", " "), value) for name, value in found.items()])
+        pairs((name.replace("_", " "), value) for name, value in found.items())
     return 1 if found.get("fold_error") or found.get("log_error") else 0

@@ -37,6 +37,11 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, **options)
         self.set_defaults(parser=self)
 
+    def commands(self) -> dict[str, Parser]:
+        """The commands of a group, by name; empty for a command."""
+        groups = (a for a in self._actions if isinstance(a, argparse._SubParsersAction))
+        return {name: parser for group in groups for name, parser in group.choices.items()}
+
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> argparse.Namespace:
@@ -277,6 +282,16 @@ def expiry(value: str) -> int:
     if end <= time.time():
         raise Bad(f"{_short(value)} is not in the future")
     return int(end * 1000)
+
+
+def columns(value: str) -> list[str]:
+    """Columns of runs, with commas between them."""
+    names = [name.strip() for name in value.split(",")]
+    for name in names:
+        kind, dot, key = name.partition(".")
+        if kind not in ("metrics", "params", "tags") or not dot or not key:
+            raise Bad(f"expected as in metrics.loss,params.lr,tags.team, not {_short(name)}")
+    return names
 
 
 def request_type(value: str) -> str:

@@ -7,18 +7,21 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from modeltrail.api.commands.common import (
     client_of,
     experiment_id,
     note,
     progress,
+    say,
     say_json,
     table,
 )
+from modeltrail.api.results import QueryResult
 
 _TERMINAL_ROWS = 1_000
+_TERMINAL_ROWS_SHOWN = 40
 _EXPORT_TIMEOUT_S = 600.0
 
 
@@ -47,7 +50,7 @@ def sql(args: argparse.Namespace) -> int:
         if args.output:
             _store(pieces, Path(args.output))
         elif as_table:
-            _print(json.loads(b"".join(pieces)))
+            _print(b"".join(pieces), args)
         else:
             for piece in pieces:
                 sys.stdout.buffer.write(piece)
@@ -57,10 +60,25 @@ def sql(args: argparse.Namespace) -> int:
     return 0
 
 
-def _print(result: dict[str, Any]) -> None:
-    table(result["columns"], result["rows"])
-    if result["truncated"]:
-        note(f"… more than {len(result['rows']):,} rows; see --limit, --csv and -o FILE")
+def _print(data: bytes, args: argparse.Namespace) -> None:
+    found = json.loads(data)
+    columns, rows = found["columns"], found["rows"]
+    if [name.lower() for name in columns] == ["explain_key", "explain_value"]:
+        for _, plan in rows:
+            say(plan)
+        return
+    if args.width is None and not sys.stdout.isatty():
+        table(columns, rows)
+    else:
+        rows = QueryResult.of_json(data).rows()
+        # Of a result that was cut there is no end to show; a limit says how much is wanted.
+        rows_max = None if args.limit is not None or found["truncated"] else _TERMINAL_ROWS_SHOWN
+        shown = rows[:_TERMINAL_ROWS_SHOWN] if args.limit is None and found["truncated"] else rows
+        table(
+            columns, shown, types=found["types"], null="NULL", rows_max=rows_max, width=args.width
+        )
+    if found["truncated"]:
+        note(f"there are more than {len(rows):,} rows; see --limit, --csv and -o FILE")
 
 
 def _store(pieces: Iterator[bytes], file: Path) -> int:

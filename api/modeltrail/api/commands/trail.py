@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +27,7 @@ from modeltrail.api.commands.common import (
     table,
 )
 from modeltrail.api.data_folder import DataFolder
+from modeltrail.api.tables import cell_text
 from modeltrail.eventlog import Partition
 
 if TYPE_CHECKING:
@@ -71,22 +73,35 @@ def log(args: argparse.Namespace) -> int:
     if args.json:
         say_json(events)
         return 0
-    table(
-        ["position", "appended at", "actor", "what", "about", "outcome", "why"],
-        [
-            (
-                f"registry:0:{e['log_offset']}",
-                e["appended_at"],
-                e["actor"] if e["actor_verified"] else f"{e['actor'] or '?'} (unverified)",
-                e["type"],
-                e["about"],
-                "accepted" if e["accepted"] else f"{e['code']}: {e['message']}",
-                e["reason"],
-            )
-            for e in events
-        ],
-    )
+    lines = [
+        (
+            f"registry:0:{e['log_offset']}",
+            e["appended_at"],
+            e["actor"] if e["actor_verified"] else f"{e['actor'] or '?'} (unverified)",
+            e["type"],
+            e["about"],
+            "accepted" if e["accepted"] else f"{e['code']}: {e['message']}",
+            e["reason"],
+        )
+        for e in events
+    ]
+    if sys.stdout.isatty():
+        _tell_requests(lines)
+    else:
+        table(["position", "appended at", "actor", "what", "about", "outcome", "why"], lines)
     return 0
+
+
+def _tell_requests(lines: Iterable[tuple[Any, ...]]) -> None:
+    """Print requests for reading, a paragraph each: their texts are too long for columns."""
+    for line in lines:
+        position, time, actor, type, about, outcome, why = (cell_text(text, "") for text in line)
+        say(f"{position}  {time[:10]} {time[11:19]}  {actor}")
+        say(f"    {type}: {about}")
+        if outcome != "accepted":
+            say(f"    refused: {outcome}")
+        if why:
+            say(f"    why: {why}")
 
 
 def _look_for_typos(client: Client, args: argparse.Namespace) -> None:

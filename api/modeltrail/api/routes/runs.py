@@ -29,6 +29,12 @@ _RUNS = Pages("runs")
 _POINTS = Pages("points")
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"], route_class=PooledRoute)
 
+_SERIES = ("key", "model_id", "dataset_name", "dataset_digest")
+_EXTREMES = f"""(
+    SELECT run_id, {", ".join(_SERIES)},
+        min(value) FILTER (NOT isnan(value)) AS min, max(value) FILTER (NOT isnan(value)) AS max
+    FROM metrics GROUP BY ALL)"""
+
 Status = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
 _RUN = {
     "run_id": "0af7651916cd43dd8448eb211c80319c",
@@ -118,7 +124,16 @@ def list_runs(
         }
     ),
 )
-def get_run(run_id: str, node: NodeHere, caller: CallerHere, log_end: LogEnd) -> Response:
+def get_run(
+    run_id: str,
+    node: NodeHere,
+    caller: CallerHere,
+    log_end: LogEnd,
+    extremes: Annotated[
+        bool,
+        Query(description="Also `min` and `max` of each metric, NaN aside; it reads all points."),
+    ] = False,
+) -> Response:
     """A run with params, tags, latest metrics, datasets, artifacts, and whether it is complete."""
     with reading(node, log_end) as cursor:
         run = one(
@@ -132,6 +147,12 @@ def get_run(run_id: str, node: NodeHere, caller: CallerHere, log_end: LogEnd) ->
         run["params"] = {r["key"]: r["value"] for r in of("params", "key, value", "key")}
         run["tags"] = {r["key"]: r["value"] for r in of("tags", "key, value", "key")}
         run["metrics"] = of("latest_metrics", "* EXCLUDE (run_id)", "ALL")
+        if extremes:
+            found = of(_EXTREMES, "* EXCLUDE (run_id)", "ALL")
+            by_series = {tuple(r[name] for name in _SERIES): r for r in found}
+            for metric in run["metrics"]:
+                extreme = by_series.get(tuple(metric[name] for name in _SERIES), {})
+                metric |= {name: extreme.get(name) for name in ("min", "max")}
         run["datasets"] = of("datasets", "* EXCLUDE (run_id)", "name, digest")
         run["artifacts"] = of("artifacts", "* EXCLUDE (run_id)", "path")
     return answer(run)
