@@ -20,15 +20,12 @@ from access_world import V1, V2, World, open_node
 from api_server import Job
 from modeltrail.api.access import admin as access_admin
 from modeltrail.api.access import credentials
-from modeltrail.api.access import rules as access_rules
 from modeltrail.api.access.admin import SERVER_ACTOR, Holder, Target
 from modeltrail.api.access.credentials import Passwords, presented
 from modeltrail.api.access.rights import EXPERIMENT, LEVELS, MODEL, Access, Level, Rules
 from modeltrail.api.app import create_app
 from modeltrail.api.errors import TooBusy
-from modeltrail.api.mlflow.calls import EndpointRoute
 from modeltrail.api.node import Node
-from modeltrail.api.routing import ByPath
 from modeltrail.consumers import store
 from modeltrail.eventlog import EventLog, open_log
 from modeltrail.schemas import encode, envelope, experiment_id, new_event_id
@@ -538,67 +535,6 @@ def test_permissions_are_intervals(world: World) -> None:
     )
     found = world.ask("root", "GET", f"{V1}/sql", statement=statement)["rows"]
     assert found == [["READ", False], ["EDIT", False]]
-
-
-# Every route
-
-
-def _routes(world: World) -> list[tuple[str, str, Any]]:
-    """Method, what the route is called in the rules, and its rule."""
-    found = []
-    for route in world.client.app.router.routes:  # type: ignore[attr-defined]
-        if isinstance(route, EndpointRoute):
-            for method in (route.methods or set()) - {"HEAD"}:
-                path = route.path.partition("/mlflow/")[2]
-                rule = access_rules.MLFLOW.get(f"{method} {path}")
-                found.append((method, route.path, rule))
-            continue
-        if isinstance(route, ByPath):  # has the very routes that come behind it
-            continue
-        inner = route.effective_candidates() if hasattr(route, "effective_candidates") else [route]
-        for one in inner:
-            for method in (one.methods or set()) - {"HEAD"}:
-                found.append((method, one.path, access_rules.OTHERS.get(f"{method} {one.path}")))
-    return found
-
-
-def test_every_route_has_a_rule(world: World) -> None:
-    routes = _routes(world)
-    assert len(routes) > 150
-    assert not [f"{method} {path}" for method, path, rule in routes if rule is None]
-
-
-def test_a_route_without_a_rule_is_for_administrators(world: World) -> None:
-    assert access_rules.route_rule("GET", "/new") is access_rules.admin
-    assert access_rules.endpoint_rule("GET", "new/endpoint") is access_rules.admin
-
-
-def test_no_route_answers_who_is_not_signed_in(world: World) -> None:
-    for method, path, rule in _routes(world):
-        url = path
-        for name in ("path:path", "key:path", "tag_key:path", "rest:path", "number:int"):
-            url = url.replace("{" + name + "}", "1")
-        url = "/".join("1" if part.startswith("{") else part for part in url.split("/"))
-        answer = world.client.request(method, url)
-        if rule is access_rules.public:
-            assert answer.status_code not in (401, 403), (method, path)
-        else:
-            assert answer.status_code == 401, (method, path, answer.text)
-
-
-def test_routes_for_administrators_refuse_others(world: World) -> None:
-    administrators = [
-        (method, path) for method, path, rule in _routes(world) if rule is access_rules.admin
-    ]
-    assert len(administrators) > 20
-    for method, path in administrators:
-        url = "/".join("1" if part.startswith("{") else part for part in path.split("/"))
-        answer = world.client.request(
-            method, url, headers=world.headers["ada"], json=None if method == "GET" else {}
-        )
-        # Fields that are missing are told before, where a rule looks at fields.
-        assert answer.status_code in (400, 403), (method, path, answer.text)
-        assert answer.status_code == 403 or "Missing" in answer.text, (method, path, answer.text)
 
 
 # Several nodes, and rebuilds

@@ -170,7 +170,6 @@ def _each(field: str, name: str) -> Callable[[Values], Iterable[str | None]]:
 _RUN_WRITES: Final = {
     "update": "RunUpdated",
     "log-parameter": "ParamsLogged",
-    "log-param": "ParamsLogged",
     "set-tag": "TagsChanged",
     "delete-tag": "TagsChanged",
     "log-model": "TagsChanged",
