@@ -24,6 +24,7 @@ from modeltrail.eventlog import (
     RUNS,
     LogMisconfigured,
     LogRecord,
+    LogRefused,
     LogUnavailable,
     NewEvent,
     open_log,
@@ -334,6 +335,24 @@ def test_what_a_killed_writer_left_is_in_the_file_after_an_orderly_close(tmp_pat
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "log")], check=False)
     EmbeddedLog(tmp_path / "log").close()
     assert events_of_the_file_alone(tmp_path / "log", tmp_path / "copy") == 1
+
+
+def test_a_copy_keeps_positions_and_times(tmp_path: Path) -> None:
+    log, copy = EmbeddedLog(tmp_path / "log"), EmbeddedLog(tmp_path / "copy")
+    log.append([run_event("a"), run_event("b"), run_event("c")])
+    records = read_all(log)
+    with pytest.raises(LogRefused, match="only grows at its end"):
+        copy.adopt(records[1:])
+    copy.adopt(records[:1])
+    copy.adopt(records[1:])
+    assert read_all(copy) == records
+    with pytest.raises(LogRefused, match="only grows at its end"):
+        copy.adopt(records[2:])
+    with pytest.raises(LogRefused, match="has no partition runs:1"):
+        copy.adopt([records[2]._replace(partition=1)])
+    assert read_all(copy) == records
+    log.close()
+    copy.close()
 
 
 def test_a_full_disk_is_told_and_survived(tmp_path: Path) -> None:

@@ -514,6 +514,36 @@ def _operate(add: Callable[..., Parser]) -> None:
     _add_json(p)
 
 
+def _backup(add: Callable[..., Parser]) -> None:
+    p = add(
+        "backup",
+        "copy a data folder, beside a running server too, and verify the copy",
+        "  modeltrail backup /backups/monday\n"
+        "  modeltrail backup /backups/monday.tar.gz --keys --artifacts",
+        "backup:backup",
+    )
+    p.add_argument(
+        "target", metavar="TARGET", help="a folder to make, or a file: .tar, .tar.gz or .tgz"
+    )
+    _add_data(p)
+    p.add_argument("--keys", action="store_true", help="the keys too; keep such a backup secret")
+    p.add_argument("--artifacts", action="store_true", help="the files of the artifacts too")
+    p.add_argument("--replace", action="store_true", help="replace an earlier backup")
+    _add_json(p)
+    p = add(
+        "restore",
+        "make a data folder of a backup, and verify it",
+        "  modeltrail restore /backups/monday.tar.gz --data ./restored\n"
+        "  modeltrail serve --data ./restored",
+        "backup:restore",
+    )
+    p.add_argument("source", metavar="SOURCE", help="a backup: its folder or file")
+    p.add_argument(
+        "--data", metavar="FOLDER", required=True, help="data folder to make; missing or empty"
+    )
+    _add_json(p)
+
+
 def _access(add: Callable[..., Parser]) -> None:
     user = add(
         "user",
@@ -749,7 +779,8 @@ def build_parser() -> Parser:
         added.set_defaults(command=command)
         return added
 
-    for part in (_serve, _runs, _sql, _replay, _audit, _operate, _access, _import, _webhooks):
+    reading = (_runs, _sql, _replay, _audit)
+    for part in (_serve, *reading, _operate, _backup, _access, _import, _webhooks):
         part(add)
     return parser
 

@@ -113,7 +113,7 @@ def verify(
         known |= set(folded.heads)
     walks = {p: _Walk(p, folded, [c for c in good if p in c.heads]) for p in sorted({*end, *known})}
     done, total = 0, sum(end.values())
-    for records in _batches(log, end):
+    for records in batches(log, end):
         for record in records:
             walks[Partition(record.stream, record.partition)].feed(record)
         done += len(records)
@@ -321,7 +321,7 @@ class _Ahead(Generic[T]):
         return item
 
 
-def _batches(log: EventLog, end: Mapping[Partition, int]) -> Iterator[list[LogRecord]]:
+def batches(log: EventLog, end: Mapping[Partition, int]) -> Iterator[list[LogRecord]]:
     """The log of all partitions, up to the given offsets."""
     left = {partition for partition, offset in end.items() if offset}
     if not left:

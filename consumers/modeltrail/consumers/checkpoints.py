@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 from modeltrail.consumers import store
 from modeltrail.consumers.chain import Head, heads, links
 from modeltrail.eventlog import REGISTRY_PARTITION, Partition
+from modeltrail.eventlog.private import open_private
 
 logger = logging.getLogger("modeltrail.checkpoints")
 
@@ -277,7 +278,8 @@ def _key(path: Path) -> Ed25519PrivateKey:
 
 def _append_line(path: Path, line: str) -> None:
     new = not path.exists()
-    with path.open("a", encoding="utf-8") as file:
+    with os.fdopen(open_private(path), "r+", encoding="utf-8") as file:
+        file.seek(0, os.SEEK_END)
         file.write(line + "\n")
         file.flush()
         os.fsync(file.fileno())

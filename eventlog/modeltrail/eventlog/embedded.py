@@ -26,6 +26,7 @@ from modeltrail.eventlog.base import (
     LogError,
     LogMisconfigured,
     LogRecord,
+    LogRefused,
     LogUnavailable,
     NewEvent,
     Partition,
@@ -281,6 +282,37 @@ class EmbeddedLog:
             if os.stat(f"{self._path}-wal").st_size > _WAL_BYTES_MAX:
                 con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
+    def adopt(self, records: Sequence[LogRecord], timeout_s: float = 30.0) -> None:
+        """Insert records of another log at their own positions and times; durable on return.
+
+        For copies: this log must end where the records begin, in every stream.
+
+        Raises:
+            LogRefused: it does not, or a record is of a partition that this log does not have.
+            LogUnavailable: not durable within ``timeout_s``.
+        """
+        rows: dict[str, list[tuple[int, int, bytes]]] = {stream: [] for stream in STREAMS}
+        for record in records:
+            if record.partition:
+                raise LogRefused(f"{self._path} has no partition {record.position.within}")
+            rows[record.stream].append((record.offset, record.appended_at_ms, record.payload))
+        with self._commit_lock:
+            if self._closed:
+                raise LogClosed("the log was closed")
+            with self._writer_lock(time.monotonic() + timeout_s):
+                try:
+                    con = self._writer()
+                    con.execute("BEGIN IMMEDIATE")
+                    for stream, new in rows.items():
+                        con.executemany(f"INSERT INTO {stream} VALUES (?, ?, ?)", new)
+                    con.execute("COMMIT")
+                except sqlite3.IntegrityError as e:
+                    self._discard_writer()
+                    raise LogRefused(f"{self._path}: {e}") from e
+                except sqlite3.Error as e:
+                    self._discard_writer()
+                    raise self._translated(e) from e
+
     def _writer(self) -> sqlite3.Connection:
         if self._writing is None:
             self._writing = self._connect("rw")
@@ -487,7 +519,7 @@ class EmbeddedLog:
         if not self._may_write and self._writing is None:
             return
         with suppress(sqlite3.Error, LogError, OSError):
-            if not os.path.getsize(f"{self._path}-wal"):
+            if not self._wal_exists():
                 return
             con = self._writer()
             con.execute(f"PRAGMA busy_timeout={_CLOSE_TIMEOUT_MS}")
