@@ -277,6 +277,15 @@ class Node:
             self._acknowledged = dict(self.end_at_start)
         self._appender.start()
 
+    def start_behind(self, end_at_start: Mapping[Partition, int]) -> None:
+        """Start on a log that is away: reads answer from what is folded, and writes fail.
+
+        Args:
+            end_at_start: Where what needs the log's end as of the start is to take it to be.
+        """
+        self.end_at_start = dict(end_at_start)
+        self._appender.start()
+
     def stop(self) -> None:
         """Append what was accepted, then stop."""
         self._appender.stop()

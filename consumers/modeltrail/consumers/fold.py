@@ -133,6 +133,34 @@ class Fold:
         self._database = Database(self._path, self._codec, self._limits)
         self._positions = self._database.positions()
 
+    def open_as_left(self) -> None:
+        """Open the database as it was left, to answer while the log is away.
+
+        Where there is none of this version, what is opened is empty, and in memory.
+
+        Raises:
+            StoreError: the file is in use, or its folder is read-only or full.
+        """
+        path = self._path
+        if path is not None:
+            store.finish_swap(path, self._limits)
+            if not self._is_usable(path):
+                path = None
+        self._database = Database(path, self._codec, self._limits)
+        self._positions = self._database.positions()
+
+    def _is_usable(self, path: Path) -> bool:
+        if not path.exists():
+            return False
+        try:
+            con = store.connect(path, self._limits)
+        except duckdb.Error:
+            return False
+        try:
+            return store.version_of(con) == store.PROJECTION_VERSION
+        finally:
+            con.close()
+
     def _why_unusable(self, path: Path) -> str | None:
         """Why a file has to be rebuilt, after moving it aside if it is not to be lost."""
         if not path.exists():

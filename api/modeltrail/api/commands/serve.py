@@ -32,6 +32,10 @@ from modeltrail.api.commands.first_admin import first_admin
 from modeltrail.api.data_folder import DataFolder
 
 if TYPE_CHECKING:
+    import uvicorn
+    from starlette.types import ASGIApp
+
+    from modeltrail.api.commands.waiting import AwayLog
     from modeltrail.consumers.fold import Fold
     from modeltrail.consumers.webhooks.deliverer import Webhooks
     from modeltrail.eventlog import EventLog
@@ -87,18 +91,18 @@ def _run(
     from modeltrail.api.app import create_app
     from modeltrail.api.artifacts.layers import Layers
     from modeltrail.api.artifacts.store import ArtifactStore, open_storage
-    from modeltrail.api.connections import Connection, allow_connections
     from modeltrail.api.mlflow.sources import take_over
     from modeltrail.api.node import Node
     from modeltrail.consumers.caretaker import Caretaker
     from modeltrail.consumers.fold import Fold
-    from modeltrail.eventlog import open_log
 
     port = listener.getsockname()[1]
     url = _url(args.host, port)
     if not args.auth and not _is_loopback(args.host):
         note(_WARNING.format(address=f"{args.host}:{port}", host=args.host))
-    log = open_log(log_url(args, folder))
+    log = _log(args, folder, listener, stopped)
+    if log is None:
+        return
     stack.callback(log.close)
     caretaker: Caretaker | None = None
 
@@ -138,14 +142,33 @@ def _run(
         default = args.default_permission.upper().replace("NONE", "NO_PERMISSIONS")
         access = Access(node, LEVELS[default])
         stack.enter_context(first_admin(access))
-    app = create_app(
-        node,
-        access=access,
-        hosts=[args.host, socket.gethostname(), *args.allow_host],
-        unanswered=folder.path / "unanswered",
-    )
+    app = create_app(node, access=access, hosts=_hosts(args), unanswered=folder.path / "unanswered")
+    config = _config(args, app)
+    gc.freeze()
+    stack.callback(gc.unfreeze)  # else DuckDB counts its types as leaked at exit
+    # The fold makes many objects a batch, none of them in cycles.
+    gc.set_threshold(50_000, 20, 100)
+    gc.enable()
+    info = {"url": url, "pid": os.getpid(), "artifacts": storage.url}
+    _write_info(folder.info, info)
+    stack.callback(folder.info.unlink, missing_ok=True)
+    say(f"Modeltrail is at {url}  (data: {folder.path}, log: {log.url})")
+    sys.stdout.flush()
+    if not stopped.is_set():
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _hosts(args: argparse.Namespace) -> list[str]:
+    return [args.host, socket.gethostname(), *args.allow_host]
+
+
+def _config(args: argparse.Namespace, app: ASGIApp) -> uvicorn.Config:
+    import uvicorn
+
+    from modeltrail.api.connections import Connection, allow_connections
+
     Connection.connections_max = allow_connections()
-    config = uvicorn.Config(
+    return uvicorn.Config(
         app,
         log_level="info" if args.access_log else "warning",
         access_log=args.access_log,
@@ -160,18 +183,64 @@ def _run(
         http=Connection,
         ws="none",
     )
-    gc.freeze()
-    stack.callback(gc.unfreeze)  # else DuckDB counts its types as leaked at exit
-    # The fold makes many objects a batch, none of them in cycles.
-    gc.set_threshold(50_000, 20, 100)
-    gc.enable()
-    info = {"url": url, "pid": os.getpid(), "artifacts": storage.url}
-    _write_info(folder.info, info)
-    stack.callback(folder.info.unlink, missing_ok=True)
-    say(f"Modeltrail is at {url}  (data: {folder.path}, log: {log.url})")
-    sys.stdout.flush()
-    if not stopped.is_set():
-        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _log(
+    args: argparse.Namespace,
+    folder: DataFolder,
+    listener: socket.socket,
+    stopped: threading.Event,
+) -> EventLog | None:
+    """The log, once it can be reached; None if the server is to stop before."""
+    from modeltrail.eventlog import open_log
+
+    url = log_url(args, folder)
+    if not url.startswith("kafka:"):
+        return open_log(url)
+    from modeltrail.api.commands.waiting import Opening, serve_until
+
+    opening = Opening(url)
+    if not opening.wait(stopped) and not stopped.is_set():
+        note(
+            f"The log at {opening.url} is away. This server waits for it; until then it answers at "
+            f"{_url(args.host, listener.getsockname()[1])} from what it has folded, and takes no "
+            "writes."
+        )
+
+        def config(stack: ExitStack, away: AwayLog) -> uvicorn.Config:
+            return _config_behind(args, folder, stack, away)
+
+        serve_until(opening, config, listener, stopped)
+    if not opening.done.is_set() or stopped.is_set():
+        opening.give_up()
+        return None
+    return opening.opened()
+
+
+def _config_behind(
+    args: argparse.Namespace, folder: DataFolder, stack: ExitStack, log: AwayLog
+) -> uvicorn.Config:
+    """A server that answers from what is folded while the log is away."""
+    from modeltrail.api.access.rights import LEVELS, Access
+    from modeltrail.api.app import create_app
+    from modeltrail.api.artifacts.store import ArtifactStore, open_storage
+    from modeltrail.api.commands.waiting import Behind
+    from modeltrail.api.node import Node
+    from modeltrail.consumers.fold import Fold
+    from modeltrail.eventlog import REGISTRY_PARTITION
+
+    memory_limit = args.memory_limit or _half_of_memory()
+    fold = Fold(log, folder.database, memory_limit=memory_limit, threads=args.threads)
+    fold.open_as_left()
+    stack.callback(fold.stop)
+    storage = open_storage(artifacts_url(args, folder))
+    node = Node(log, fold, ArtifactStore(storage, signs=args.presigned))
+    # Who was removed while this server was down may still seem to be there: with --auth nobody
+    # signs in before the log was read.
+    node.start_behind({REGISTRY_PARTITION: 2**62} if args.auth else {})
+    stack.callback(node.stop)
+    access = Access(node, LEVELS["NO_PERMISSIONS"]) if args.auth else None
+    return _config(args, Behind(create_app(node, access=access, hosts=_hosts(args))))
 
 
 def _webhooks(
