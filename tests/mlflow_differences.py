@@ -431,6 +431,51 @@ KNOWN = (
 )
 
 
+class Words(NamedTuple):
+    """A refusal that both give, in other words."""
+
+    why: str
+    theirs: str
+    """A pattern of MLflow's message."""
+    ours: str
+    """A pattern of ours."""
+
+
+WORDS = (
+    Words(
+        "MLflow shows a number of a query as the text that it came as.",
+        "Invalid value \"-?#?\\d*\" for parameter 'max_results'",
+        "Invalid value -?\\d+ for parameter 'max_results'",
+    ),
+    Words(
+        "A number that no field holds is shown as it was read.",
+        "Invalid value -?\\d{20,} for parameter",
+        "Invalid value -?1e\\+30 for parameter",
+    ),
+    Words(
+        "MLflow splits a filter first and reads its parts afterwards; we read it from left to "
+        "right, and say what is wrong where.",
+        "filter string|comparator|attributes support|Invalid attribute key|Invalid entity type"
+        "|order.by|Invalid comparison|quoted string|list in|value type|Invalid clause",
+        "Invalid (filter|order_by clause), at character|Wrong at character|cannot be ordered by"
+        "|duplicate fields",
+    ),
+    Words(
+        "Of several things that are wrong with a metric, its key and value are looked at first.",
+        "Both dataset_name and dataset_digest must be provided",
+        "Invalid value .* for parameter '(metrics.*)?(name|timestamp)' supplied",
+    ),
+)
+
+
+def other_words(found: Difference) -> Words | None:
+    """The entry that explains why a refusal is in other words."""
+    for words in WORDS:
+        if _said(found.theirs, words.theirs) and _said(found.ours, words.ours):
+            return words
+    return None
+
+
 def explained(found: Difference) -> Known | None:
     """The entry that explains a difference; of several, one that sets the servers apart."""
     if found.theirs.status != 200 or found.ours.status != 200:

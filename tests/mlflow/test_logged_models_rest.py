@@ -152,6 +152,9 @@ def test_search(ask: Ask, run_id: str) -> None:
     by_metric = {"field_name": "metrics.acc", "ascending": False}
     assert found(order_by=[by_metric]) == [0, 2, 1, 3]
     assert found(order_by=[{**by_metric, "dataset_name": "set 1"}]) == [0, 1, 3, 2]
+    on_x = {"dataset_digest": "x"}
+    assert found(order_by=[{**by_metric, **on_x}]) == [2, 1, 0, 3]
+    assert found(order_by=[{**by_metric, **on_x, "dataset_name": "set 1"}]) == [1, 3, 2, 0]
 
     page = search(max_results=3)
     assert len(page["models"]) == 3

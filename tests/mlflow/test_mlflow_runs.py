@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from access_users import make_user
 from api_server import Job
 from modeltrail.api.access.rights import Access
+from modeltrail.api.access.tokens import Actor
 from modeltrail.api.app import create_app
 from modeltrail.api.mlflow.live import LiveRuns
 from modeltrail.api.node import Node
@@ -398,6 +399,33 @@ def test_runs_of_our_own_producers_look_like_any_other(ask: Ask, node: Node) -> 
         "tags.`mlflow.source.git.commit` = 'abc' AND metrics.loss = 2",
     ):
         assert len(ask("POST", "runs/search", filter=text)["runs"]) == 1
+
+
+def test_experiments_of_one_time_come_in_the_order_of_their_ids(ask: Ask, node: Node) -> None:
+    assert "creation_time" not in ask("GET", "experiments/get", experiment_id="0")["experiment"]
+    fields: dict[str, Any] = {
+        "imported_from": "x",
+        "imported_id": "1",
+        "artifact_location": None,
+        "tags": {},
+        "deleted": False,
+    }
+    times = {"created_at_ms": 7, "updated_at_ms": 9}
+    for wanted in ("12", "3", "101"):
+        named = {"name": f"e{wanted}", "experiment_id": wanted}
+        node.decide("ImportExperiment", {**fields, **named, **times}, Actor("ann", False))
+
+    def found(**asked: Any) -> list[str]:
+        answer = ask("POST", "experiments/search", max_results=9, **asked)
+        return [experiment["experiment_id"] for experiment in answer["experiments"]]
+
+    assert found() == ["0", "3", "12", "101"]
+    assert found(order_by=["creation_time"]) == ["101", "12", "3", "0"]
+    assert found(order_by=["last_update_time DESC"]) == ["0", "101", "12", "3"]
+    # Default is older than the first event.
+    default = ask("GET", "experiments/get", experiment_id="0")["experiment"]
+    assert default["last_update_time"] == default["creation_time"] > 1_700_000_000_000
+    assert found(filter="creation_time > 9") == ["0"]
 
 
 def test_experiments(ask: Ask) -> None:

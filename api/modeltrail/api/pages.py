@@ -51,6 +51,8 @@ class Pages:
             return 0
         content = self._content(token)
         offset = content.get("offset")
+        if isinstance(offset, str) and not offset.isdecimal():
+            raise InvalidRequest(f"Invalid page token, not stringable {offset[:100]}")
         if type(offset) is not int or not 0 < offset < _OFFSET_MAX:
             raise _bad("parsed", content)
         return offset

@@ -25,13 +25,20 @@ _DATASETS_OF_MAX = 20
 _DATASETS_MAX = 1_000
 _ID = {"experiment_id": wire.text}
 
+# No event makes the built-in Default experiment: it is older than the first one.
+_BEGINNING = (
+    "(least((SELECT min(appended_at_ms) FROM fold.requests), "
+    "(SELECT min(appended_at_ms) FROM fold.runs)) - 1)"
+)
+_CREATED = f"coalesce(e.created_at_ms, {_BEGINNING})"
+
 EXPERIMENT = Entity(
     id="e.experiment_id",
     attributes={
         "name": Attribute("e.name"),
         "experiment_id": Attribute("e.experiment_id", "id"),
-        "creation_time": Attribute("e.created_at_ms", "number"),
-        "last_update_time": Attribute("e.updated_at_ms", "number"),
+        "creation_time": Attribute(_CREATED, "number"),
+        "last_update_time": Attribute(f"coalesce(e.updated_at_ms, {_CREATED})", "number"),
     },
     keyed={
         "tag": Keyed(
@@ -60,6 +67,9 @@ def artifact_location(experiment_id: str, location: str | None) -> str:
 def _experiments(
     cursor: duckdb.DuckDBPyConnection, found: list[tuple[Any, ...]]
 ) -> list[dict[str, Any]]:
+    beginning = None
+    if any(row[4] is None for row in found):
+        (beginning,) = cursor.execute(f"SELECT {_BEGINNING}").fetchall()[0]
     tags: dict[str, dict[str, str]] = {row[0]: {} for row in found}
     for experiment_id, key, value in cursor.execute(
         "SELECT entity_id, key, value FROM fold.history WHERE entity = 'experiment' "
@@ -73,8 +83,8 @@ def _experiments(
             name=name,
             artifact_location=artifact_location(experiment_id, location),
             lifecycle_stage="deleted" if deleted else "active",
-            creation_time=created_at_ms,
-            last_update_time=updated_at_ms,
+            creation_time=beginning if created_at_ms is None else created_at_ms,
+            last_update_time=beginning if updated_at_ms is None else updated_at_ms,
             tags=wire.pairs(tags[experiment_id]) or None,
         )
         for experiment_id, name, location, deleted, created_at_ms, updated_at_ms in found
@@ -169,12 +179,20 @@ def get_experiment_by_name(call: Call) -> dict[str, Any]:
 def search_experiments(call: Call) -> dict[str, Any]:
     """Experiments by filter, in order, page by page."""
     limit = call.get("max_results", 0)
+    if limit > _PAGE_MAX:
+        raise InvalidRequest(
+            f"Invalid value {limit} for parameter 'max_results' supplied. "
+            f"It must be at most {_PAGE_MAX}"
+        )
     wire.check_max_results(limit, _PAGE_MAX)
     pages = call.pages("experiments")
     offset = pages.offset(call.get("page_token"))
     condition = compile_filter(EXPERIMENT, call.get("filter"))
     order = compile_order(EXPERIMENT, call.get("order_by", []))
-    terms = order.terms or ["e.created_at_ms DESC NULLS LAST"]
+    # As in MLflow: of those that are equal in an order that is asked for, the one with the greater
+    # id comes first.
+    terms = order.terms or [f"{_CREATED} DESC NULLS LAST"]
+    terms = [*terms, f"e.experiment_id::BIGINT {'DESC' if order.terms else 'ASC'}"]
     view = call.get("view_type", "ACTIVE_ONLY")
     readable = call.caller.rights.readable_experiments("e.experiment_id")
     lifecycle = {"ACTIVE_ONLY": "NOT e.deleted", "DELETED_ONLY": "e.deleted"}.get(view, "TRUE")
@@ -182,7 +200,7 @@ def search_experiments(call: Call) -> dict[str, Any]:
         found = cursor.execute(
             f"SELECT {_COLUMNS} FROM fold.experiments e{order.joins} "
             f"WHERE {lifecycle} AND {readable.sql} AND {condition.sql} "
-            f"ORDER BY {', '.join(terms)}, e.experiment_id::BIGINT "
+            f"ORDER BY {', '.join(terms)} "
             f"LIMIT {limit + 1} OFFSET {offset}",
             [*order.params, *readable.params, *condition.params],
         ).fetchall()

@@ -478,9 +478,11 @@ def _order(clauses: list[dict[str, Any]]) -> tuple[str, list[Any], str]:
                 f"Invalid order by field name: {name}. Only metrics are supported."
             )
         if dot:
-            datasets, dataset_params = "TRUE", ()
-            if clause.get("dataset_name"):
-                datasets, dataset_params = _on_datasets([clause])  # type: ignore[assignment]
+            datasets, dataset_params = "TRUE", tuple[str, ...]()
+            given = [name for name in ("dataset_name", "dataset_digest") if clause.get(name)]
+            if given:
+                datasets = " AND ".join(f"s.{name} = ?" for name in given)
+                dataset_params = tuple(clause[name] for name in given)
             joins.append(
                 f""" LEFT JOIN (
                     SELECT s.model_id, p.value FROM {_POINTS}

@@ -524,6 +524,10 @@ def delete_version(call: Call) -> dict[str, Any]:
 def search_versions(call: Call) -> dict[str, Any]:
     """Versions that match a filter; those changed last come first."""
     limit = call.get("max_results", 10_000)
+    if limit < 1:
+        raise InvalidRequest(
+            f"Invalid value for max_results. It must be a positive integer, but got {limit}"
+        )
     wire.check_max_results(limit, _VERSIONS_MAX)
     pages = call.pages("model_versions")
     offset = pages.offset(call.get("page_token"))

@@ -159,8 +159,14 @@ def _tokens(text: str, what: str) -> Iterator[_Token]:
 
 
 def _fail(what: str, text: str, at: int, why: str) -> NoReturn:
+    """Refuse a text, with MLflow's words first; reasons that are such begin with a capital."""
     shown = text if len(text) <= 200 else text[:200] + "..."
-    raise InvalidRequest(f"Invalid {what} '{shown}': at character {at + 1}: {why}")
+    if why[0].isupper():
+        raise InvalidRequest(f"{why}. Invalid {what}, at character {at + 1}: '{shown}'")
+    words = f"Invalid {what} '{shown}'. Could not be parsed."
+    if what == "filter":
+        words = f"Invalid clause(s) in filter string: {shown}."
+    raise InvalidRequest(f"{words} Wrong at character {at + 1}: {why}")
 
 
 def _unquoted(text: str) -> str:

@@ -36,12 +36,12 @@ Reader = Callable[[str, Any], Any]
 # Reading
 
 
-def wrong_type(path: str, value: Any) -> NoReturn:
-    """Refuse a value for its type."""
+def wrong_type(path: str, value: Any, more: str = "") -> NoReturn:
+    """Refuse a value for its type, or in MLflow's words of that."""
     shown = json.dumps(value, sort_keys=True, separators=(",", ":"))
     raise InvalidRequest(
         f"Invalid value {_short(shown)} for parameter '{path}' supplied:  "
-        f"Hint: Value was of type '{type(value).__name__}'.{_ADVICE}"
+        f"Hint: Value was of type '{type(value).__name__}'.{_ADVICE}{more}"
     )
 
 
@@ -263,8 +263,9 @@ def check_experiment_id(experiment_id: str) -> str:
     try:
         return str(int(experiment_id))
     except ValueError:
+        shown = _short(experiment_id)
         raise InvalidRequest(
-            f"Invalid experiment ID '{experiment_id[:100]}'. Experiment ID must be a valid integer."
+            f"Invalid experiment ID '{shown}'. Experiment ID must be a valid integer."
         ) from None
 
 
@@ -276,10 +277,7 @@ def check_max_results(max_results: int, limit: int, least: int = 1) -> None:
             "It must be a positive integer"
         )
     if max_results > limit:
-        raise InvalidRequest(
-            f"Invalid value {max_results} for parameter 'max_results' supplied. "
-            f"It must be at most {limit}"
-        )
+        wrong_type("max_results", max_results, f" It must be at most {limit}.")
 
 
 # Writing

@@ -93,7 +93,11 @@ def artifact_location(location: str | None) -> None:
     """Check where an experiment's runs are to keep their artifacts."""
     if not location:
         return
-    _length("artifact_location", location, LOCATION_MAX)
+    if len(location) > LOCATION_MAX:
+        _invalid(
+            "Invalid artifact path length. The length of the artifact path cannot be greater than "
+            f"{LOCATION_MAX} characters."
+        )
     try:
         parsed = urlparse(location)
     except ValueError as error:
