@@ -283,3 +283,12 @@ def test_null_is_not_the_empty_text(server: Server, capsys: pytest.CaptureFixtur
         "│ NULL │         │ x       │   10.5 │",
     ]
     assert text.splitlines()[-1] == "1 row, 4 columns"
+
+
+def test_a_thin_install_manages_users_of_a_server(server: Server) -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", THIN, "user", "list", "--server", server.url],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert found.returncode == 1
+    assert "this server runs without --auth" in found.stderr

@@ -91,13 +91,13 @@ def _say(args: argparse.Namespace, body: Any, text: str) -> int:
 
 def _check_user(args: argparse.Namespace, server: str | None, found: list[Any]) -> None:
     """Where nothing of a user was found, raise ``CommandError`` if there is no such user."""
-    from modeltrail.api.access import admin as access_admin
-
     if found or args.user is None:
         return
     if server is not None:
         users = ask_json(server, _path("users"))["users"]
     else:
+        from modeltrail.api.access import admin as access_admin
+
         with _node(args) as (node, _), node.read() as cursor:
             users = access_admin.users(cursor)
     names = [user["user"] for user in users]
@@ -121,14 +121,14 @@ def _list(args: argparse.Namespace, found: list[dict[str, Any]], columns: list[s
 
 def user_create(args: argparse.Namespace) -> int:
     """Create a user."""
-    from modeltrail.api.access import admin as access_admin
-
     server = server_of(args)
     password = None if args.no_password else _new_password()
     if server is not None:
         body = {"user": args.user, "password": password, "admin": args.admin, "reason": args.reason}
         user_id = ask_json(server, _path("users"), body)["user_id"]
     else:
+        from modeltrail.api.access import admin as access_admin
+
         with _node(args) as (node, actor):
             user_id = access_admin.create_user(
                 node, actor, args.user, password, admin=args.admin, reason=args.reason
@@ -140,12 +140,12 @@ def user_create(args: argparse.Namespace) -> int:
 
 def user_list(args: argparse.Namespace) -> int:
     """Print all users."""
-    from modeltrail.api.access import admin as access_admin
-
     server = server_of(args)
     if server is not None:
         found = ask_json(server, _path("users"))["users"]
     else:
+        from modeltrail.api.access import admin as access_admin
+
         with _node(args) as (node, _), node.read() as cursor:
             found = access_admin.users(cursor)
     return _list(args, found, ["user", "admin", "has_password", "created_at", "created_by"])
@@ -153,8 +153,6 @@ def user_list(args: argparse.Namespace) -> int:
 
 def user_password(args: argparse.Namespace) -> int:
     """Set a password."""
-    from modeltrail.api.access import admin as access_admin
-
     server = server_of(args)
     password = _new_password()
     if server is not None:
@@ -162,6 +160,8 @@ def user_password(args: argparse.Namespace) -> int:
         done = ask_json(server, _path("users", args.user), body, method="PATCH")
         ended, left = done["tokens_ended"], done["tokens_left"]
     else:
+        from modeltrail.api.access import admin as access_admin
+
         with _node(args) as (node, actor):
             _, ended, left = access_admin.update_user(
                 node,
@@ -181,12 +181,12 @@ def user_password(args: argparse.Namespace) -> int:
 
 def user_delete(args: argparse.Namespace) -> int:
     """Delete a user."""
-    from modeltrail.api.access import admin as access_admin
-
     server = server_of(args)
     if server is not None:
         ask_json(server, _path("users", args.user), method="DELETE", reason=args.reason)
     else:
+        from modeltrail.api.access import admin as access_admin
+
         with _node(args) as (node, actor):
             access_admin.delete_user(node, actor, args.user, reason=args.reason)
     return _say(args, {"user": args.user}, f"{args.user} was deleted")
@@ -197,8 +197,6 @@ def user_delete(args: argparse.Namespace) -> int:
 
 def token_create(args: argparse.Namespace) -> int:
     """Make a token, and print it this once."""
-    from modeltrail.api.access import admin as access_admin
-
     server = server_of(args)
     made: dict[str, Any]
     if server is not None:
@@ -210,6 +208,8 @@ def token_create(args: argparse.Namespace) -> int:
         }
         made = ask_json(server, _path("tokens"), body)
     else:
+        from modeltrail.api.access import admin as access_admin
+
         with _node(args) as (node, actor):
             made = access_admin.create_token(
                 node,
@@ -230,12 +230,12 @@ def token_create(args: argparse.Namespace) -> int:
 
 def token_list(args: argparse.Namespace) -> int:
     """Print all tokens; never their secrets."""
-    from modeltrail.api.access import admin as access_admin
-
     server = server_of(args)
     if server is not None:
         found = ask_json(server, _path("tokens"), user=args.user)["tokens"]
     else:
+        from modeltrail.api.access import admin as access_admin
+
         with _node(args) as (node, _), node.read() as cursor:
             found = access_admin.tokens(cursor, args.user)
     _check_user(args, server, found)
@@ -244,12 +244,12 @@ def token_list(args: argparse.Namespace) -> int:
 
 def token_revoke(args: argparse.Namespace) -> int:
     """End a token."""
-    from modeltrail.api.access import admin as access_admin
-
     server = server_of(args)
     if server is not None:
         ask_json(server, _path("tokens", str(args.token_id)), method="DELETE", reason=args.reason)
     else:
+        from modeltrail.api.access import admin as access_admin
+
         with _node(args) as (node, actor):
             access_admin.revoke_token(node, actor, args.token_id, reason=args.reason)
     return _say(args, {"token_id": args.token_id}, f"token {args.token_id} is good no more")
@@ -266,13 +266,14 @@ def _of(args: argparse.Namespace) -> dict[str, str]:
 
 def permission_grant(args: argparse.Namespace) -> int:
     """Grant a permission, or change it."""
-    from modeltrail.api.access import admin as access_admin
-
     of, server = _of(args), server_of(args)
     body = {"user": args.user, **of, "permission": args.permission}
     if server is not None:
         ask_json(server, _path("permissions"), {**body, "reason": args.reason}, method="PUT")
+        granted = ask_json(server, _path("permissions"), user=args.user)["permissions"]
     else:
+        from modeltrail.api.access import admin as access_admin
+
         with _node(args) as (node, actor):
             access_admin.grant(
                 node,
@@ -282,18 +283,27 @@ def permission_grant(args: argparse.Namespace) -> int:
                 args.permission,
                 reason=args.reason,
             )
+            with node.read() as cursor:
+                granted = access_admin.permissions(cursor, access_admin.Holder(args.user))
+    pattern = of["pattern"]
+    if not pattern.endswith("*") and any(
+        one["pattern"] == pattern and one["resource"] == of["resource"] and one["entity_id"] is None
+        for one in granted
+    ):
+        kind = of["resource"].replace("_", " ")
+        note(f"there is no {kind} {pattern!r} yet; the permission is for one that gets this name")
     return _say(args, body, f"{args.user} has {args.permission} on {of['pattern']}")
 
 
 def permission_revoke(args: argparse.Namespace) -> int:
     """Take a permission back."""
-    from modeltrail.api.access import admin as access_admin
-
     of, server = _of(args), server_of(args)
     body = {"user": args.user, **of}
     if server is not None:
         ask_json(server, _path("permissions"), {**body, "reason": args.reason}, method="DELETE")
     else:
+        from modeltrail.api.access import admin as access_admin
+
         with _node(args) as (node, actor):
             holder = access_admin.Holder(args.user)
             target = access_admin.target_of(node, **of)
@@ -303,12 +313,12 @@ def permission_revoke(args: argparse.Namespace) -> int:
 
 def permission_list(args: argparse.Namespace) -> int:
     """Print what is granted."""
-    from modeltrail.api.access import admin as access_admin
-
     server = server_of(args)
     if server is not None:
         found = ask_json(server, _path("permissions"), user=args.user)["permissions"]
     else:
+        from modeltrail.api.access import admin as access_admin
+
         with _node(args) as (node, _), node.read() as cursor:
             found = access_admin.permissions(cursor, access_admin.Holder(args.user))
     _check_user(args, server, found)

@@ -46,6 +46,11 @@ class Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> argparse.Namespace:
         """Parse; what the command does not know is the command's own error."""
+        for text in sys.argv[1:] if args is None else args:
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                self.error(f"{text!a} is not text in UTF-8")
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
             parser: Parser = found.parser
