@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -42,6 +43,8 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     text = build_parser().format_help()
     for command in ("serve", "sql", "replay", "rebuild", "audit", "sync", "status", "doctor"):
         assert command in text
+    # Alone, it shows each command once, by what it is for.
+    assert sorted(re.findall(r"^  ([a-z]+) {2,}", text, re.M)) == sorted(build_parser().commands())
     with pytest.raises(SystemExit) as stopped:
         main(["serve", "--port", "99999999"])
     assert stopped.value.code == 2

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -292,3 +293,13 @@ def test_a_thin_install_manages_users_of_a_server(server: Server) -> None:
     )  # fmt: skip
     assert found.returncode == 1
     assert "this server runs without --auth" in found.stderr
+
+
+def test_the_trail_on_a_terminal_is_for_reading(server: Server) -> None:
+    server.ask("/api/v1/models", {"model": "m", "reason": "first of many"})
+    text = on_a_terminal(80, "audit", "log", "--model", "m", "--server", server.url)
+    assert text.splitlines()[-2:] == [
+        "    CreateRegisteredModel: model m",
+        "    why: first of many",
+    ]
+    assert re.match(r"registry:0:\d+  20\d\d-\d\d-\d\d \d\d:\d\d:\d\d  anonymous", text)
