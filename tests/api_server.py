@@ -11,11 +11,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from modeltrail.api.artifacts.store import ArtifactStore
+from modeltrail.api.node import Node
 from modeltrail.api.routes.ingest import MEDIA_TYPE, frame
+from modeltrail.consumers.fold import Fold
+from modeltrail.eventlog import open_log
 from modeltrail.schemas import encode, envelope, new_event_id, pack
 
 
@@ -48,6 +53,20 @@ class Job:
         n = len(values)
         columns = pack([0] * n, range(first_step, first_step + n), [1_700_000_000_000] * n, values)
         return self.event("MetricsLogged", series=[{"key": key}], **columns)
+
+
+@contextmanager
+def a_node(folder: Path) -> Iterator[Node]:
+    """A node on a real embedded log, whose fold runs."""
+    log = open_log(str(folder / "data"))
+    fold = Fold(log, None, memory_limit="1GB", threads=2)
+    fold.start()
+    node = Node(log, fold, ArtifactStore(folder / "artifacts", bytes_max=1_000_000))
+    node.start()
+    yield node
+    node.stop()
+    fold.stop()
+    log.close()
 
 
 class Server:

@@ -8,32 +8,23 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from api_server import Server
+from api_server import Server, a_node
 from modeltrail.api.app import create_app
-from modeltrail.api.artifacts.store import ArtifactStore
 from modeltrail.api.node import Node
-from modeltrail.consumers.fold import Fold
-from modeltrail.eventlog import open_log
+from modeltrail.api.sql.queries import shares
 
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
     """A node whose fold runs."""
-    log = open_log(str(tmp_path / "data"))
-    fold = Fold(log, None, memory_limit="1GB", threads=2)
-    fold.start()
-    node = Node(log, fold, ArtifactStore(tmp_path / "artifacts", bytes_max=1_000_000))
-    node.start()
-    yield node
-    node.stop()
-    fold.stop()
-    log.close()
+    with a_node(tmp_path) as node:
+        yield node
 
 
 @pytest.fixture
 def client(node: Node) -> Iterator[TestClient]:
     """A client of the node's application."""
-    with TestClient(create_app(node), base_url="http://localhost") as client:
+    with TestClient(create_app(node, shares=shares(10**9)), base_url="http://localhost") as client:
         yield client
 
 

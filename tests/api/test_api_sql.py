@@ -6,6 +6,7 @@ import io
 import json
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,28 @@ import pyarrow.parquet as pq
 import pytest
 from starlette.testclient import TestClient
 
-from api_server import Job
+from api_server import Job, a_node
+from modeltrail.api.app import create_app
 from modeltrail.api.node import Node
 from modeltrail.api.routes.ingest import frame
-from modeltrail.api.sql import check
+from modeltrail.api.sql.queries import shares
 from modeltrail.eventlog import Partition
 
 URL = "/api/v1/sql"
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node whose fold runs, for all tests here."""
+    with a_node(tmp_path_factory.mktemp("node")) as node:
+        yield node
+
+
+@pytest.fixture(scope="module")
+def client(node: Node) -> Iterator[TestClient]:
+    """A client of its application."""
+    with TestClient(create_app(node, shares=shares(10**9)), base_url="http://localhost") as client:
+        yield client
 
 
 def ask(client: TestClient, statement: str, **more: Any) -> Any:
@@ -104,6 +120,14 @@ def test_params_limit_and_get(client: TestClient) -> None:
         "SHOW TABLES",
         "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r WHERE i < 5) FROM r",
         "PIVOT runs ON status IN ('FINISHED') USING count(*)",
+        "PIVOT runs ON status USING count(*)",
+        "UNPIVOT (SELECT run_id, name, status FROM runs) ON name, status",
+        "EXPLAIN FROM runs",
+        "SELECT repeat('ab', 3), lpad('x', 3, '-'), rpad('x', 3, '-'), bar(1, 0, 2, 10)",
+        "SELECT format('{:>5}', 1), printf('%05d', 1), list_resize([1], 2), range(3)",
+        "SELECT name || 'x', replace(name, 'a', 'b'), string_agg(name) FROM runs GROUP BY ALL",
+        "SELECT * FROM information_schema.columns",
+        "SHOW ALL TABLES",
         "SELECT unnest([1, 2])",
         "FROM aliases_as_of('2026-01-01')",
         "SELECT * FROM duckdb_columns()",
@@ -195,13 +219,6 @@ ATTACKS = [
     "SELECT * FROM node",
     "SELECT * FROM arrow_scan(1, 2, 3)",
     "SELECT * FROM pandas_scan(1)",
-    "SELECT length(repeat('x', 3000000000))",
-    "SELECT length(range(1000000000))",
-    "SELECT lpad('x', 2000000000, 'y')",
-    "SELECT format('{:2000000000}', 1)",
-    "SELECT printf('%2000000000d', 1)",
-    "SELECT list_resize([1], 1000000000)",
-    "SELECT 'x'.repeat(1000000000)",
     "",
     "   ",
     "-- nothing",
@@ -227,9 +244,9 @@ def test_attacks_are_refused(client: TestClient, node: Node, statement: str) -> 
     assert some_python_variable.num_rows == 1
     assert node.log.end() == before
     assert not Path("/tmp/x.csv").exists()
-    assert ask(client, "SELECT value FROM fold.meta WHERE key = 'version'").json()["rows"] != [
-        ["9"]
-    ]
+    with node.read() as cursor:
+        version = cursor.execute("SELECT value FROM fold.meta WHERE key = 'version'").fetchone()
+    assert version != ("9",)
 
 
 def test_the_transaction_alone_would_stop_a_write(node: Node) -> None:
@@ -237,9 +254,9 @@ def test_the_transaction_alone_would_stop_a_write(node: Node) -> None:
         cursor.execute("DELETE FROM fold.runs")
 
 
-def test_checks_run_on_the_parse_tree_not_the_text(node: Node) -> None:
-    with node.cursor() as cursor:
-        check(cursor, "SELECT 'DROP TABLE x; nextval(1)' AS \"repeat(1)\"")
+def test_checks_do_not_look_into_strings_and_names(client: TestClient) -> None:
+    statement = "SELECT 'DROP TABLE x; nextval(1)' AS \"getenv(1)\""
+    assert ask(client, f"{statement}, [1]").status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -183,11 +183,13 @@ def test_no_answer_and_no_table_has_a_secret(
     assert all("room=models" in text for text in texts)
     told = len(texts)
     texts += [client.get(f"/api/v1/{path}").text for path in ("webhooks", "audit", "history")]
-    tables = ("fold.requests", "fold.history", "fold.webhooks", "audit", "webhooks_history")
-    for table in tables:
+    for table in ("webhooks", "audit", "webhooks_history"):
         answer = client.get("/api/v1/sql", params={"statement": f"FROM {table}"})
         assert answer.status_code == 200
         texts.append(answer.text)
+    with client.app.state.node.read() as cursor:  # type: ignore[attr-defined]
+        for table in ("fold.requests", "fold.history", "fold.webhooks"):
+            texts.append(str(cursor.execute(f"FROM {table}").fetchall()))
     assert "(not shown)" in "".join(texts)
     for text in texts:
         assert "hush" not in text

@@ -32,7 +32,7 @@ from modeltrail.api.routes import (
     webhooks,
 )
 from modeltrail.api.routing import ByPath
-from modeltrail.api.sql import Queries
+from modeltrail.api.sql.queries import Queries, Shares
 from modeltrail.consumers.database import program_version
 
 _DESCRIPTION = f"""{routes.__doc__}
@@ -48,6 +48,8 @@ def create_app(
     *,
     access: Access | None = None,
     hosts: Iterable[str] = (),
+    shares: Shares | None = None,
+    spill: Path | None = None,
     owns_node: bool = False,
     unanswered: Path | None = None,
 ) -> FastAPI:
@@ -57,10 +59,13 @@ def create_app(
         node: The node to serve; its fold must be started.
         access: Who may do what; None lets everybody do everything, under names they claim.
         hosts: Names that the server answers to, beside loopback and addresses.
+        shares: How memory is divided between the fold's database and queries in SQL.
+        spill: Folder for queries that do not fit into memory; None for the system's.
         owns_node: Start and stop the node with the application.
         unanswered: Folder that knows the requests without an answer, so that a client that asks
             again after the server was killed makes nothing twice. By default that may happen.
     """
+    queries = Queries(shares, spill)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -68,7 +73,10 @@ def create_app(
 
         if owns_node:
             await anyio.to_thread.run_sync(node.start)
-        yield
+        try:
+            yield
+        finally:
+            queries.close()
         if owns_node:
             await anyio.to_thread.run_sync(node.stop)
 
@@ -82,7 +90,7 @@ def create_app(
     counters = Counters()
     app.state.node = node
     app.state.access = access
-    app.state.queries = Queries()
+    app.state.queries = queries
     app.state.counters = counters
     app.add_middleware(
         Guard,

@@ -130,7 +130,7 @@ def _serve(add: Callable[..., Parser]) -> None:
         "--memory-limit",
         type=options.memory,
         metavar="SIZE",
-        help='DuckDB\'s, as in "4GB" (half of all)',
+        help='for DuckDB and SQL, as in "4GB" (half of all)',
     )
     p.add_argument(
         "--threads",

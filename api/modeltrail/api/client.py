@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from modeltrail.api.sql import Queries
+    from modeltrail.api.sql.queries import Queries
     from modeltrail.consumers.fold import Fold
     from modeltrail.eventlog import EventLog
 
@@ -338,11 +338,13 @@ class FolderClient(Client):
 
     def _open(self) -> tuple[EventLog, Fold, Queries]:
         if self._opened is None:
-            from modeltrail.api.sql import Queries
+            from modeltrail.api.sql.queries import Queries
 
             with self._progress as bar:
                 log, fold = self._stack.enter_context(self._folder.caught_up(self._log_url, bar))
-            self._opened = log, fold, Queries()
+            queries = Queries()
+            self._stack.callback(queries.close)
+            self._opened = log, fold, queries
         else:
             self._opened[1].catch_up()
         return self._opened
@@ -360,16 +362,19 @@ class FolderClient(Client):
         """See ``Client.stream``."""
         rows = ROWS_MAX if limit is None else limit
         with _client_errors():
-            from modeltrail.api.sql import FORMATS
-
             _, fold, queries = self._open()
             with (
                 contextlib.closing(fold.cursor()) as cursor,
                 queries.run(
-                    cursor, statement, _checked(params), limit=rows, timeout_s=timeout_s
-                ) as result,
+                    cursor,
+                    statement,
+                    _checked(params),
+                    format=format,
+                    limit=rows,
+                    timeout_s=timeout_s,
+                ) as pieces,
             ):
-                yield FORMATS[format][1](result, rows)
+                yield pieces
 
     @contextmanager
     def download(self, path: str, **parameters: Any) -> Iterator[Iterator[bytes]]:

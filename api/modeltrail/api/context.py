@@ -17,7 +17,7 @@ from modeltrail.api.access.tokens import Actor
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.node import Node, Said
 from modeltrail.api.pages import Pages
-from modeltrail.api.sql import plain
+from modeltrail.api.sql.formats import plain
 from modeltrail.eventlog import REGISTRY, Position
 
 _NAME_CHARACTERS_MAX = 250

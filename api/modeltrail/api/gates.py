@@ -121,4 +121,9 @@ class Gate:
             self._waiting -= 1
 
     def _busy(self) -> TooBusy:
-        return TooBusy(f"too many {self._what} are under way; try again in a moment")
+        return too_busy(self._what)
+
+
+def too_busy(what: str) -> TooBusy:
+    """Too much of something is under way."""
+    return TooBusy(f"too many {what} are under way; try again in a moment")

@@ -138,8 +138,8 @@ def seconds(low: float, high: float) -> Callable[[str], float]:
 port = whole(0, 65535)
 
 
-def memory(value: str) -> str:
-    """A size of memory, as DuckDB takes it."""
+def memory(value: str) -> int:
+    """A size of memory, as DuckDB takes it, in bytes."""
     found = _SIZE.fullmatch(value.strip())
     if found is None:
         raise Bad(f'expected a size as in "4GB" or "512MiB", not {_short(value)}')
@@ -147,7 +147,7 @@ def memory(value: str) -> str:
     size = float(found[1]) * unit ** " KMGT".index(found[2].upper() or " ")
     if size < _MEMORY_BYTES_MIN:
         raise Bad(f"expected at least 64MiB, not {_short(value)}")
-    return value.strip()
+    return int(size)
 
 
 def _host_of(value: str, schemes: Sequence[str]) -> str | None:

@@ -93,9 +93,11 @@ def _run(
     from modeltrail.api.artifacts.store import ArtifactStore, open_storage
     from modeltrail.api.mlflow.sources import take_over
     from modeltrail.api.node import Node
+    from modeltrail.api.sql.queries import shares
     from modeltrail.consumers.caretaker import Caretaker
     from modeltrail.consumers.fold import Fold
 
+    memory = shares(args.memory_limit or _half_of_memory())
     port = listener.getsockname()[1]
     url = _url(args.host, port)
     if not args.auth and not _is_loopback(args.host):
@@ -113,7 +115,7 @@ def _run(
     fold = Fold(
         log,
         folder.database,
-        memory_limit=args.memory_limit or _half_of_memory(),
+        memory_limit=f"{memory.database}B",
         threads=args.threads,
         on_registry_work=wake,
         accept=args.accept_log,
@@ -142,7 +144,14 @@ def _run(
         default = args.default_permission.upper().replace("NONE", "NO_PERMISSIONS")
         access = Access(node, LEVELS[default])
         stack.enter_context(first_admin(access))
-    app = create_app(node, access=access, hosts=_hosts(args), unanswered=folder.path / "unanswered")
+    app = create_app(
+        node,
+        access=access,
+        hosts=_hosts(args),
+        unanswered=folder.path / "unanswered",
+        shares=memory,
+        spill=folder.path,
+    )
     config = _config(args, app)
     gc.freeze()
     stack.callback(gc.unfreeze)  # else DuckDB counts its types as leaked at exit
@@ -226,11 +235,12 @@ def _config_behind(
     from modeltrail.api.artifacts.store import ArtifactStore, open_storage
     from modeltrail.api.commands.waiting import Behind
     from modeltrail.api.node import Node
+    from modeltrail.api.sql.queries import shares
     from modeltrail.consumers.fold import Fold
     from modeltrail.eventlog import REGISTRY_PARTITION
 
-    memory_limit = args.memory_limit or _half_of_memory()
-    fold = Fold(log, folder.database, memory_limit=memory_limit, threads=args.threads)
+    memory = shares(args.memory_limit or _half_of_memory())
+    fold = Fold(log, folder.database, memory_limit=f"{memory.database}B", threads=args.threads)
     fold.open_as_left()
     stack.callback(fold.stop)
     storage = open_storage(artifacts_url(args, folder))
@@ -240,7 +250,8 @@ def _config_behind(
     node.start_behind({REGISTRY_PARTITION: 2**62} if args.auth else {})
     stack.callback(node.stop)
     access = Access(node, LEVELS["NO_PERMISSIONS"]) if args.auth else None
-    return _config(args, Behind(create_app(node, access=access, hosts=_hosts(args))))
+    app = create_app(node, access=access, hosts=_hosts(args), shares=memory, spill=folder.path)
+    return _config(args, Behind(app))
 
 
 def _webhooks(
@@ -307,10 +318,10 @@ def _url(host: str, port: int) -> str:
     return f"http://{host}:{port}" if address.version == 4 else f"http://[{host}]:{port}"
 
 
-def _half_of_memory() -> str:
-    """Half of the machine's memory for DuckDB; the rest is for others."""
+def _half_of_memory() -> int:
+    """Half of the machine's memory, in bytes; the rest is for others."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return f"{max(total // 2, 256 * 1024**2) // 1024**2}MiB"
+    return max(total // 2, 256 * 1024**2)
 
 
 def _write_info(path: Path, info: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from modeltrail.eventlog import NewEvent, Position
 from modeltrail.schemas import writer_schemas
 
 if TYPE_CHECKING:
-    from modeltrail.api.sql import Params
+    from modeltrail.api.sql.limits import Params
 
 _TIMEOUT_S = 600.0
 _INGEST_BYTES = 16 * 1024 * 1024

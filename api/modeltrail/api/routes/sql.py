@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from modeltrail.api.context import CallerHere, LogEnd, NodeHere
-from modeltrail.api.errors import InvalidRequest
+from modeltrail.api.context import Caller, CallerHere, LogEnd, NodeHere
+from modeltrail.api.errors import ApiError, InvalidRequest
+from modeltrail.api.gates import SQL, too_busy
 from modeltrail.api.node import Node
 from modeltrail.api.routing import PooledRoute
-from modeltrail.api.sql import FORMATS, ROWS_MAX, TIMEOUT_S, TIMEOUT_S_MAX, Params, Queries
+from modeltrail.api.sql.formats import FORMATS
+from modeltrail.api.sql.limits import ROWS_MAX, TIMEOUT_S, TIMEOUT_S_MAX, Question, too_late
+from modeltrail.api.sql.queries import Queries, Running, Stopped
+
+logger = logging.getLogger("modeltrail.api")
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 router = APIRouter(prefix="/api/v1", tags=["sql"], route_class=PooledRoute)
 
 Format = Literal["json", "csv", "arrow", "parquet"]
 _JSON_ROWS = 10_000
+_AGAIN_S = 0.05
+_LATE_S = 0.3
+_STOPPING: set[asyncio.Task[None]] = set()
+"""Queries that are told to stop and have not yet; the loop itself would forget them."""
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The result. Times are ISO 8601 in UTC, BLOBs hexadecimal, and in JSON NaN "
@@ -71,15 +87,15 @@ class Asked(BaseModel):
 
 
 @router.post("/sql", summary="Run a query", responses=_ANSWERS, response_class=Response)
-def post_sql(
+async def post_sql(
     asked: Asked, request: Request, node: NodeHere, caller: CallerHere, log_end: LogEnd
 ) -> Response:
     """Run one query over the public views. It cannot change anything or reach anything else."""
-    return _run(request, node, asked, log_end)
+    return _answer(request, node, caller, asked, log_end)
 
 
 @router.get("/sql", summary="Run a query", responses=_ANSWERS, response_class=Response)
-def get_sql(
+async def get_sql(
     request: Request,
     node: NodeHere,
     caller: CallerHere,
@@ -104,51 +120,126 @@ def get_sql(
     asked = Asked(
         statement=statement, params=values, format=format, limit=limit, timeout_s=timeout_s
     )
-    return _run(request, node, asked, log_end)
+    return _answer(request, node, caller, asked, log_end)
 
 
-def _run(request: Request, node: Node, asked: Asked, log_end: bool) -> Response:
-    node.wait(log_end=log_end)
+def _answer(request: Request, node: Node, caller: Caller, asked: Asked, log_end: bool) -> Response:
     limit = asked.limit
     if limit is None:
         limit = _JSON_ROWS if asked.format == "json" else ROWS_MAX
-    media_type, _ = FORMATS[asked.format]
-    stream = _stream(node, request.app.state.queries, asked, limit)
-    first = next(stream)  # an error before the first bytes still gets a status of its own
-    return StreamingResponse(_from(first, stream), media_type=media_type)
+    admin = caller.rights.is_admin
+    question = Question(asked.statement, asked.params, asked.format, limit, asked.timeout_s, admin)
+    return _Answer(request.app.state.queries, node, question, log_end)
 
 
-def _from(first: bytes, rest: Generator[bytes]) -> Iterator[bytes]:
-    with _closing(rest):
-        yield first
-        yield from rest
+class _Answer(Response):
+    """Waits for its turn, runs a query, and sends the answer as it comes.
+
+    However it ends (the client is gone or takes nothing, it is too late, an error), the query is
+    stopped, and the next one has its turn as soon as the thread that worked for this one is free.
+    """
+
+    def __init__(self, queries: Queries, node: Node, question: Question, log_end: bool) -> None:
+        super().__init__()
+        self._queries = queries
+        self._node = node
+        self._question = question
+        self._log_end = log_end
+        self._running: Running | None = None
+        self._in_loop = False
+        """Whether the work waits in the event loop, where it can be cancelled."""
+        self._begun = False
+        """Whether the first bytes are out."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ``Response``; raises an ``ApiError`` if nothing was sent yet."""
+        work = asyncio.create_task(self._work(send))
+        gone = asyncio.create_task(_gone(receive))
+        late = False
+        try:
+            await asyncio.wait(
+                {work, gone}, timeout=self._question.timeout_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            late = not work.done() and not gone.done()
+        finally:
+            gone.cancel()
+            # Its place is taken until its thread is free; the client does not wait for that.
+            stopping = asyncio.create_task(self._stop(work))
+            _STOPPING.add(stopping)
+            stopping.add_done_callback(_STOPPING.discard)
+            await asyncio.wait({stopping}, timeout=_LATE_S)
+            await asyncio.gather(gone, return_exceptions=True)
+        if not work.done():
+            work.add_done_callback(_ignored)
+            if late and not self._begun:
+                raise too_late(self._question.timeout_s)
+            return
+        try:
+            work.result()
+        except ApiError as error:
+            if not self._begun:
+                raise
+            logger.warning("a query failed in mid-answer: %s", error)
+        except (Stopped, asyncio.CancelledError):
+            if late and self._running is None:
+                raise too_busy("queries") from None
+            if late and not self._begun:
+                raise too_late(self._question.timeout_s) from None
+
+    async def _stop(self, work: asyncio.Task[None]) -> None:
+        # A thread cannot be cancelled, only asked to stop; repeatedly, as it may be about to begin
+        # what an interrupt would end.
+        while not work.done():
+            if self._running is not None:
+                self._running.stop()
+            if self._in_loop:
+                work.cancel()
+            await asyncio.wait({work}, timeout=_AGAIN_S)
+
+    async def _work(self, send: Send) -> None:
+        question, reads = await SQL.run(self._checked)
+        async with AsyncExitStack() as stack:
+            await self._cancellable(stack.enter_async_context(self._queries.gate(reads).enter()))
+            with self._node.cursor() as cursor:
+                running = await self._run(self._queries.start, cursor, question, reads)
+                self._running = running
+                try:
+                    while (piece := await self._run(running.next)) is not None:
+                        await self._cancellable(self._send(send, piece))
+                    await self._cancellable(self._send(send, b"", more=False))
+                finally:
+                    await self._run(running.close)
+
+    async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._queries.threads, partial(work, *args, **kwargs))
+
+    def _checked(self) -> tuple[Question, frozenset[str] | None]:
+        self._node.wait(log_end=self._log_end)
+        with self._node.cursor() as cursor:
+            return self._queries.checked(cursor, self._question)
+
+    async def _send(self, send: Send, piece: bytes, *, more: bool = True) -> None:
+        if not self._begun:
+            self._begun = True
+            headers = [(b"content-type", FORMATS[self._question.format][0].encode())]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": piece, "more_body": more})
+
+    async def _cancellable(self, waiting: Awaitable[T]) -> T:
+        self._in_loop = True
+        try:
+            return await waiting
+        finally:
+            self._in_loop = False
 
 
-@contextmanager
-def _closing(stream: Generator[bytes]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        stream.close()
+def _ignored(work: asyncio.Task[None]) -> None:
+    """Take what became of a query whose client has its answer, or the loop complains."""
+    if not work.cancelled():
+        work.exception()
 
 
-def _stream(node: Node, queries: Queries, asked: Asked, limit: int) -> Generator[bytes]:
-    params: Params | None = asked.params
-    with (
-        node.cursor() as cursor,
-        queries.run(
-            cursor, asked.statement, params, limit=limit, timeout_s=asked.timeout_s
-        ) as result,
-    ):
-        yield from _gathered(FORMATS[asked.format][1](result, limit))
-
-
-def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Pieces of at least 64 KiB but for the last, so that small answers are whole at once."""
-    held = bytearray()
-    for piece in pieces:
-        held += piece
-        if len(held) >= 65_536:
-            yield bytes(held)
-            held.clear()
-    yield bytes(held)
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,254 @@
+"""The answers to queries: JSON, CSV, Arrow and Parquet, piece by piece."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+_PIECE_BYTES = 65_536
+_TABLE_BYTES = 1024 * 1024
+_BATCH_ROWS = 2_048
+# Values without a fixed size that one batch may have: so many of the longest texts fit into memory
+# several times over. Arrow's batches are outside of DuckDB's memory limit.
+_BATCH_TEXTS = 512
+_FIXED_SIZE = (
+    "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT",
+    "UINTEGER", "UBIGINT", "UHUGEINT", "FLOAT", "DOUBLE", "DECIMAL", "DATE", "TIME", "TIMESTAMP",
+    "INTERVAL", "UUID",
+)  # fmt: skip
+
+
+def has_fixed_size(types: list[str]) -> bool:
+    """Whether no value of these types can be longer than others."""
+    return not _texts(types)
+
+
+def _texts(types: list[str]) -> int:
+    return sum(t.endswith("]") or not t.startswith(_FIXED_SIZE) for t in types)
+
+
+def batch_rows(types: list[str], *, narrow: bool = False) -> int:
+    """Rows that a batch of these types may have; ``narrow`` if no text is longer than an id."""
+    if narrow:
+        return _BATCH_ROWS
+    texts = _texts(types)
+    return max(1, min(_BATCH_ROWS, _BATCH_TEXTS // texts)) if texts else _BATCH_ROWS
+
+
+def result_of(relation: duckdb.DuckDBPyRelation, *, narrow: bool = False) -> Result:
+    """Begin to take a result, in batches of a size that depends on its types."""
+    types = [str(t) for t in relation.types]
+    reader = relation.to_arrow_reader(batch_rows(types, narrow=narrow))
+    return Result(list(relation.columns), types, reader.schema, iter(reader))
+
+
+class Result:
+    """A result on its way: columns, types, and rows as Arrow batches."""
+
+    def __init__(
+        self,
+        columns: list[str],
+        types: list[str],
+        schema: pa.Schema,
+        batches: Iterator[pa.RecordBatch],
+    ) -> None:
+        """Wrap what DuckDB gives."""
+        self.columns = columns
+        self.types = types
+        self.schema = schema
+        self._batches = batches
+        self.truncated = False
+        """Whether there was more than the limit; known when all batches were taken."""
+
+    def batches(self, limit: int) -> Iterator[pa.RecordBatch]:
+        """The rows, up to a limit."""
+        left = limit
+        for batch in self._batches:
+            if batch.num_rows > left:
+                self.truncated = True
+                if left:
+                    yield batch.slice(0, left)
+                return
+            left -= batch.num_rows
+            yield batch
+
+    def tables(self, limit: int) -> Iterator[pa.Table]:
+        """The rows, up to a limit, in pieces of about a megabyte."""
+        import pyarrow as pa
+
+        held: list[pa.RecordBatch] = []
+        size = 0
+        for batch in self.batches(limit):
+            held.append(batch)
+            size += batch.nbytes
+            if size >= _TABLE_BYTES:
+                yield pa.Table.from_batches(held)
+                held, size = [], 0
+        if held:
+            yield pa.Table.from_batches(held)
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: ISO 8601 times, hexadecimal bytes, NaN and infinities as text."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    if isinstance(value, (bytes, bytearray)):
+        return value.hex()
+    if isinstance(value, Decimal):
+        return (
+            int(value)
+            if value == value.to_integral_value() and value.as_tuple().exponent == 0
+            else str(value)
+        )
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return str(value)
+
+
+def to_json(result: Result, limit: int) -> Iterator[bytes]:
+    """``{"columns": [...], "types": [...], "rows": [[...], ...], "truncated": false}``."""
+    head = {"columns": result.columns, "types": result.types}
+    yield json.dumps(head, ensure_ascii=False)[:-1].encode() + b', "rows": ['
+    first = True
+    for batch in result.batches(limit):
+        columns = [column.to_pylist() for column in batch.columns]
+        rows = [
+            json.dumps([plain(v) for v in row], ensure_ascii=False)
+            for row in zip(*columns, strict=True)
+        ]
+        if rows:
+            text = ("" if first else ",") + "\n" + ",\n".join(rows)
+            first = False
+            yield text.encode("utf-8", "replace")
+    yield f'], "truncated": {json.dumps(result.truncated)}}}'.encode()
+
+
+def to_csv(result: Result, limit: int) -> Iterator[bytes]:
+    """CSV (RFC 4180) with a header line; NULL is empty."""
+    import csv
+    import io
+
+    out = io.StringIO()
+    writer = csv.writer(out)
+
+    def taken() -> bytes:
+        text = out.getvalue()
+        out.seek(0)
+        out.truncate()
+        return text.encode("utf-8", "replace")
+
+    writer.writerow(result.columns)
+    for batch in result.batches(limit):
+        columns = [column.to_pylist() for column in batch.columns]
+        for row in zip(*columns, strict=True):
+            writer.writerow([_cell(value) for value in row])
+        yield taken()
+    yield taken()
+
+
+def _cell(value: Any) -> Any:
+    value = plain(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
+
+
+class _Sink:
+    """A file that hands out what was written to it."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def write(self, data: Any) -> int:
+        part = bytes(data)
+        self._parts.append(part)
+        return len(part)
+
+    def take(self) -> bytes:
+        data = b"".join(self._parts)
+        self._parts.clear()
+        return data
+
+    def flush(self) -> None:
+        pass
+
+    def writable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+
+def to_arrow(result: Result, limit: int) -> Iterator[bytes]:
+    """Arrow IPC stream."""
+    import pyarrow as pa
+
+    sink = _Sink()
+    with pa.ipc.new_stream(sink, result.schema) as writer:
+        yield sink.take()
+        for table in result.tables(limit):
+            writer.write_table(table.combine_chunks())
+            yield sink.take()
+    yield sink.take()
+
+
+def to_parquet(result: Result, limit: int) -> Iterator[bytes]:
+    """A Parquet file, compressed with zstd."""
+    import pyarrow.parquet as pq
+
+    sink = _Sink()
+    with pq.ParquetWriter(sink, result.schema, compression="zstd") as writer:
+        for table in result.tables(limit):
+            writer.write_table(table)
+            data = sink.take()
+            if data:
+                yield data
+    yield sink.take()
+
+
+FORMATS: dict[str, tuple[str, Callable[[Result, int], Iterator[bytes]]]] = {
+    "json": ("application/json", to_json),
+    "csv": ("text/csv; charset=utf-8", to_csv),
+    "arrow": ("application/vnd.apache.arrow.stream", to_arrow),
+    "parquet": ("application/vnd.apache.parquet", to_parquet),
+}
+"""Format name to media type and writer."""
+
+
+def pieces(result: Result, format: str, limit: int) -> Iterator[bytes]:
+    """An answer in pieces of at least 64 KiB but for the last, so that small ones are whole."""
+    held = bytearray()
+    for piece in FORMATS[format][1](result, limit):
+        held += piece
+        if len(held) >= _PIECE_BYTES:
+            yield bytes(held)
+            held.clear()
+    yield bytes(held)
