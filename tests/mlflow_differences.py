@@ -461,6 +461,12 @@ WORDS = (
         "|duplicate fields",
     ),
     Words(
+        "A field that is not one of its values is refused before a filter is read.",
+        "filter|comparator|attributes support|Invalid attribute key|Invalid entity type"
+        "|quoted string|Expected|While parsing|Invalid clause|Invalid value for",
+        "Invalid value .* for parameter '(run_)?view_type' supplied",
+    ),
+    Words(
         "Of several things that are wrong with a metric, its key and value are looked at first.",
         "Both dataset_name and dataset_digest must be provided",
         "Invalid value .* for parameter '(metrics.*)?(name|timestamp)' supplied",

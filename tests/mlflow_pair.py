@@ -320,7 +320,7 @@ def same_words(found: Difference) -> bool:
     Numbers may differ, as ids of experiments do.
     """
     theirs, ours = (
-        re.sub(r"-?\d+", "#", str(answer.body.get("message", "")))
+        re.sub(r"<[a-z]+:\d+>|-?\d+", "#", str(answer.body.get("message", "")))
         for answer in (found.theirs, found.ours)
     )
     return ours.startswith(re.split(r"(?<=[.:;])\s|\n", theirs)[0][:60].rstrip(". "))

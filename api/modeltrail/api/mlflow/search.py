@@ -358,7 +358,10 @@ class _Parser:
         if self._kind(name) == "id":
             for one in value if isinstance(value, tuple) else (value,):
                 if not str(one).isdecimal():
-                    self._fail(token.at, f"Invalid {name.key} '{one}': it must be an integer")
+                    self._fail(
+                        token.at,
+                        f"Invalid experiment ID '{one}'. Experiment ID must be a valid integer",
+                    )
         return Comparison(name, op, value)
 
     def _nullable(self) -> str:
