@@ -80,6 +80,9 @@ def check_answers(where: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     found = query("SELECT value FROM metrics WHERE key = ? ORDER BY step", ["loss"], url=where)
     assert list(found) == [(0.5,), (0.25,)]
     assert query("SELECT $n + 1 AS n", {"n": 1}, url=where).dicts() == [{"n": 2}]
+    for since in ("2020-01-01", datetime(2020, 1, 1), date(2020, 1, 1)):
+        found = query("SELECT run_id FROM runs WHERE start_time > ?", [since], url=where)
+        assert found.rows() == [("run-1",)]
     typed = query(TYPED, url=where)
     assert typed.rows() == [TYPED_ROW]
     assert isinstance(typed.arrow(), pa.Table)
@@ -106,6 +109,7 @@ def check_answers(where: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_folder_without_a_server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check_answers(str(folder), monkeypatch)
+    assert len(query("FROM runs", url=folder)) == 1
     monkeypatch.setenv("MODELTRAIL_URL", folder.as_uri().replace("file://", "file:"))
     check_answers(None, monkeypatch)
 

@@ -57,7 +57,7 @@ def query(
     statement: str,
     params: Params | None = None,
     *,
-    url: str | None = None,
+    url: str | os.PathLike[str] | None = None,
     token: str | None = None,
     limit: int | None = None,
     timeout_s: float = QUERY_TIMEOUT_S,
@@ -80,7 +80,7 @@ def query(
         return client.query(statement, params, limit=limit, timeout_s=timeout_s)
 
 
-def open_client(url: str | None = None, *, token: str | None = None) -> Client:
+def open_client(url: str | os.PathLike[str] | None = None, *, token: str | None = None) -> Client:
     """A client of a server or data folder; see ``query`` for the arguments.
 
     While a client reads a folder itself, no server can start on it: close the client.
@@ -94,7 +94,9 @@ def open_client(url: str | None = None, *, token: str | None = None) -> Client:
     return FolderClient(folder, log_url)
 
 
-def find(url: str | None = None) -> tuple[str | None, DataFolder, str | None]:
+def find(
+    url: str | os.PathLike[str] | None = None,
+) -> tuple[str | None, DataFolder, str | None]:
     """What a URL names, by default that in ``MODELTRAIL_URL``.
 
     Returns:
@@ -102,7 +104,7 @@ def find(url: str | None = None) -> tuple[str | None, DataFolder, str | None]:
     """
     from modeltrail.eventlog import mistake_in
 
-    text = (url or os.environ.get("MODELTRAIL_URL") or DEFAULT_DATA).strip()
+    text = (os.fspath(url or "") or os.environ.get("MODELTRAIL_URL") or DEFAULT_DATA).strip()
     wrong = mistake_in(text)
     if wrong is not None:
         raise ClientError(wrong)
