@@ -34,6 +34,8 @@ _LARGE_PATHS = ("/mlflow/runs/log-inputs", "/mlflow/upload-artifact")
 CLIENT_GONE = 499
 """Status by which requests are counted whose client did not wait for an answer."""
 _PARTS_PATH = "/mlflow-artifacts/mpu/"
+_PAGES = ("/", "/health", "/metrics")
+_NATIVE = "/api/v1/"
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _HEADERS = [
@@ -157,8 +159,14 @@ class Guard:
         path: str = scope["path"]
         method: str = scope["method"]
 
+        if method == "HEAD" and (path in _PAGES or path.startswith(_NATIVE)):
+            # FastAPI's routes take no HEAD; all others of this server do.
+            scope = {**scope, "method": "GET"}
+
         async def send_guarded(message: Message) -> None:
             nonlocal status
+            if method == "HEAD" and message["type"] == "http.response.body":
+                message["body"] = b""
             if message["type"] == "http.response.start":
                 status = message["status"]
                 policy = _POLICY_OF_DOCS if path == "/docs" else _POLICY

@@ -25,6 +25,14 @@ from modeltrail.api.errors import InvalidRequest
 
 _FILTER_CHARACTERS_MAX = 100_000
 _DEPTH_MAX = 100
+CONDITIONS_MAX = 500
+"""In one filter."""
+KEYED_CONDITIONS_MAX = 50
+"""Of those, on metrics, params, tags and the like: each is a table to be joined."""
+LISTED_MAX = 1_000
+"""Values of one ``IN``."""
+ORDERS_MAX = 20
+"""Clauses of one ``order_by``."""
 _NUMBER_OPS = ("=", "!=", "<", "<=", ">", ">=")
 _TEXT_OPS = ("=", "!=", "LIKE", "ILIKE", "NOT LIKE", "NOT ILIKE", "IN", "NOT IN")
 _ID_OPS = ("=", "!=", "IN", "NOT IN")
@@ -227,6 +235,8 @@ class _Parser:
         self._tokens = list(_tokens(text, what))
         self._next = 0
         self._depth = 0
+        self._conditions = 0
+        self._keyed_conditions = 0
 
     def _peek(self) -> _Token:
         return self._tokens[self._next]
@@ -293,7 +303,24 @@ class _Parser:
                 )
         else:
             node = self._comparison()
+            self._count(start.at, node)
         return Not(node) if negated else node
+
+    def _count(self, at: int, condition: Comparison) -> None:
+        self._conditions += 1
+        self._keyed_conditions += condition.field.kind != "attribute"
+        if self._conditions > CONDITIONS_MAX:
+            self._fail(
+                at,
+                f"a {self._what} may have {CONDITIONS_MAX} conditions at most; narrow it, or "
+                "ask by SQL",
+            )
+        if self._keyed_conditions > KEYED_CONDITIONS_MAX:
+            self._fail(
+                at,
+                f"a {self._what} may have {KEYED_CONDITIONS_MAX} conditions on metrics, params "
+                "and tags at most; narrow it, use IN for several values of one key, or ask by SQL",
+            )
 
     def field(self) -> Field:
         token = self._take()
@@ -446,6 +473,8 @@ class _Parser:
                     f"values, but found {token.text or 'the end'!r}",
                 )
             values.append(_unquoted(token.text))
+            if len(values) > LISTED_MAX:
+                self._fail(token.at, f"a list may have {LISTED_MAX:,} values at most")
             token = self._take()
             if token.kind == "mark" and token.text == ")":
                 break
@@ -535,6 +564,8 @@ def compile_order(entity: Entity, texts: Sequence[str]) -> Order:
 
     Whatever the direction: values first, then NaN, then what has no value.
     """
+    if len(texts) > ORDERS_MAX:
+        raise InvalidRequest(f"order_by may have {ORDERS_MAX} clauses at most, not {len(texts):,}")
     return order_of(entity, [_Parser(entity, text, "order_by clause").order() for text in texts])
 
 

@@ -115,7 +115,7 @@ async def get_sql(
             values = json.loads(params)
             if not isinstance(values, list | dict):
                 raise ValueError
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InvalidRequest("params: expected a JSON list or object") from None
     asked = Asked(
         statement=statement, params=values, format=format, limit=limit, timeout_s=timeout_s
