@@ -147,7 +147,9 @@ def test_what_is_not_as_recorded_is_found(trail: Trail, capsys: pytest.CaptureFi
         options = ["audit", "verify", "--data", str(trail.data), "--artifacts", trail.artifacts]
         assert main([*options, *chosen]) == 1
         assert "not found" in capsys.readouterr().err
-    assert main(["audit", "verify", "--data", str(trail.data), "--run", one]) == 1
+    with pytest.raises(SystemExit) as stopped:
+        main(["audit", "verify", "--data", str(trail.data), "--run", one])
+    assert stopped.value.code == 2, "files are chosen, but not to be read"
     assert "--artifacts" in capsys.readouterr().err
 
 

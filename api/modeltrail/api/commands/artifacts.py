@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 from modeltrail.api.commands.common import (
     artifacts_url,
-    ask_json,
-    caught_up,
+    client_on,
     note,
     progress,
     say,
@@ -83,41 +82,22 @@ class _Source(NamedTuple):
 def _source(args: argparse.Namespace, folder: DataFolder) -> Iterator[_Source]:
     """The folder, or the server that runs on it."""
     server = folder.server()
+    query = {"run": args.run, "model": args.model, "limit": _PAGE}
     if server is not None:
-        yield _of_server(args, server)
-        return
-    from modeltrail.api.artifacts.check import count, recorded, roots
+        query["consistency"] = "log"
+    with client_on(args, server) as client:
 
-    with caught_up(args) as (_, fold):
-        cursor = fold.cursor()
-        try:
-            chosen, elsewhere = roots(cursor, args.run, args.model)
+        def ask(token: str | None) -> Any:
+            return client.get("/api/v1/audit/artifacts", **query, page_token=token)
 
-            def pages() -> Iterator[Records]:
-                last = None
-                while page := recorded(cursor, chosen, _PAGE, last):
-                    yield page
-                    last = _name(page[-1])
+        def pages() -> Iterator[Records]:
+            token = None
+            while True:
+                found = ask(token)
+                yield found["artifacts"]
+                token = found["next_page_token"]
+                if token is None:
+                    return
 
-            yield _Source(pages, count(cursor, chosen), elsewhere)
-        finally:
-            cursor.close()
-
-
-def _of_server(args: argparse.Namespace, server: str) -> _Source:
-    query = {"run": args.run, "model": args.model, "limit": _PAGE, "consistency": "log"}
-
-    def ask(token: str | None) -> Any:
-        return ask_json(server, "/api/v1/audit/artifacts", **query, page_token=token)
-
-    def pages() -> Iterator[Records]:
-        token = None
-        while True:
-            found = ask(token)
-            yield found["artifacts"]
-            token = found["next_page_token"]
-            if token is None:
-                return
-
-    first = ask(None)
-    return _Source(pages, first["total"], first["elsewhere"])
+        first = ask(None)
+        yield _Source(pages, first["total"], first["elsewhere"])

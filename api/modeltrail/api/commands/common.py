@@ -193,7 +193,11 @@ def server_of(args: argparse.Namespace) -> str | None:
 
 def client_of(args: argparse.Namespace) -> Client:
     """A client of the server if there is one, else of the folder; to be closed."""
-    server = server_of(args)
+    return client_on(args, server_of(args))
+
+
+def client_on(args: argparse.Namespace, server: str | None) -> Client:
+    """A client of a server, or of the folder where there is none; to be closed."""
     if server is not None:
         return ServerClient(server)
     folder = own_folder(args)

@@ -10,6 +10,7 @@ from modeltrail.api.commands.common import (
     CommandError,
     ask_json,
     caught_up,
+    note,
     pairs,
     progress,
     say,
@@ -38,12 +39,12 @@ def sync(args: argparse.Namespace) -> int:
         say("no outbox has anything left to deliver")
     else:
         table(
-            ["outbox", "target", "events", "artifacts", "refused", "left", "error"],
-            [
-                (r.folder, r.target, r.events, r.artifacts, r.refused, r.left_bytes, r.error)
-                for r in results
-            ],
+            ["outbox", "events", "artifacts", "refused", "left", "target"],
+            [(r.folder, r.events, r.artifacts, r.refused, r.left_bytes, r.target) for r in results],
         )
+        for r in results:
+            if r.error:
+                note(f"{r.folder}: {r.error}")
     return 1 if any(r.left_bytes or r.error for r in results) else 0
 
 
