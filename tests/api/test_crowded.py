@@ -21,3 +21,11 @@ def test_wrong_passwords_keep_nobody_waiting(tmp_path: Path) -> None:
     assert set(found.passwords) <= {401, 429}
     assert percentile(found.metric, 0.9) < METRIC_P90_MS_MAX
     assert percentile(found.health, 0.9) < HEALTH_P90_MS_MAX
+
+
+def test_heavy_queries_and_wrong_passwords_keep_nobody_waiting(tmp_path: Path) -> None:
+    found = measure(tmp_path / "data", seconds=6, queries=64, passwords=64)
+    assert sum(found.queries.values()) > 0, "there was no crowd of queries"
+    assert set(found.queries) <= {200, 429, 504}
+    assert percentile(found.metric, 0.9) < METRIC_P90_MS_MAX
+    assert percentile(found.health, 0.9) < HEALTH_P90_MS_MAX
