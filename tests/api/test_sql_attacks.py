@@ -156,13 +156,19 @@ class Watch:
 
     def __init__(self, pid: int) -> None:
         self.most = Usage(0, {})
+        self.stall_s = 0.0
+        """How long this process, which wants little, had to wait for the processor."""
         self._pid = pid
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        while not self._stop.wait(0.02):
+        ended = False
+        while not ended:
+            began = time.monotonic()
+            ended = self._stop.wait(0.02)
+            self.stall_s = max(self.stall_s, time.monotonic() - began - 0.02)
             self.most = max(self.most, usage(self._pid))
 
     def stop(self) -> Usage:
@@ -225,7 +231,7 @@ def test_an_attack_is_bounded(server: Server, name: str) -> None:
     finally:
         most = watch.stop()
     assert status in (200, 400, 504, 0), status
-    assert seconds < TIMEOUT_S + LATE_S, f"ended after {seconds:.1f} s"
+    assert seconds < TIMEOUT_S + LATE_S + 10 * watch.stall_s, f"ended after {seconds:.1f} s"
     assert most.total < LIMIT_BYTES + ABOVE_BYTES, most
     assert server.process.poll() is None
 
