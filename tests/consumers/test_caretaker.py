@@ -186,6 +186,21 @@ def test_slow_heartbeats_are_waited_for(house: House) -> None:
     assert house.look(after_s=101) == 2
 
 
+def test_an_absurd_heartbeat_interval_stops_nothing(house: House) -> None:
+    other = "0f" * 16
+    house.log.append(
+        [
+            RunWriter(other).started(experiment_id="0", heartbeat_interval_ms=2**63 - 1),
+            RunWriter(RUN).started(experiment_id="0", heartbeat_interval_ms=5000),
+        ]
+    )
+    assert house.look() == 0
+    assert house.look(after_s=61) == 2
+    assert house.look(after_s=4 * 24 * 3600) == 0
+    assert house.look(after_s=2 * 24 * 3600) == 2
+    assert house.sql("SELECT DISTINCT status FROM runs") == [("FAILED",)]
+
+
 def test_an_experiment_that_a_run_names_is_made(house: House) -> None:
     house.log.append([RunWriter(RUN, actor="eve").started(experiment_name="/team/new")])
     house.look()

@@ -27,13 +27,15 @@ HEART_TIMEOUT_S = 180.0
 """A run is ended after this much silence, or after 5 of its heartbeat intervals if that is more."""
 
 _MISSED_BEATS = 5
+_INTERVAL_MAX_MS = 24 * 3600 * 1000  # what a run announces must not keep it for ever, or overflow
 _CHECK_EVERY_S = 5.0
 _CATCH_UP_S = 2.0
 _APPEND_EVENTS_MAX = 1000
 
 _LIVE_RUNS = """
     SELECT r.run_id, a.last_seen_offset, a.last_seen_ms,
-        greatest($timeout_ms, $beats * r.heartbeat_interval_ms) AS timeout_ms
+        greatest($timeout_ms, $beats * least(r.heartbeat_interval_ms, $interval_max_ms))
+            AS timeout_ms
     FROM fold.runs r JOIN fold.activity a ON a.run = r.run
     WHERE r.status IN ('RUNNING', 'SCHEDULED') AND r.heartbeat_interval_ms IS NOT NULL
         AND NOT r.deleted
@@ -183,7 +185,12 @@ class Caretaker:
         events: list[NewEvent] = []
         watched: dict[str, tuple[int, float]] = {}
         for run_id, offset, seen_ms, timeout_ms in cursor.execute(
-            _LIVE_RUNS, {"timeout_ms": self._heart_timeout_ms, "beats": _MISSED_BEATS}
+            _LIVE_RUNS,
+            {
+                "timeout_ms": self._heart_timeout_ms,
+                "beats": _MISSED_BEATS,
+                "interval_max_ms": _INTERVAL_MAX_MS,
+            },
         ).fetchall():
             seen_offset, seen_s = self._watched.get(run_id, (-1, 0.0))
             if seen_offset != offset:
