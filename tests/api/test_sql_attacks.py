@@ -169,7 +169,7 @@ class Watch:
             began = time.monotonic()
             ended = self._stop.wait(0.02)
             self.stall_s = max(self.stall_s, time.monotonic() - began - 0.02)
-            self.most = max(self.most, usage(self._pid))
+            self.most = max(self.most, usage(self._pid), key=lambda usage: usage.total)
 
     def stop(self) -> Usage:
         self._stop.set()
