@@ -211,6 +211,25 @@ def test_a_clock_that_goes_back_does_not_take_append_times_with_it(
     log.close()
 
 
+def test_a_second_log_in_a_process_leaves_the_locks_of_the_first(tmp_path: Path) -> None:
+    first = EmbeddedLog(tmp_path)
+    first.append([run_event("a")])
+    second = EmbeddedLog(tmp_path)
+    second.append([run_event("b")])
+    wal = tmp_path / "log.sqlite-wal"
+    inode = wal.stat().st_ino
+    other = (
+        "import sqlite3, sys; con = sqlite3.connect(sys.argv[1]);"
+        "con.execute('SELECT count(*) FROM runs').fetchone(); con.close()"
+    )
+    path = str(tmp_path / "log.sqlite")
+    subprocess.run([sys.executable, "-c", other, path], check=True)
+    assert wal.exists(), "the last one who closes removes it, and another one has it open"
+    assert wal.stat().st_ino == inode
+    first.close()
+    second.close()
+
+
 def test_a_file_of_another_program_is_left_alone(tmp_path: Path) -> None:
     con = sqlite3.connect(tmp_path / "log.sqlite")
     con.execute("CREATE TABLE theirs (x)")

@@ -336,8 +336,11 @@ class EmbeddedLog:
         """Make the file and its tables, if they are not there; holds the file lock."""
         fresh = not self._path.exists()
         try:
-            # SQLite gives the files beside it (-wal, -shm) the same mode.
-            os.close(open_private(self._path))
+            if fresh:
+                # SQLite gives the files beside it (-wal, -shm) the same mode. Never open a file
+                # that may be in use: to close it would drop the locks of every connection that
+                # this process has to it (POSIX), and other processes would take the log apart.
+                os.close(open_private(self._path))
             con = sqlite3.connect(self._path, isolation_level=None, timeout=_BUSY_TIMEOUT_MS / 1000)
             try:
                 [tables] = con.execute("SELECT count(*) FROM sqlite_schema").fetchone()
