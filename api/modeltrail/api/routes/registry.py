@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import duckdb
@@ -471,8 +472,7 @@ def list_models(
             {"at": offset, "after": last and last[0], **values},
         )
         body = page(found, limit, _MODELS, ["model"])
-        for model in body["models"]:
-            _add_to_model(cursor, offset, model)
+        _add_to_models(cursor, offset, body["models"])
     return answer(body)
 
 
@@ -484,7 +484,7 @@ def get_model(
     with reading(node, log_end) as cursor:
         offset = offset_of(cursor, as_of)
         found = _model(cursor, offset, model, as_of)
-        _add_to_model(cursor, offset, found)
+        _add_to_models(cursor, offset, [found])
     return answer(found)
 
 
@@ -499,35 +499,54 @@ def _model(
     )
 
 
-_KEY = (
-    "(SELECT model_key FROM history WHERE entity = 'model' AND attribute = 'name' "
-    "AND value = $model AND fold.holds(from_offset, to_offset, $at))"
-)
+def _tags_then(
+    cursor: duckdb.DuckDBPyConnection, offset: int, names: Sequence[str], entity: str
+) -> dict[tuple[str, int | None], dict[str, str]]:
+    """Tags of models or of their versions, by model and version (None for the model itself).
 
-
-def _tags_of_model(
-    cursor: duckdb.DuckDBPyConnection, offset: int, model: str, entity: str
-) -> dict[int | None, dict[str, str]]:
-    """Tags of a model (under None) or of its versions, by the name it had at the offset."""
-    found: dict[int | None, dict[str, str]] = {}
-    for version, key, value in cursor.execute(
-        "SELECT version, key, value FROM history WHERE entity = $entity AND attribute = 'tag' "
-        f"AND model_key = {_KEY} AND fold.holds(from_offset, to_offset, $at) ORDER BY key",
-        {"entity": entity, "model": model, "at": offset},
+    Args:
+        cursor: Where to look.
+        offset: The moment.
+        names: Names that the models had at the moment.
+        entity: "model" or "model_version".
+    """
+    found: dict[tuple[str, int | None], dict[str, str]] = {}
+    for model, version, key, value in cursor.execute(
+        """SELECT named.value, tag.version, tag.key, tag.value
+           FROM history named JOIN history tag USING (model_key)
+           WHERE named.entity = 'model' AND named.attribute = 'name'
+               AND named.value IN (SELECT unnest($names))
+               AND fold.holds(named.from_offset, named.to_offset, $at)
+               AND tag.entity = $entity AND tag.attribute = 'tag'
+               AND fold.holds(tag.from_offset, tag.to_offset, $at)
+           ORDER BY tag.key""",
+        {"entity": entity, "names": names, "at": offset},
     ).fetchall():
-        found.setdefault(version, {})[key] = value
+        found.setdefault((model, version), {})[key] = value
     return found
 
 
-def _add_to_model(cursor: duckdb.DuckDBPyConnection, offset: int, model: dict[str, Any]) -> None:
-    name = model["model"]
-    model["tags"] = _tags_of_model(cursor, offset, name, "model").get(None, {})
-    model["aliases"] = {row["alias"]: row["version"] for row in _aliases_of(cursor, offset, name)}
+def _add_to_models(
+    cursor: duckdb.DuckDBPyConnection, offset: int, models: Sequence[dict[str, Any]]
+) -> None:
+    """Add tags and aliases to models of one moment."""
+    names = [model["model"] for model in models]
+    tags = _tags_then(cursor, offset, names, "model")
+    aliases: dict[str, dict[str, int]] = {name: {} for name in names}
+    for row in _aliases_of(cursor, offset, *names):
+        aliases[row["model"]][row["alias"]] = row["version"]
+    for model in models:
+        model["tags"] = tags.get((model["model"], None), {})
+        model["aliases"] = aliases[model["model"]]
 
 
-def _aliases_of(cursor: duckdb.DuckDBPyConnection, offset: int, model: str) -> list[dict[str, Any]]:
+def _aliases_of(
+    cursor: duckdb.DuckDBPyConnection, offset: int, *models: str
+) -> list[dict[str, Any]]:
     return rows(
-        cursor, "SELECT * FROM aliases_at(?) WHERE model = ? ORDER BY alias", [offset, model]
+        cursor,
+        "SELECT * FROM aliases_at(?) WHERE model IN (SELECT unnest(?)) ORDER BY model, alias",
+        [offset, models],
     )
 
 
@@ -647,12 +666,12 @@ def _version(
 def _add_to_versions(
     cursor: duckdb.DuckDBPyConnection, offset: int, model: str, versions: list[dict[str, Any]]
 ) -> None:
-    tags = _tags_of_model(cursor, offset, model, "model_version")
+    tags = _tags_then(cursor, offset, [model], "model_version")
     aliases: dict[int, list[str]] = {}
     for row in _aliases_of(cursor, offset, model):
         aliases.setdefault(row["version"], []).append(row["alias"])
     for version in versions:
-        version["tags"] = tags.get(version["version"], {})
+        version["tags"] = tags.get((model, version["version"]), {})
         version["aliases"] = aliases.get(version["version"], [])
 
 
