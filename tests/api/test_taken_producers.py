@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from access_world import World, world_in
+from access_world import V2, World, world_in
 from api_server import Job
 from modeltrail.api.access.tokens import Actor
 from modeltrail.api.routes.ingest import frame
@@ -118,7 +118,12 @@ def registry_event(world: World) -> bytes:
 
 def test_a_server_whose_numbers_were_used_goes_on_at_once(world: World) -> None:
     """As one can do who writes to the registry's topic, under the same name."""
-    world.experiment("ada", "first")
+    id = world.experiment("ada", "one")
+
+    def rename(name: str) -> None:
+        world.ask("ada", "POST", f"{V2}/experiments/update", experiment_id=id, new_name=name)
+
+    rename("first")
     payload = registry_event(world)
     type, event = world.node.codec.decode(payload)
     event["envelope"]["event_id"] = new_event_id()
@@ -127,11 +132,11 @@ def test_a_server_whose_numbers_were_used_goes_on_at_once(world: World) -> None:
     last = event["envelope"]["sequence"]
     world.node.append([stolen(forged, last + n) for n in range(3)])
     for name in ("second", "third"):
-        world.experiment("ada", name)
+        rename(name)
     found = rows(
         world,
         "SELECT request->>'$.name', actor, accepted, code FROM audit "
-        "WHERE type = 'CreateExperiment' ORDER BY log_offset",
+        "WHERE type = 'RenameExperiment' ORDER BY log_offset",
     )
     assert found[0] == ("first", "ada", True, None)
     assert found[1] == ("stolen", "ada", None, "DEAD_LETTER")

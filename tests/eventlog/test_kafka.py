@@ -63,6 +63,20 @@ def admin(kafka: str) -> Iterator[Any]:
     admin.close()
 
 
+def alter(admin: Any, topic: str, name: str, value: str) -> None:
+    """Set an option of a topic, and wait until the broker shows it, which takes a moment."""
+    from kafka.admin import ConfigResource
+
+    admin.alter_configs([ConfigResource("topic", topic, configs={name: value})])
+    deadline = time.monotonic() + 20
+    while True:
+        have = admin.describe_configs([ConfigResource("topic", topic)], config_filter="all")
+        if have["topic"][topic][name]["value"] == value:
+            return
+        assert time.monotonic() < deadline, have["topic"][topic][name]
+        time.sleep(0.05)
+
+
 def test_topics_are_made_to_be_kept_for_ever(kafka: str, prefix: str, admin: Any) -> None:
     from kafka.admin import ConfigResource
 
@@ -98,14 +112,12 @@ def test_topics_are_made_to_be_kept_for_ever(kafka: str, prefix: str, admin: Any
 def test_a_topic_that_would_forget_is_a_loud_error_with_its_repair(
     kafka: str, prefix: str, admin: Any, stream: str, name: str, value: str
 ) -> None:
-    from kafka.admin import ConfigResource
-
     url = f"kafka://{kafka}/{prefix}"
     log = open_log(url)
     log.append([run_event("x")])
     log.close()
     topic = prefix + stream
-    admin.alter_configs([ConfigResource("topic", topic, configs={name: value})])
+    alter(admin, topic, name, value)
     log = open_log(url)
     with pytest.raises(LogMisconfigured) as said:
         log.reader({})
@@ -114,7 +126,7 @@ def test_a_topic_that_would_forget_is_a_loud_error_with_its_repair(
     repair = re.search(r"--entity-name (\S+) --add-config (\S+)=(\S+)$", str(said.value))
     assert repair is not None
     assert repair[1] == topic
-    admin.alter_configs([ConfigResource("topic", topic, configs={repair[2]: repair[3]})])
+    alter(admin, topic, repair[2], repair[3])
     log = open_log(url)
     log.append([run_event("y")])
     log.close()

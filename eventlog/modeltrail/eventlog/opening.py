@@ -57,6 +57,8 @@ def mistake_in(url: str) -> str | None:
     """
     if url.startswith((".", "/", "~")) or os.path.exists(url):
         return None
+    if url.lower().startswith("kafka://"):
+        return None  # the log itself says what is wrong with one
     meant = None
     broken = re.match(r"(https?|kafka)([:;/\\]+)(.*)", url, re.IGNORECASE | re.DOTALL)
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", url)
