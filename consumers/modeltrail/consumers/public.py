@@ -28,6 +28,12 @@ ADMIN_VIEWS: Final = _words("""
     webhooks webhooks_history
     """)
 """Views for administrators, as the rest of the API has it."""
+IMPORT_TABLES: Final = _words("""
+    activity artifacts datasets experiments history logged_model_artifacts logged_model_params
+    logged_model_tags logged_models model_inputs model_outputs model_versions models params points
+    requests runs series tags
+    """)
+"""Tables of the fold that an import compares with; for administrators, in plain queries only."""
 NARROW_VIEWS: Final = _words(
     "latest_metrics logged_model_metrics metrics model_inputs model_outputs positions"
 )

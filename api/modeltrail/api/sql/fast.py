@@ -19,6 +19,7 @@ from modeltrail.api.sql.limits import Params
 from modeltrail.api.sql.text import depth
 from modeltrail.consumers.public import (
     ADMIN_VIEWS,
+    IMPORT_TABLES,
     MACROS,
     NARROW_VIEWS,
     READER_VIEWS,
@@ -35,6 +36,8 @@ _CHARACTERS_MAX = 10_000
 _DEPTH_MAX = 50
 _EXPRESSIONS_MAX = 300  # each has a vector of up to 32 KiB in every thread
 _RELATIONS_MAX = 8
+_IMPORT_TABLES_MAX = 2
+_IMPORT_FUNCTIONS = frozenset(("->>", "unnest", "and", "or", "not"))
 _NODES_MAX = 24
 _NEEDLE_CHARACTERS_MAX = 32
 _LITERAL_CHARACTERS_MAX = 256
@@ -104,10 +107,12 @@ def parsed(cursor: duckdb.DuckDBPyConnection, statement: str, params: Params | N
     Raises:
         duckdb.Error: it does not parse.
     """
-    if len(statement) > _CHARACTERS_MAX or depth(statement) > _DEPTH_MAX:
-        return None
     values: Any = (params.values() if isinstance(params, Mapping) else params) or ()
-    if not all(_is_short(value) for value in values):
+    return _tree(cursor, statement) if all(_is_short(value) for value in values) else None
+
+
+def _tree(cursor: duckdb.DuckDBPyConnection, statement: str) -> Any:
+    if len(statement) > _CHARACTERS_MAX or depth(statement) > _DEPTH_MAX:
         return None
     row = cursor.execute("SELECT json_serialize_sql(?)", [statement]).fetchone()
     try:
@@ -142,6 +147,35 @@ def relations_of(tree: Any, existing: frozenset[str], *, admin: bool) -> frozens
     except _Unlisted:
         return None
     return frozenset(found)
+
+
+def is_of_import(cursor: duckdb.DuckDBPyConnection, statement: str) -> bool:
+    """Whether a query is as an import asks: joins and conditions over what it compares with.
+
+    What it reads are tables of the fold, and it calls nothing that makes values larger. So
+    DuckDB's memory limit and an interrupt bound it as they bound what is listed.
+
+    Raises:
+        duckdb.Error: it does not parse.
+    """
+    tree = _tree(cursor, statement)
+    if tree is None or len(tree["statements"]) != 1:
+        return False
+    tables = 0
+    for node in _dicts(tree):
+        type = node.get("type")
+        if type == "BASE_TABLE":
+            path = [str(part).lower() for part in node["qualified_name"]["path"]]
+            if len(path) != 2 or path[0] != "fold" or path[1] not in IMPORT_TABLES:
+                return False
+            tables += 1
+        elif (
+            type in ("TABLE_FUNCTION", "CTE_NODE", "RECURSIVE_CTE_NODE", "SET_OPERATION_NODE")
+            or str(node.get("function_name") or "->>").lower() not in _IMPORT_FUNCTIONS
+            or str(type).startswith("LAMBDA")
+        ):
+            return False
+    return 0 < tables <= _IMPORT_TABLES_MAX
 
 
 def multiplies(tree: Any) -> bool:

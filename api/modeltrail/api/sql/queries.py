@@ -146,6 +146,8 @@ class Queries:
         question = question._replace(statement=bare(question.statement))
         self._prepare(cursor)
         try:
+            if question.admin and fast.is_of_import(cursor, question.statement):
+                return question, public.IMPORT_TABLES
             tree = fast.parsed(cursor, question.statement, question.params)
         except duckdb.Error:
             tree = None
