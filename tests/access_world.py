@@ -15,8 +15,8 @@ from modeltrail.api.access.admin import SERVER_ACTOR, Holder
 from modeltrail.api.access.rights import Access, Level
 from modeltrail.api.app import create_app
 from modeltrail.api.artifacts.store import ArtifactStore, open_storage
+from modeltrail.api.native.ingest import frame
 from modeltrail.api.node import Node
-from modeltrail.api.routes.ingest import frame
 from modeltrail.consumers.fold import Fold
 from modeltrail.eventlog import EventLog, open_log
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from modeltrail.api.artifacts.store import ArtifactStore
+from modeltrail.api.native.ingest import MEDIA_TYPE, frame
 from modeltrail.api.node import Node
-from modeltrail.api.routes.ingest import MEDIA_TYPE, frame
 from modeltrail.consumers.fold import Fold
 from modeltrail.eventlog import open_log
 from modeltrail.schemas import encode, envelope, new_event_id, pack

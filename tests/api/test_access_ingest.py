@@ -11,7 +11,7 @@ from access_world import V1, V2, World, world_in
 from api_server import Job
 from modeltrail.api.access import acts
 from modeltrail.api.access.rights import EXPERIMENT
-from modeltrail.api.routes.ingest import frame
+from modeltrail.api.native.ingest import frame
 from modeltrail.eventlog import NewEvent, Position
 from modeltrail.schemas import (
     encode,

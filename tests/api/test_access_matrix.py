@@ -21,7 +21,7 @@ from modeltrail.api.access import acts, rules
 from modeltrail.api.access.acts import Kind
 from modeltrail.api.access.rights import EXPERIMENT, MODEL, Level
 from modeltrail.api.mlflow.calls import EndpointRoute, Rule
-from modeltrail.api.routes.ingest import frame
+from modeltrail.api.native.ingest import frame
 from modeltrail.api.routing import ByPath
 from modeltrail.eventlog import REGISTRY, RUNS, EventLog, NewEvent, Partition
 from modeltrail.schemas import (

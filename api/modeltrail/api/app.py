@@ -11,16 +11,15 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from modeltrail.api import routes
+from modeltrail.api import native
 from modeltrail.api.access import rules as access_rules
 from modeltrail.api.access.rights import Access
 from modeltrail.api.errors import ApiError
 from modeltrail.api.guard import Counters, Guard, Hosts
 from modeltrail.api.mlflow.app import mlflow_routes
 from modeltrail.api.mlflow.openapi import describe_mlflow
-from modeltrail.api.node import Node
-from modeltrail.api.routes import access as access_routes
-from modeltrail.api.routes import (
+from modeltrail.api.native import access as access_routes
+from modeltrail.api.native import (
     artifacts,
     audit,
     importing,
@@ -31,11 +30,12 @@ from modeltrail.api.routes import (
     sql,
     webhooks,
 )
+from modeltrail.api.node import Node
 from modeltrail.api.routing import ByPath
 from modeltrail.api.sql.queries import Queries, Shares
 from modeltrail.consumers.database import program_version
 
-_DESCRIPTION = f"""{routes.__doc__}
+_DESCRIPTION = f"""{native.__doc__}
 
 Writes answer when the event is durable in the log; a registry request when the fold has decided it.
 Reads see everything that this server acknowledged; `consistency=log` waits for the log's end.

@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from modeltrail.api.artifacts.store import Stored, of_model
 from modeltrail.api.errors import ApiError, Unavailable
+from modeltrail.api.native.ingest import frame
 from modeltrail.api.node import Node
-from modeltrail.api.routes.ingest import frame
 from modeltrail.eventlog import NewEvent, Position
 from modeltrail.schemas import writer_schemas
 

@@ -28,8 +28,8 @@ from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, CountedRoute, Endpoints, caller
 from modeltrail.api.mlflow.experiments import artifact_location
 from modeltrail.api.mlflow.run_answers import artifact_uri
+from modeltrail.api.native.artifacts import receive, sent
 from modeltrail.api.node import Node
-from modeltrail.api.routes.artifacts import receive, sent
 
 endpoints = Endpoints()
 

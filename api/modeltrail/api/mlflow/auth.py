@@ -15,7 +15,7 @@ from modeltrail.api.access.rights import EXPERIMENT, LEVELS, MODEL, Level, UserR
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, Endpoints
-from modeltrail.api.routes.access import check_grant, user_rights
+from modeltrail.api.native.access import check_grant, user_rights
 from modeltrail.consumers.projections.access import PERMISSIONS
 
 endpoints = Endpoints()

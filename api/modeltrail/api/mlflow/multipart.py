@@ -25,8 +25,8 @@ from modeltrail.api.context import rights_of
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import artifacts, wire
 from modeltrail.api.mlflow.calls import CountedRoute, caller
+from modeltrail.api.native.artifacts import receive_into
 from modeltrail.api.node import Node
-from modeltrail.api.routes.artifacts import receive_into
 
 _PARTS = "/api/2.0/mlflow-artifacts/mpu/parts"
 _PART = wire.message(part_number=wire.integer, etag=wire.text)

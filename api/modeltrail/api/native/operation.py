@@ -24,9 +24,9 @@ from modeltrail.api.context import (
 )
 from modeltrail.api.errors import Unavailable
 from modeltrail.api.guard import Counters
+from modeltrail.api.native.webhooks import delivery_status
 from modeltrail.api.node import Node
 from modeltrail.api.pages import Pages
-from modeltrail.api.routes.webhooks import delivery_status
 from modeltrail.api.routing import PooledRoute
 from modeltrail.consumers.database import program_version
 from modeltrail.consumers.store import PROJECTION_VERSION
