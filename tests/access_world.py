@@ -11,8 +11,9 @@ from starlette.testclient import TestClient
 
 from access_users import bearer, make_user
 from modeltrail.api.access import admin as access_admin
+from modeltrail.api.access.acts import Level
 from modeltrail.api.access.admin import SERVER_ACTOR, Holder
-from modeltrail.api.access.rights import Access, Level
+from modeltrail.api.access.rights import Access
 from modeltrail.api.app import create_app
 from modeltrail.api.artifacts.store import ArtifactStore, open_storage
 from modeltrail.api.native.ingest import frame

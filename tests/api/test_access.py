@@ -20,9 +20,10 @@ from access_world import V1, V2, World, open_node
 from api_server import Job
 from modeltrail.api.access import admin as access_admin
 from modeltrail.api.access import credentials
+from modeltrail.api.access.acts import Level
 from modeltrail.api.access.admin import SERVER_ACTOR, Holder, Target
 from modeltrail.api.access.credentials import Passwords, presented
-from modeltrail.api.access.rights import EXPERIMENT, LEVELS, MODEL, Access, Level, Rules
+from modeltrail.api.access.rights import EXPERIMENT, LEVELS, MODEL, Access, Rules
 from modeltrail.api.app import create_app
 from modeltrail.api.errors import TooBusy
 from modeltrail.api.node import Node

@@ -12,6 +12,7 @@ from api_server import Job
 from modeltrail.api.access import acts
 from modeltrail.api.access.rights import EXPERIMENT
 from modeltrail.api.native.ingest import frame
+from modeltrail.api.registry import commands
 from modeltrail.eventlog import NewEvent, Position
 from modeltrail.schemas import (
     encode,
@@ -266,7 +267,7 @@ def test_a_model_of_another_experiment_is_not_what_a_run_logged(world: World) ->
 
 
 def test_every_event_type_says_what_it_needs() -> None:
-    assert set(acts.ACTS) == set(event_types())
+    assert set(commands.ACTS) == set(event_types())
 
 
 def test_an_act_without_an_entry_is_for_administrators(
@@ -276,8 +277,8 @@ def test_an_act_without_an_entry_is_for_administrators(
     heartbeat = event("Heartbeat", run_id=own)
     assert world.ingest("bob", heartbeat) == 200
     monkeypatch.setattr(
-        acts, "ACTS", {type: act for type, act in acts.ACTS.items() if type != "Heartbeat"}
+        commands, "ACTS", {type: act for type, act in commands.ACTS.items() if type != "Heartbeat"}
     )
-    assert acts.act_of("Heartbeat") is acts.ADMIN
+    assert commands.act_of("Heartbeat") is acts.ADMIN
     assert world.ingest("bob", heartbeat) == 403
     assert world.ingest("root", heartbeat) == 200

@@ -17,11 +17,12 @@ import pytest
 
 from access_users import bearer, make_user
 from access_world import V1, World, world_in
-from modeltrail.api.access import acts, rules
-from modeltrail.api.access.acts import Kind
-from modeltrail.api.access.rights import EXPERIMENT, MODEL, Level
+from modeltrail.api.access import rules
+from modeltrail.api.access.acts import Kind, Level
+from modeltrail.api.access.rights import EXPERIMENT, MODEL
 from modeltrail.api.mlflow.calls import EndpointRoute, Rule
 from modeltrail.api.native.ingest import frame
+from modeltrail.api.registry import commands
 from modeltrail.api.routing import ByPath
 from modeltrail.eventlog import REGISTRY, RUNS, EventLog, NewEvent, Partition
 from modeltrail.schemas import (
@@ -217,7 +218,7 @@ def lets(rule: Rule | None, role: str) -> bool:
     if isinstance(rule, rules.All):
         return all(lets(one, role) for one in rule.rules)
     assert isinstance(rule, rules.InBody), f"say here whom this rule lets: {rule}"
-    return all(allows(act.kind, act.level, level) for act in map(acts.act_of, rule.types))
+    return all(allows(act.kind, act.level, level) for act in map(commands.act_of, rule.types))
 
 
 def allows(kind: Kind, needed: Level, level: Level) -> bool:
@@ -476,7 +477,7 @@ def test_every_route_and_event_type_has_a_rule(world: World) -> None:
     found = rows(world)
     assert len(found) > 200
     assert not [f"{row.method} {row.path}" for row in found if row.rule is None]
-    assert set(acts.ACTS) == set(event_types())
+    assert set(commands.ACTS) == set(event_types())
     assert set(EVENTS) == {type for type in event_types() if event_stream(type) == RUNS}
 
 
@@ -550,7 +551,7 @@ def test_routes_let_writers(world: World) -> None:
             for at in range(start.get(partition, 0), offset):
                 type = appended[partition, at]
                 types.add(type)
-                act, level = acts.act_of(type), ROLES[role]
+                act, level = commands.act_of(type), ROLES[role]
                 if role != "administrator" and not (level and allows(act.kind, act.level, level)):
                     wrong.append((row.name, role, type))
     assert not wrong, wrong
@@ -663,9 +664,9 @@ def send(world: World, role: str, type: str, base: Estate, named: Estate) -> int
 def needs(type: str) -> list[tuple[Kind, Level]]:
     """What else an event of a type names, as it is made here."""
     if type == "ModelRegistrationRequested":
-        act = acts.act_of("CreateModelVersion")
+        act = commands.act_of("CreateModelVersion")
         return [(act.kind, act.level)]
-    mentions = acts.act_of(type).mentions
+    mentions = commands.act_of(type).mentions
     return [(m.kind, m.level) for name, m in mentions.items() if name != "input"]
 
 
@@ -674,7 +675,7 @@ def test_events_by_role(world: World, estate: Estate) -> None:
     for role, level in ROLES.items():
         mine = iter(estates(world, "estate", len(EVENTS)))
         for type in EVENTS:
-            act = acts.act_of(type)
+            act = commands.act_of(type)
             let = role == "administrator" or (
                 level is not None
                 and all(allows(*need, level) for need in ((act.kind, act.level), *needs(type)))

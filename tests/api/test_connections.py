@@ -16,7 +16,7 @@ import uvicorn
 from access_world import World, open_node
 from api_server import Server
 from modeltrail.api import guard
-from modeltrail.api.access.rights import Level
+from modeltrail.api.access.acts import Level
 from modeltrail.api.app import create_app
 from modeltrail.api.connections import Connection, allow_connections
 from modeltrail.eventlog import open_log

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from access_world import V1, V2, World, open_node
 from api_server import Job
+from modeltrail.api.access.acts import Level
 from modeltrail.api.access.files import check_source
-from modeltrail.api.access.rights import EXPERIMENT, Level, Rights
+from modeltrail.api.access.rights import EXPERIMENT, Rights
 from modeltrail.api.errors import ApiError
 from modeltrail.api.mlflow.artifacts import NotServed
 from modeltrail.api.mlflow.sources import download_uri, lineage, place_under, take_over

@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 from access_world import V1, World, open_node
-from modeltrail.api.access.rights import Level
+from modeltrail.api.access.acts import Level
 from modeltrail.consumers import public, store
 from modeltrail.consumers.database import Database
 from modeltrail.eventlog import open_log

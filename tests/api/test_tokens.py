@@ -15,8 +15,8 @@ from access_users import PASSWORD, basic, bearer
 from access_world import V1, V2, World, open_node
 from api_server import Server, modeltrail
 from modeltrail.api.access import credentials
+from modeltrail.api.access.acts import Level
 from modeltrail.api.access.admin import SERVER_ACTOR
-from modeltrail.api.access.rights import Level
 from modeltrail.api.errors import Refused
 from modeltrail.eventlog import open_log
 

@@ -12,7 +12,8 @@ from starlette.testclient import TestClient
 
 from access_world import V2, World, open_node
 from mlflow_client import python_with_mlflow
-from modeltrail.api.access.rights import EXPERIMENT, Level
+from modeltrail.api.access.acts import Level
+from modeltrail.api.access.rights import EXPERIMENT
 from modeltrail.eventlog import open_log
 
 Ask = Callable[..., Any]

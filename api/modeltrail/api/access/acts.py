@@ -1,18 +1,30 @@
-"""What each act needs: the one table that MLflow's endpoints, native routes and ingest all use.
+"""What acts need. The rows of runs and logged models are here, those of the registry in its table.
 
-An act has the name of the event that it appends, whichever way it is asked for. The level that it
-needs is looked up here and nowhere else. An event type that is not in the table is an act for
-administrators only.
+An act has the name of the event that it appends, whichever way it is asked for: MLflow's endpoints,
+native routes and ingest all look up here, or in ``registry.commands``, what it needs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from enum import Enum
-from typing import Any, Final, NamedTuple
+from enum import Enum, IntEnum
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from modeltrail.api.access.rights import Level, Rights
 from modeltrail.api.errors import NotFound
+
+if TYPE_CHECKING:
+    from modeltrail.api.access.rights import Rights
+
+
+class Level(IntEnum):
+    """How much is allowed; each includes those below."""
+
+    NONE = 0
+    READ = 1
+    USE = 2
+    EDIT = 3
+    MANAGE = 4
+
 
 EDIT, MANAGE, READ = Level.EDIT, Level.MANAGE, Level.READ
 
@@ -61,15 +73,11 @@ def _series_models(event: Mapping[str, Any]) -> set[str | None]:
 
 
 ADMIN: Final = Act(Kind.SERVER, MANAGE)
-_OWN: Final = Act(Kind.ACCOUNT, MANAGE)
 _EDIT_RUN: Final = Act(Kind.RUN, EDIT)
 _EDIT_LOGGED_MODEL: Final = Act(Kind.LOGGED_MODEL, EDIT)
-_EDIT_EXPERIMENT: Final = Act(Kind.EXPERIMENT, EDIT)
-_EDIT_MODEL: Final = Act(Kind.MODEL, EDIT)
 
-ACTS: Final[Mapping[str, Act]] = {
-    # Stream runs
-    "RunStarted": _EDIT_EXPERIMENT,
+RUN_ACTS: Final[Mapping[str, Act]] = {
+    "RunStarted": Act(Kind.EXPERIMENT, EDIT),
     "RunUpdated": _EDIT_RUN,
     "RunEnded": _EDIT_RUN,
     "RunHeartStopped": ADMIN,  # a server's conclusion
@@ -109,50 +117,8 @@ ACTS: Final[Mapping[str, Act]] = {
     "LoggedModelDeleted": Act(Kind.LOGGED_MODEL, MANAGE),
     "LoggedModelArtifactLogged": _EDIT_LOGGED_MODEL,
     "LoggedModelArtifactDeleted": _EDIT_LOGGED_MODEL,
-    # Stream registry
-    "CreateExperiment": Act(Kind.NEW_EXPERIMENT, EDIT),
-    "RenameExperiment": _EDIT_EXPERIMENT,  # and the new name, as if it were created
-    "ChangeExperimentTags": _EDIT_EXPERIMENT,
-    "DeleteExperiment": Act(Kind.EXPERIMENT, MANAGE),
-    "RestoreExperiment": Act(Kind.EXPERIMENT, MANAGE),
-    "ImportExperiment": ADMIN,
-    "CreateRegisteredModel": Act(Kind.NEW_MODEL, EDIT),
-    "RenameRegisteredModel": _EDIT_MODEL,  # and the new name
-    "UpdateRegisteredModel": _EDIT_MODEL,
-    "ChangeRegisteredModelTags": _EDIT_MODEL,
-    "DeleteRegisteredModel": Act(Kind.MODEL, MANAGE),
-    "ImportRegisteredModel": ADMIN,
-    "CreateModelVersion": _EDIT_MODEL,  # and READ on what it is made from: see check_source
-    "UpdateModelVersion": _EDIT_MODEL,
-    "ChangeModelVersionTags": _EDIT_MODEL,
-    "TransitionModelVersionStage": _EDIT_MODEL,
-    "SetRegisteredModelAlias": _EDIT_MODEL,
-    "DeleteRegisteredModelAlias": _EDIT_MODEL,
-    "DeleteModelVersion": Act(Kind.MODEL, MANAGE),
-    "ImportModelVersion": ADMIN,
-    "CreateWebhook": ADMIN,
-    "UpdateWebhook": ADMIN,
-    "DeleteWebhook": ADMIN,
-    "CreateUser": ADMIN,
-    "UpdateUser": _OWN,  # their password; the rest is for administrators
-    "DeleteUser": ADMIN,
-    "CreateToken": _OWN,
-    "RevokeToken": _OWN,
-    "CreateRole": ADMIN,
-    "UpdateRole": ADMIN,
-    "DeleteRole": ADMIN,
-    "AssignRole": ADMIN,
-    "UnassignRole": ADMIN,
-    # For a pattern of names instead of one of them: administrators.
-    "GrantPermission": Act(Kind.GRANTABLE, MANAGE),
-    "RevokePermission": Act(Kind.GRANTABLE, MANAGE),
 }
-"""What each act needs, by event type."""
-
-
-def act_of(type: str) -> Act:
-    """What an act needs; ``ADMIN`` where the table does not say."""
-    return ACTS.get(type, ADMIN)
+"""What each act of the stream ``runs`` needs, by event type."""
 
 
 def check(rights: Rights, kind: Kind, id: str, level: Level) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from modeltrail.api.access.rights import Level, Rights
+from modeltrail.api.access.acts import Level
+from modeltrail.api.access.rights import Rights
 from modeltrail.api.artifacts.uris import ModelUri, Place, RunUri, parse
 from modeltrail.api.errors import NotFound
 

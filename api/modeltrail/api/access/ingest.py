@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from modeltrail.api.access.acts import ACTS, Kind, act_of, check, check_mention
+from modeltrail.api.access.acts import Kind, Level, check, check_mention
 from modeltrail.api.access.files import check_source
-from modeltrail.api.access.rights import Level, Rights
+from modeltrail.api.access.rights import Rights
 from modeltrail.api.artifacts.uris import Place, parse
 from modeltrail.api.errors import Forbidden, NotFound
+from modeltrail.api.registry.commands import ACTS, act_of
 from modeltrail.consumers.caretaker import absolute_source
 from modeltrail.schemas import experiment_id
 

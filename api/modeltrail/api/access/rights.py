@@ -7,11 +7,11 @@ import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
 import duckdb
 
+from modeltrail.api.access.acts import Level
 from modeltrail.api.access.credentials import Passwords, Presented, presented
 from modeltrail.api.access.tokens import TOKEN_PREFIX, Actor, token_hash
 from modeltrail.api.errors import (
@@ -32,16 +32,6 @@ _KEPT_MAX = 100_000
 
 EXPERIMENT: Final = "experiment"
 MODEL: Final = "registered_model"
-
-
-class Level(IntEnum):
-    """How much is allowed; each includes those below."""
-
-    NONE = 0
-    READ = 1
-    USE = 2
-    EDIT = 3
-    MANAGE = 4
 
 
 LEVELS: Final = {

@@ -16,8 +16,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from modeltrail.api.access.acts import Level
 from modeltrail.api.access.files import check_place
-from modeltrail.api.access.rights import Level, Rights
+from modeltrail.api.access.rights import Rights
 from modeltrail.api.access.tokens import Actor
 from modeltrail.api.artifacts.storage import Entry
 from modeltrail.api.artifacts.store import Stored, key_of

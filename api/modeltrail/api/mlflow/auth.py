@@ -10,8 +10,9 @@ from typing import Any
 import duckdb
 
 from modeltrail.api.access import admin as access_admin
+from modeltrail.api.access.acts import Level
 from modeltrail.api.access.admin import Holder, Target
-from modeltrail.api.access.rights import EXPERIMENT, LEVELS, MODEL, Level, UserRights
+from modeltrail.api.access.rights import EXPERIMENT, LEVELS, MODEL, UserRights
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, Endpoints

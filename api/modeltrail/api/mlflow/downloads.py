@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from modeltrail.api.access.acts import Level
 from modeltrail.api.access.files import check_place
-from modeltrail.api.access.rights import Level
 from modeltrail.api.artifacts.uris import safe
 from modeltrail.api.context import rights_of
 from modeltrail.api.errors import InvalidRequest, NotFound

@@ -10,7 +10,6 @@ from typing import Any
 
 import duckdb
 
-from modeltrail.api.access.acts import act_of
 from modeltrail.api.errors import Forbidden, InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.artifacts import list_under, model_root
@@ -20,6 +19,7 @@ from modeltrail.api.mlflow.live import LiveRuns
 from modeltrail.api.mlflow.names import made_up_name
 from modeltrail.api.mlflow.search import Attribute, Entity, Keyed, compile_filter
 from modeltrail.api.pages import Pages
+from modeltrail.api.registry.commands import act_of
 
 endpoints = Endpoints()
 

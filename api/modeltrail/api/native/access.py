@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from modeltrail.api.access import admin as access_admin
-from modeltrail.api.access.acts import act_of
 from modeltrail.api.access.admin import Holder, Target
 from modeltrail.api.access.rights import UserRights
 from modeltrail.api.context import Caller, CallerHere, NodeHere, answer, json_example, reading
 from modeltrail.api.errors import Forbidden
 from modeltrail.api.node import Verdict
+from modeltrail.api.registry.commands import act_of
 from modeltrail.api.routing import PooledRoute
 
 router = APIRouter(prefix="/api/v1", tags=["access"], route_class=PooledRoute)

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from modeltrail.api.access.acts import check
+from modeltrail.api.access.acts import Level, check
 from modeltrail.api.access.ingest import Batch, thing_of
-from modeltrail.api.access.rights import Level, Rights
+from modeltrail.api.access.rights import Rights
 from modeltrail.api.access.tokens import Actor
 from modeltrail.api.artifacts.uris import parse
 from modeltrail.api.context import CallerHere, NodeHere, answer, json_example

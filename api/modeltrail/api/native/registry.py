@@ -10,7 +10,6 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from modeltrail.api.access.acts import act_of
 from modeltrail.api.context import (
     AsOf,
     Caller,
@@ -31,6 +30,7 @@ from modeltrail.api.errors import InvalidRequest
 from modeltrail.api.mlflow.sources import Lineage, origin_of
 from modeltrail.api.node import Node
 from modeltrail.api.pages import Pages
+from modeltrail.api.registry.commands import act_of
 from modeltrail.api.routing import PooledRoute
 from modeltrail.eventlog import RUNS
 
