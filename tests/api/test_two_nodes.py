@@ -14,7 +14,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from access_world import V1, V2, open_node
-from modeltrail.api.access.tokens import Actor
+from modeltrail.api.actor import Actor
 from modeltrail.api.app import create_app
 from modeltrail.api.node import Node
 from modeltrail.consumers.database import Database

@@ -153,7 +153,7 @@ class _Client(threading.Thread):
         return row and int(row[0])
 
     def _ask(self, type: str, fields: dict[str, Any], key: str | None) -> None:
-        from modeltrail.api.access.tokens import Actor
+        from modeltrail.api.actor import Actor
         from modeltrail.api.errors import Refused
 
         report("ask", self.name, [type, fields, key])

@@ -17,7 +17,7 @@ from faults.chance import chance, rounds
 from faults.jobs import request_of
 from faults.nursery import Child, Nursery
 from kafka_broker import KafkaBroker
-from modeltrail.api.access.tokens import Actor
+from modeltrail.api.actor import Actor
 from modeltrail.api.artifacts.store import ArtifactStore
 from modeltrail.api.errors import Refused, Unavailable
 from modeltrail.api.node import Node

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from access_users import make_user
 from api_server import Job
 from modeltrail.api.access.rights import Access
-from modeltrail.api.access.tokens import Actor
+from modeltrail.api.actor import Actor
 from modeltrail.api.app import create_app
 from modeltrail.api.mlflow.live import LiveRuns
 from modeltrail.api.node import Node

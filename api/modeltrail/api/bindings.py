@@ -14,7 +14,7 @@ from typing import Any
 
 import duckdb
 
-from modeltrail.api.access.tokens import Actor
+from modeltrail.api.actor import Actor
 from modeltrail.api.errors import Forbidden
 from modeltrail.consumers import tables
 from modeltrail.consumers.sequences import subject_of

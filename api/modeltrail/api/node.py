@@ -13,7 +13,7 @@ from uuid import UUID
 
 import duckdb
 
-from modeltrail.api.access.tokens import Actor
+from modeltrail.api.actor import Actor
 from modeltrail.api.artifacts.multipart import Multipart
 from modeltrail.api.artifacts.store import ArtifactStore
 from modeltrail.api.bindings import Bindings

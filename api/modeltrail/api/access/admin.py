@@ -9,7 +9,8 @@ import duckdb
 
 from modeltrail.api.access.credentials import hash_password
 from modeltrail.api.access.rights import Token
-from modeltrail.api.access.tokens import Actor, new_token, token_hash
+from modeltrail.api.access.tokens import new_token, token_hash
+from modeltrail.api.actor import Actor
 from modeltrail.api.errors import Conflict, InvalidRequest, NotFound
 from modeltrail.api.node import Node, Said, Verdict
 from modeltrail.consumers.projections.access import SERVER
@@ -279,7 +280,7 @@ def permissions(
 def _listed(
     cursor: duckdb.DuckDBPyConnection, query: str, params: list[Any]
 ) -> list[dict[str, Any]]:
-    from modeltrail.api.context import rows
+    from modeltrail.api.answers import rows
 
     return rows(cursor, query, params)
 

@@ -13,7 +13,8 @@ import duckdb
 
 from modeltrail.api.access.acts import Level
 from modeltrail.api.access.credentials import Passwords, Presented, presented
-from modeltrail.api.access.tokens import TOKEN_PREFIX, Actor, token_hash
+from modeltrail.api.access.tokens import TOKEN_PREFIX, token_hash
+from modeltrail.api.actor import Actor
 from modeltrail.api.errors import (
     Forbidden,
     InvalidRequest,

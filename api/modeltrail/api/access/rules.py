@@ -16,10 +16,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modeltrail.api.access import acts
 from modeltrail.api.access.acts import Kind, Level
+from modeltrail.api.access.caller import sign_in
 from modeltrail.api.access.files import check_place
 from modeltrail.api.access.rights import Rights
 from modeltrail.api.artifacts.uris import place_of
-from modeltrail.api.context import sign_in
 from modeltrail.api.gates import FILES
 from modeltrail.api.mlflow.calls import EndpointRoute, Rule
 from modeltrail.api.registry.commands import act_of

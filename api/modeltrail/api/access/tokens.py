@@ -1,21 +1,12 @@
-"""Who acts, and tokens that prove it. Only their hashes are stored."""
+"""Tokens, which prove who acts. Only their hashes are stored."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-from typing import NamedTuple
 
 TOKEN_PREFIX = "mt_"
 """How every token begins, so that it is known where it turns up: in a password, or in a leak."""
-
-
-class Actor(NamedTuple):
-    """Who asks."""
-
-    name: str
-    verified: bool
-    """True where a password or token proved the name; false where it is the client's own claim."""
 
 
 def new_token() -> str:

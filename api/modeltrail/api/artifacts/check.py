@@ -14,10 +14,10 @@ from urllib.parse import unquote, urlsplit
 
 import duckdb
 
+from modeltrail.api.answers import rows
 from modeltrail.api.artifacts.storage import Pieces, Stat, Storage
 from modeltrail.api.artifacts.store import key_of, of_model, open_storage
 from modeltrail.api.artifacts.uris import Place, RunUri, parse
-from modeltrail.api.context import rows
 from modeltrail.api.errors import ApiError, NotFound
 from modeltrail.api.mlflow import sources
 

@@ -29,7 +29,7 @@ from modeltrail.api.commands.common import (
 )
 
 if TYPE_CHECKING:
-    from modeltrail.api.access.tokens import Actor
+    from modeltrail.api.actor import Actor
     from modeltrail.api.node import Node
 
 PASSWORD_VARIABLE = "MODELTRAIL_NEW_PASSWORD"
@@ -38,7 +38,7 @@ PASSWORD_VARIABLE = "MODELTRAIL_NEW_PASSWORD"
 @contextmanager
 def _node(args: argparse.Namespace) -> Iterator[tuple[Node, Actor]]:
     """A node of our own on the log, which no server has, and who we are there."""
-    from modeltrail.api.access.tokens import Actor
+    from modeltrail.api.actor import Actor
     from modeltrail.api.artifacts.store import ArtifactStore, open_storage
     from modeltrail.api.node import Node
     from modeltrail.consumers.fold import Fold

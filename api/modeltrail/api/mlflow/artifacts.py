@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute
 from modeltrail.api.access.acts import Level
 from modeltrail.api.access.files import check_place
 from modeltrail.api.access.rights import Rights
-from modeltrail.api.access.tokens import Actor
+from modeltrail.api.actor import Actor
 from modeltrail.api.artifacts.storage import Entry
 from modeltrail.api.artifacts.store import Stored, key_of
 from modeltrail.api.artifacts.uris import Place, parse, place_of, safe

@@ -15,9 +15,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
+from modeltrail.api.access.caller import Caller, caller_of, sign_in
 from modeltrail.api.access.rights import Rights
-from modeltrail.api.access.tokens import Actor
-from modeltrail.api.context import Caller, caller_of, sign_in
+from modeltrail.api.actor import Actor
 from modeltrail.api.errors import Unavailable
 from modeltrail.api.gates import pool_of
 from modeltrail.api.guard import CLIENT_GONE

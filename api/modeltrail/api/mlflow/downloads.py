@@ -10,9 +10,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from modeltrail.api.access.acts import Level
+from modeltrail.api.access.caller import rights_of
 from modeltrail.api.access.files import check_place
 from modeltrail.api.artifacts.uris import safe
-from modeltrail.api.context import rights_of
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import artifacts, sources
 from modeltrail.api.mlflow.calls import CountedRoute, caller

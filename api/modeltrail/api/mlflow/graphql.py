@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from modeltrail.api.context import Caller, sign_in
+from modeltrail.api.access.caller import Caller, sign_in
 from modeltrail.api.errors import ApiError, InvalidRequest
 from modeltrail.api.gates import READS
 from modeltrail.api.mlflow import wire

@@ -10,9 +10,10 @@ from starlette.responses import Response
 
 from modeltrail.api.access import admin as access_admin
 from modeltrail.api.access.admin import Holder, Target
+from modeltrail.api.access.caller import Caller
 from modeltrail.api.access.rights import UserRights
-from modeltrail.api.context import Caller, CallerHere, NodeHere, answer, json_example, reading
 from modeltrail.api.errors import Forbidden
+from modeltrail.api.native.parameters import CallerHere, NodeHere, answer, json_example, reading
 from modeltrail.api.node import Verdict
 from modeltrail.api.registry.commands import act_of
 from modeltrail.api.routing import PooledRoute

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from modeltrail.api.artifacts.storage import PIECE_BYTES, Pieces
 from modeltrail.api.artifacts.store import Stored, Upload, of_model
-from modeltrail.api.context import CallerHere, NodeHere, answer, json_example
+from modeltrail.api.native.parameters import CallerHere, NodeHere, answer, json_example
 from modeltrail.api.node import Node
 from modeltrail.api.routing import PooledRoute
 from modeltrail.eventlog import Position

@@ -10,8 +10,10 @@ import duckdb
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from modeltrail.api.answers import page, parse_time, rows
 from modeltrail.api.artifacts import check
-from modeltrail.api.context import (
+from modeltrail.api.errors import InvalidRequest
+from modeltrail.api.native.parameters import (
     CallerHere,
     Limit,
     LogEnd,
@@ -19,12 +21,8 @@ from modeltrail.api.context import (
     PageToken,
     answer,
     json_example,
-    page,
-    parse_time,
     reading,
-    rows,
 )
-from modeltrail.api.errors import InvalidRequest
 from modeltrail.api.pages import Pages
 from modeltrail.api.routing import PooledRoute
 from modeltrail.consumers.chain import heads, links

@@ -13,10 +13,10 @@ from starlette.responses import Response
 from modeltrail.api.access.acts import Level, check
 from modeltrail.api.access.ingest import Batch, thing_of
 from modeltrail.api.access.rights import Rights
-from modeltrail.api.access.tokens import Actor
+from modeltrail.api.actor import Actor
 from modeltrail.api.artifacts.uris import parse
-from modeltrail.api.context import CallerHere, NodeHere, answer, json_example
 from modeltrail.api.errors import Forbidden, InvalidRequest, NotFound, UnknownSchema
+from modeltrail.api.native.parameters import CallerHere, NodeHere, answer, json_example
 from modeltrail.api.node import Node
 from modeltrail.api.routing import PooledRoute
 from modeltrail.consumers.caretaker import absolute_source

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
-from modeltrail.api.context import (
+from modeltrail.api.answers import page, rows
+from modeltrail.api.errors import Unavailable
+from modeltrail.api.guard import Counters
+from modeltrail.api.native.parameters import (
     CallerHere,
     Limit,
     LogEnd,
@@ -18,12 +21,8 @@ from modeltrail.api.context import (
     PageToken,
     answer,
     json_example,
-    page,
     reading,
-    rows,
 )
-from modeltrail.api.errors import Unavailable
-from modeltrail.api.guard import Counters
 from modeltrail.api.native.webhooks import delivery_status
 from modeltrail.api.node import Node
 from modeltrail.api.pages import Pages

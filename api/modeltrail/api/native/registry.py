@@ -10,9 +10,12 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from modeltrail.api.context import (
+from modeltrail.api.access.caller import Caller
+from modeltrail.api.answers import one, page, rows
+from modeltrail.api.errors import InvalidRequest
+from modeltrail.api.mlflow.sources import Lineage, origin_of
+from modeltrail.api.native.parameters import (
     AsOf,
-    Caller,
     CallerHere,
     Limit,
     LogEnd,
@@ -20,17 +23,12 @@ from modeltrail.api.context import (
     PageToken,
     answer,
     json_example,
-    offset_of,
-    one,
-    page,
     reading,
-    rows,
 )
-from modeltrail.api.errors import InvalidRequest
-from modeltrail.api.mlflow.sources import Lineage, origin_of
 from modeltrail.api.node import Node
 from modeltrail.api.pages import Pages
 from modeltrail.api.registry.commands import act_of
+from modeltrail.api.registry.reading import offset_of
 from modeltrail.api.routing import PooledRoute
 from modeltrail.eventlog import RUNS
 

@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from modeltrail.api.context import (
+from modeltrail.api.answers import one, page, parse_time, rows
+from modeltrail.api.errors import InvalidRequest
+from modeltrail.api.native.parameters import (
     CallerHere,
     Limit,
     LogEnd,
@@ -15,13 +17,8 @@ from modeltrail.api.context import (
     PageToken,
     answer,
     json_example,
-    one,
-    page,
-    parse_time,
     reading,
-    rows,
 )
-from modeltrail.api.errors import InvalidRequest
 from modeltrail.api.pages import Pages
 from modeltrail.api.routing import PooledRoute
 

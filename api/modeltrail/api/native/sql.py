@@ -15,9 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from modeltrail.api.context import Caller, CallerHere, LogEnd, NodeHere
+from modeltrail.api.access.caller import Caller
 from modeltrail.api.errors import ApiError, InvalidRequest
 from modeltrail.api.gates import SQL, too_busy
+from modeltrail.api.native.parameters import CallerHere, LogEnd, NodeHere
 from modeltrail.api.node import Node
 from modeltrail.api.routing import PooledRoute
 from modeltrail.api.sql.formats import FORMATS

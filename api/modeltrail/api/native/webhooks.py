@@ -12,7 +12,9 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from modeltrail.api.context import (
+from modeltrail.api.answers import page, parse_time, rows
+from modeltrail.api.errors import InvalidRequest, NotFound
+from modeltrail.api.native.parameters import (
     CallerHere,
     Limit,
     LogEnd,
@@ -20,12 +22,8 @@ from modeltrail.api.context import (
     PageToken,
     answer,
     json_example,
-    page,
-    parse_time,
     reading,
-    rows,
 )
-from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.node import Node
 from modeltrail.api.pages import Pages
 from modeltrail.api.routing import PooledRoute

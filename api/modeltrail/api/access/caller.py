@@ -1,0 +1,80 @@
+"""The caller of a request: who asks, what they may do, and what their headers say."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fastapi import Request
+
+from modeltrail.api.access.rights import EVERYTHING, Access, Rights, UserRights
+from modeltrail.api.actor import Actor
+from modeltrail.api.node import Said
+
+_NAME_CHARACTERS_MAX = 250
+_REASON_CHARACTERS_MAX = 10_000
+
+
+class Caller(NamedTuple):
+    """Who asks, and what their headers say."""
+
+    actor: Actor
+    reason: str | None
+    idempotency_key: str | None
+    client: str | None
+    rights: Rights = EVERYTHING
+
+    def said(self, reason: str | None = None) -> Said:
+        """What goes with a request to the registry; a reason given here counts first."""
+        return {
+            "reason": reason or self.reason,
+            "idempotency_key": self.idempotency_key,
+            "client": self.client,
+        }
+
+
+async def sign_in(request: Request) -> Rights:
+    """Find out what the caller may do, by the header ``Authorization``.
+
+    Raises:
+        Unauthenticated: the server asks who it is, and the request does not prove it.
+        TooBusy: after too many wrong passwords.
+        Unavailable: the server does not know its users yet.
+    """
+    access: Access | None = request.app.state.access
+    if access is not None and not hasattr(request.state, "rights"):
+        address = request.client.host if request.client else ""
+        request.state.rights = await access.authenticate(
+            request.headers.get("authorization"), address
+        )
+    return rights_of(request)
+
+
+def rights_of(request: Request) -> Rights:
+    """What the caller may do, who has signed in."""
+    if request.app.state.access is None:
+        return EVERYTHING
+    rights: Rights = request.state.rights
+    return rights
+
+
+def caller_of(
+    request: Request,
+    actor_name: str | None,
+    reason: str | None,
+    idempotency_key: str | None,
+    user_agent: str | None,
+) -> Caller:
+    """The caller, who has signed in."""
+    rights = rights_of(request)
+    if isinstance(rights, UserRights):
+        actor = rights.actor
+    else:
+        name = (actor_name or "anonymous").strip()[:_NAME_CHARACTERS_MAX]
+        actor = Actor(name or "anonymous", False)
+    return Caller(
+        actor,
+        reason[:_REASON_CHARACTERS_MAX] if reason else None,
+        idempotency_key,
+        user_agent[:_NAME_CHARACTERS_MAX] if user_agent else None,
+        rights,
+    )

@@ -1,0 +1,91 @@
+"""Rows, values and pages as answers have them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from modeltrail.api.errors import InvalidRequest, NotFound
+from modeltrail.api.pages import Pages
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: ISO 8601 times, hexadecimal bytes, NaN and infinities as text."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    if isinstance(value, (bytes, bytearray)):
+        return value.hex()
+    if isinstance(value, Decimal):
+        return (
+            int(value)
+            if value == value.to_integral_value() and value.as_tuple().exponent == 0
+            else str(value)
+        )
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return str(value)
+
+
+def rows(cursor: duckdb.DuckDBPyConnection, query: str, params: Any = None) -> list[dict[str, Any]]:
+    """The rows of a query as dicts, with values as JSON has them."""
+    result = cursor.execute(query, params) if params is not None else cursor.execute(query)
+    names = [column[0] for column in result.description or ()]
+    return [
+        {name: plain(value) for name, value in zip(names, row, strict=True)}
+        for row in result.fetchall()
+    ]
+
+
+def one(
+    cursor: duckdb.DuckDBPyConnection, query: str, params: Sequence[Any], missing: str
+) -> dict[str, Any]:
+    """The only row of a query; raises ``NotFound``."""
+    found = rows(cursor, query, params)
+    if not found:
+        raise NotFound(missing)
+    return found[0]
+
+
+def page(
+    items: list[dict[str, Any]], limit: int, pages: Pages, last: Sequence[str]
+) -> dict[str, Any]:
+    """One page of a list that was asked for with one item more than the limit."""
+    token = None
+    if len(items) > limit:
+        items = items[:limit]
+        token = pages.token(last=[items[-1][column] for column in last])
+    return {pages.name: items, "next_page_token": token}
+
+
+def parse_time(text: str, name: str) -> datetime:
+    """A time in UTC without zone, as the views have it; raises ``InvalidRequest``."""
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise InvalidRequest(
+            f"{name}: not a time: {text[:100]!r}; expected as in '2026-03-01T12:00:00Z'"
+        ) from None
+    if moment.tzinfo is not None:
+        try:
+            moment = moment.astimezone(UTC)
+        except OverflowError:
+            raise InvalidRequest(f"{name}: out of range: {text[:100]!r}") from None
+    return moment.replace(tzinfo=None)
