@@ -16,10 +16,10 @@ from api_server import Job
 from modeltrail.api.access.acts import Level
 from modeltrail.api.access.files import check_source
 from modeltrail.api.access.rights import EXPERIMENT, Rights
+from modeltrail.api.artifacts.places import NotServed, download_uri, place_under
 from modeltrail.api.errors import ApiError
-from modeltrail.api.mlflow.artifacts import NotServed
-from modeltrail.api.mlflow.sources import download_uri, lineage, place_under, take_over
 from modeltrail.api.node import Node
+from modeltrail.api.registry.sources import lineage, take_over
 from modeltrail.consumers.caretaker import Caretaker
 from modeltrail.eventlog import NewEvent, open_log
 from modeltrail.schemas import encode, envelope, new_event_id

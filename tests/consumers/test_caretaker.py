@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from modeltrail.api.mlflow.sources import take_over
+from modeltrail.api.registry.sources import take_over
 from modeltrail.consumers import Fold
 from modeltrail.consumers.caretaker import Caretaker
 from modeltrail.eventlog.memory import MemoryLog

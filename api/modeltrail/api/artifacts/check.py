@@ -15,11 +15,11 @@ from urllib.parse import unquote, urlsplit
 import duckdb
 
 from modeltrail.api.answers import rows
+from modeltrail.api.artifacts import places
 from modeltrail.api.artifacts.storage import Pieces, Stat, Storage
 from modeltrail.api.artifacts.store import key_of, of_model, open_storage
 from modeltrail.api.artifacts.uris import Place, RunUri, parse
 from modeltrail.api.errors import ApiError, NotFound
-from modeltrail.api.mlflow import sources
 
 _AT_A_TIME = 8
 
@@ -82,7 +82,7 @@ def _of_model(cursor: duckdb.DuckDBPyConnection, name: str) -> tuple[list[Root],
     elsewhere: list[str] = []
     for version, source, created_at_ms in versions:
         try:
-            root = _root_of(sources.download_uri(cursor, source, created_at_ms))
+            root = _root_of(places.download_uri(cursor, source, created_at_ms))
         except ApiError as error:
             elsewhere.append(f"version {version}: {error.message}")
             continue

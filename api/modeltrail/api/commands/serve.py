@@ -91,8 +91,8 @@ def _run(
     from modeltrail.api.app import create_app
     from modeltrail.api.artifacts.layers import Layers
     from modeltrail.api.artifacts.store import ArtifactStore, open_storage
-    from modeltrail.api.mlflow.sources import take_over
     from modeltrail.api.node import Node
+    from modeltrail.api.registry.sources import take_over
     from modeltrail.api.sql.queries import shares
     from modeltrail.consumers.caretaker import Caretaker
     from modeltrail.consumers.fold import Fold

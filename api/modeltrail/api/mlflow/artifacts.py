@@ -10,7 +10,6 @@ import mimetypes
 import re
 from typing import Any
 
-import duckdb
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,6 +19,7 @@ from modeltrail.api.access.acts import Level
 from modeltrail.api.access.files import check_place
 from modeltrail.api.access.rights import Rights
 from modeltrail.api.actor import Actor
+from modeltrail.api.artifacts.places import NotServed, root_of_run
 from modeltrail.api.artifacts.storage import Entry
 from modeltrail.api.artifacts.store import Stored, key_of
 from modeltrail.api.artifacts.uris import Place, parse, place_of, safe
@@ -27,8 +27,6 @@ from modeltrail.api.errors import ApiError, InvalidRequest, NotFound
 from modeltrail.api.gates import FILES
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, CountedRoute, Endpoints, caller
-from modeltrail.api.mlflow.experiments import artifact_location
-from modeltrail.api.mlflow.run_answers import artifact_uri
 from modeltrail.api.native.artifacts import receive, sent
 from modeltrail.api.node import Node
 
@@ -40,15 +38,6 @@ _TEXT = re.compile(
     r"(cfg|conf|css|csv|html?|ini|js|json|jsonnet|log|md|mlmodel|mlproject|py|rst|svg|toml|tsv|txt"
     r"|xhtml|xml|ya?ml)"
 )
-
-
-# Where artifacts are
-
-
-def model_root(experiment_id: str, location: str | None, model_id: str) -> str:
-    """URI of the files of a logged model; see ``artifact_location``."""
-    root = artifact_location(experiment_id, location).rstrip("/")
-    return f"{root}/models/{model_id}/artifacts"
 
 
 # Listing
@@ -77,34 +66,6 @@ def list_under(node: Node, rights: Rights, root: str, path: str | None) -> list[
     path = safe(path) if path else ""
     within = "/".join(part for part in (place.path, path) if part)
     return listed(node.artifacts.entries(place.owner, within), path)
-
-
-class NotServed(ApiError):
-    """Artifacts that the client has to fetch for itself."""
-
-    status = 501
-    code = "NOT_IMPLEMENTED"
-
-    def __init__(self, root: str) -> None:
-        """Say where they are."""
-        super().__init__(
-            f"the artifacts are at {root}, which this server does not read; a client with access "
-            "to that store can list and fetch them there"
-        )
-
-
-def root_of_run(cursor: duckdb.DuckDBPyConnection, run_id: str) -> str:
-    """URI of the artifacts of a run; raises ``NotFound``."""
-    row = cursor.execute(
-        """SELECT r.experiment_id, e.artifact_location
-           FROM runs r LEFT JOIN experiments e ON e.experiment_id = r.experiment_id
-           WHERE r.run_id = ?""",
-        [run_id],
-    ).fetchone()
-    if row is None:
-        raise NotFound(f"Run with id={run_id} not found")
-    experiment_id, location = row
-    return artifact_uri(experiment_id, location, run_id)
 
 
 @endpoints.add(

@@ -12,9 +12,10 @@ from starlette.routing import BaseRoute
 from modeltrail.api.access.acts import Level
 from modeltrail.api.access.caller import rights_of
 from modeltrail.api.access.files import check_place
+from modeltrail.api.artifacts import places
 from modeltrail.api.artifacts.uris import safe
 from modeltrail.api.errors import InvalidRequest, NotFound
-from modeltrail.api.mlflow import artifacts, sources
+from modeltrail.api.mlflow import artifacts
 from modeltrail.api.mlflow.calls import CountedRoute, caller
 from modeltrail.api.node import Node
 
@@ -40,7 +41,7 @@ def _answerer(
         node: Node = request.app.state.node
         path = safe(_asked(request, name))
         with node.read() as cursor:
-            place = sources.place_under(cursor, root_of(request, cursor), path)
+            place = places.place_under(cursor, root_of(request, cursor), path)
         check_place(rights_of(request), place, Level.READ)
         return artifacts.download(request, place)
 
@@ -57,11 +58,11 @@ def _asked(request: Request, *names: str) -> str:
 
 
 def _root_of_run(request: Request, cursor: duckdb.DuckDBPyConnection) -> str:
-    return artifacts.root_of_run(cursor, _asked(request, "run_id", "run_uuid"))
+    return places.root_of_run(cursor, _asked(request, "run_id", "run_uuid"))
 
 
 def _root_of_model(request: Request, cursor: duckdb.DuckDBPyConnection) -> str:
-    return sources.location_of(cursor, request.path_params["model_id"])
+    return places.location_of(cursor, request.path_params["model_id"])
 
 
 def _root_of_version(request: Request, cursor: duckdb.DuckDBPyConnection) -> str:
@@ -75,4 +76,4 @@ def _root_of_version(request: Request, cursor: duckdb.DuckDBPyConnection) -> str
     ).fetchone()
     if row is None:
         raise NotFound(f"Model Version (name={name}, version={number}) not found")
-    return sources.download_uri(cursor, *row)
+    return places.download_uri(cursor, *row)

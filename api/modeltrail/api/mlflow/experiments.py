@@ -6,6 +6,7 @@ from typing import Any
 
 import duckdb
 
+from modeltrail.api.artifacts.places import artifact_location
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, Endpoints
@@ -57,11 +58,6 @@ EXPERIMENT = Entity(
 _COLUMNS = (
     "e.experiment_id, e.name, e.artifact_location, e.deleted, e.created_at_ms, e.updated_at_ms"
 )
-
-
-def artifact_location(experiment_id: str, location: str | None) -> str:
-    """Where an experiment's runs keep their artifacts: by default, behind this server."""
-    return location or f"mlflow-artifacts:/{experiment_id}"
 
 
 def _experiments(

@@ -10,9 +10,10 @@ from typing import Any
 
 import duckdb
 
+from modeltrail.api.artifacts.places import model_root
 from modeltrail.api.errors import Forbidden, InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
-from modeltrail.api.mlflow.artifacts import list_under, model_root
+from modeltrail.api.mlflow.artifacts import list_under
 from modeltrail.api.mlflow.calls import Call, Endpoints
 from modeltrail.api.mlflow.experiments import tags_of
 from modeltrail.api.mlflow.live import LiveRuns

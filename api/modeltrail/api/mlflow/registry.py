@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from modeltrail.api.artifacts import places
 from modeltrail.api.errors import InvalidRequest, NotFound
-from modeltrail.api.mlflow import sources, wire
+from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, Endpoints
 from modeltrail.api.mlflow.experiments import tags_of
 from modeltrail.api.mlflow.logged_models import add_model_version
@@ -36,6 +37,7 @@ from modeltrail.api.mlflow.search import (
 from modeltrail.api.native.registry import latest_metrics
 from modeltrail.api.node import Verdict
 from modeltrail.api.pages import Pages
+from modeltrail.api.registry import sources
 from modeltrail.consumers.projections import registry_rules as rules
 from modeltrail.consumers.projections.registry import RegistryProjection
 from modeltrail.eventlog import REGISTRY
@@ -471,7 +473,7 @@ def get_download_uri(call: Call) -> dict[str, Any]:
         row = find_version(registry, name, number)[1].row
         source, created_at_ms = row["source"], row["created_at_ms"]
     with call.node.read(stream=REGISTRY) as cursor:
-        uri = sources.download_uri(cursor, source, created_at_ms)
+        uri = places.download_uri(cursor, source, created_at_ms)
     return {"artifact_uri": uri}
 
 

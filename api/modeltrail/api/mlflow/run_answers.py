@@ -10,8 +10,8 @@ from typing import Any
 
 import duckdb
 
+from modeltrail.api.artifacts.places import artifact_uri
 from modeltrail.api.mlflow import wire
-from modeltrail.api.mlflow.experiments import artifact_location
 from modeltrail.api.mlflow.live import DELETED, EXPERIMENT_ID
 from modeltrail.api.mlflow.search import Attribute, Entity, Keyed
 
@@ -130,11 +130,6 @@ COLUMNS = ", ".join(
 """What ``runs_of`` needs of each run, over the tables ``FROM_RUNS``."""
 _FIXED = 10
 _CLOSE = 4_096
-
-
-def artifact_uri(experiment_id: str, location: str | None, run_id: str) -> str:
-    """Where a run keeps its artifacts."""
-    return f"{artifact_location(experiment_id, location).rstrip('/')}/{run_id}/artifacts"
 
 
 def info_of(row: Sequence[Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 
+from modeltrail.api.artifacts.places import artifact_uri
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, Endpoints
@@ -28,7 +29,6 @@ from modeltrail.api.mlflow.run_answers import (
     RUN,
     RUN_NAME,
     among,
-    artifact_uri,
     info_of,
     run_entity,
     runs_of,

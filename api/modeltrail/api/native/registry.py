@@ -13,7 +13,6 @@ from starlette.responses import Response
 from modeltrail.api.access.caller import Caller
 from modeltrail.api.answers import one, page, rows
 from modeltrail.api.errors import InvalidRequest
-from modeltrail.api.mlflow.sources import Lineage, origin_of
 from modeltrail.api.native.parameters import (
     AsOf,
     CallerHere,
@@ -29,6 +28,7 @@ from modeltrail.api.node import Node
 from modeltrail.api.pages import Pages
 from modeltrail.api.registry.commands import act_of
 from modeltrail.api.registry.reading import offset_of
+from modeltrail.api.registry.sources import Lineage, origin_of
 from modeltrail.api.routing import PooledRoute
 from modeltrail.eventlog import RUNS
 

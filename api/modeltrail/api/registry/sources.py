@@ -1,4 +1,4 @@
-"""Where a model version's files may be, and where they are in the end.
+"""Where a model version's files may come from.
 
 A version's source is given by the client and fetched by whoever loads the version later. So a path
 on some machine's disk is refused unless it lies in the artifacts of the run or logged model that
@@ -17,6 +17,7 @@ import duckdb
 
 from modeltrail.api.access.files import check_source
 from modeltrail.api.access.rights import Rights
+from modeltrail.api.artifacts.places import location_of, root_of_run
 from modeltrail.api.artifacts.uris import (
     Elsewhere,
     ModelUri,
@@ -27,12 +28,10 @@ from modeltrail.api.artifacts.uris import (
     parse,
 )
 from modeltrail.api.errors import InvalidRequest, NotFound
-from modeltrail.api.mlflow.artifacts import NotServed, root_of_run
 from modeltrail.api.node import Node
 from modeltrail.consumers.caretaker import Origin
 
 _PROMPT_SOURCES = ("dummy-source", "prompt-template")
-_HOPS_MAX = 20
 _LOCAL_HOSTS = ("localhost", "127.0.0.1")
 
 
@@ -255,91 +254,3 @@ def _local_path(uri: str) -> str:
             raise InvalidRequest(f"{uri} is not a valid remote uri.")
         path = unquote(parts.path)
     return posixpath.normpath("/" + path if not path.startswith("/") else path)
-
-
-# Where files are
-
-
-def location_of(cursor: duckdb.DuckDBPyConnection, model_id: str) -> str:
-    """URI of the files of a logged model, deleted or not; raises ``NotFound``."""
-    row = cursor.execute(
-        "SELECT artifact_location FROM fold.logged_models WHERE model_id = ?", [model_id]
-    ).fetchone()
-    if row is None:
-        raise NotFound(f"Logged model with ID '{model_id}' not found.")
-    return str(row[0])
-
-
-def download_uri(cursor: duckdb.DuckDBPyConnection, source: str, created_at_ms: int) -> str:
-    """Where the files of a version are; raises ``NotFound``.
-
-    Args:
-        cursor: Where to look.
-        source: Its source.
-        created_at_ms: When it was created: a source that names another version means the one that
-            had the name and number then, also if it was renamed or deleted since.
-    """
-    for _ in range(_HOPS_MAX):
-        uri = parse(source)
-        if isinstance(uri, RunUri):
-            return _logged_by_run(cursor, uri) or source
-        if not isinstance(uri, ModelUri):
-            return source
-        if uri.model_id is not None:
-            return location_of(cursor, uri.model_id)
-        row = cursor.execute(
-            """SELECT v.source, v.created_at_ms
-               FROM fold.history h
-               JOIN fold.model_versions v ON v.model_key = h.entity_id
-               WHERE h.entity = 'model' AND h.attribute = 'name' AND h.value = $name
-                   AND v.version = $version
-                   AND (h.to_time_ms IS NULL OR h.to_time_ms >= $at)
-               -- A version that was imported is older than its name in this registry.
-               ORDER BY h.from_time_ms <= $at DESC, abs(h.from_time_ms - $at) LIMIT 1""",
-            {"name": uri.name, "version": uri.version, "at": created_at_ms},
-        ).fetchone()
-        if row is None:
-            raise NotFound(f"Model Version (name={uri.name}, version={uri.version}) not found")
-        source, created_at_ms = row
-    raise InvalidRequest(
-        f"Unable to fetch model from model URI source artifact location '{source}'"
-    )
-
-
-def _logged_by_run(cursor: duckdb.DuckDBPyConnection, uri: RunUri) -> str | None:
-    """Where the files of a model are that a ``runs:/`` URI names.
-
-    MLflow 3 keeps them with the logged model; its clients find them by the run's URI themselves,
-    but not those of a version with such a source, and clients of MLflow 2 never do. Like theirs,
-    the search is within the run's own experiment: elsewhere anybody who may read the run can log a
-    model that claims to be made by it.
-    """
-    name, slash, rest = uri.path.partition("/")
-    row = cursor.execute(
-        "SELECT artifact_location FROM fold.logged_models "
-        "WHERE source_run_id = $run AND name = $name "
-        "AND experiment_id = (SELECT experiment_id FROM runs WHERE run_id = $run) "
-        "AND NOT deleted ORDER BY created_at_ms DESC LIMIT 1",
-        {"run": uri.run_id, "name": name},
-    ).fetchone()
-    return None if row is None else f"{row[0]}{slash}{rest}"
-
-
-def place_under(cursor: duckdb.DuckDBPyConnection, root: str, path: str = "") -> Place:
-    """The files at a path under a root, which may be that of a version, of a run, or of a model.
-
-    Whoever fetches them must be allowed to read what owns them: the root may have come into the
-    log without a check.
-
-    Raises:
-        NotServed: they are not kept by this server.
-        NotFound: the run that the root names does not exist.
-        InvalidRequest: the root is not a URI that files may be fetched from.
-    """
-    where = parse(root)
-    if isinstance(where, RunUri):
-        root = "/".join([root_of_run(cursor, where.run_id), *([where.path] if where.path else [])])
-        where = parse(root)
-    if not isinstance(where, Place):
-        raise NotServed(root)
-    return where._replace(path="/".join(part for part in (where.path, path) if part))

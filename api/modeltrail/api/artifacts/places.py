@@ -1,0 +1,139 @@
+"""Where the files of runs, logged models and versions are."""
+
+from __future__ import annotations
+
+import duckdb
+
+from modeltrail.api.artifacts.uris import ModelUri, Place, RunUri, parse
+from modeltrail.api.errors import ApiError, InvalidRequest, NotFound
+
+_HOPS_MAX = 20
+
+
+def artifact_location(experiment_id: str, location: str | None) -> str:
+    """Where an experiment's runs keep their artifacts: by default, behind this server."""
+    return location or f"mlflow-artifacts:/{experiment_id}"
+
+
+def artifact_uri(experiment_id: str, location: str | None, run_id: str) -> str:
+    """Where a run keeps its artifacts."""
+    return f"{artifact_location(experiment_id, location).rstrip('/')}/{run_id}/artifacts"
+
+
+def model_root(experiment_id: str, location: str | None, model_id: str) -> str:
+    """URI of the files of a logged model; see ``artifact_location``."""
+    root = artifact_location(experiment_id, location).rstrip("/")
+    return f"{root}/models/{model_id}/artifacts"
+
+
+class NotServed(ApiError):
+    """Artifacts that the client has to fetch for itself."""
+
+    status = 501
+    code = "NOT_IMPLEMENTED"
+
+    def __init__(self, root: str) -> None:
+        """Say where they are."""
+        super().__init__(
+            f"the artifacts are at {root}, which this server does not read; a client with access "
+            "to that store can list and fetch them there"
+        )
+
+
+def root_of_run(cursor: duckdb.DuckDBPyConnection, run_id: str) -> str:
+    """URI of the artifacts of a run; raises ``NotFound``."""
+    row = cursor.execute(
+        """SELECT r.experiment_id, e.artifact_location
+           FROM runs r LEFT JOIN experiments e ON e.experiment_id = r.experiment_id
+           WHERE r.run_id = ?""",
+        [run_id],
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"Run with id={run_id} not found")
+    experiment_id, location = row
+    return artifact_uri(experiment_id, location, run_id)
+
+
+def location_of(cursor: duckdb.DuckDBPyConnection, model_id: str) -> str:
+    """URI of the files of a logged model, deleted or not; raises ``NotFound``."""
+    row = cursor.execute(
+        "SELECT artifact_location FROM fold.logged_models WHERE model_id = ?", [model_id]
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"Logged model with ID '{model_id}' not found.")
+    return str(row[0])
+
+
+def download_uri(cursor: duckdb.DuckDBPyConnection, source: str, created_at_ms: int) -> str:
+    """Where the files of a version are; raises ``NotFound``.
+
+    Args:
+        cursor: Where to look.
+        source: Its source.
+        created_at_ms: When it was created: a source that names another version means the one that
+            had the name and number then, also if it was renamed or deleted since.
+    """
+    for _ in range(_HOPS_MAX):
+        uri = parse(source)
+        if isinstance(uri, RunUri):
+            return _logged_by_run(cursor, uri) or source
+        if not isinstance(uri, ModelUri):
+            return source
+        if uri.model_id is not None:
+            return location_of(cursor, uri.model_id)
+        row = cursor.execute(
+            """SELECT v.source, v.created_at_ms
+               FROM fold.history h
+               JOIN fold.model_versions v ON v.model_key = h.entity_id
+               WHERE h.entity = 'model' AND h.attribute = 'name' AND h.value = $name
+                   AND v.version = $version
+                   AND (h.to_time_ms IS NULL OR h.to_time_ms >= $at)
+               -- A version that was imported is older than its name in this registry.
+               ORDER BY h.from_time_ms <= $at DESC, abs(h.from_time_ms - $at) LIMIT 1""",
+            {"name": uri.name, "version": uri.version, "at": created_at_ms},
+        ).fetchone()
+        if row is None:
+            raise NotFound(f"Model Version (name={uri.name}, version={uri.version}) not found")
+        source, created_at_ms = row
+    raise InvalidRequest(
+        f"Unable to fetch model from model URI source artifact location '{source}'"
+    )
+
+
+def _logged_by_run(cursor: duckdb.DuckDBPyConnection, uri: RunUri) -> str | None:
+    """Where the files of a model are that a ``runs:/`` URI names.
+
+    MLflow 3 keeps them with the logged model; its clients find them by the run's URI themselves,
+    but not those of a version with such a source, and clients of MLflow 2 never do. Like theirs,
+    the search is within the run's own experiment: elsewhere anybody who may read the run can log a
+    model that claims to be made by it.
+    """
+    name, slash, rest = uri.path.partition("/")
+    row = cursor.execute(
+        "SELECT artifact_location FROM fold.logged_models "
+        "WHERE source_run_id = $run AND name = $name "
+        "AND experiment_id = (SELECT experiment_id FROM runs WHERE run_id = $run) "
+        "AND NOT deleted ORDER BY created_at_ms DESC LIMIT 1",
+        {"run": uri.run_id, "name": name},
+    ).fetchone()
+    return None if row is None else f"{row[0]}{slash}{rest}"
+
+
+def place_under(cursor: duckdb.DuckDBPyConnection, root: str, path: str = "") -> Place:
+    """The files at a path under a root, which may be that of a version, of a run, or of a model.
+
+    Whoever fetches them must be allowed to read what owns them: the root may have come into the
+    log without a check.
+
+    Raises:
+        NotServed: they are not kept by this server.
+        NotFound: the run that the root names does not exist.
+        InvalidRequest: the root is not a URI that files may be fetched from.
+    """
+    where = parse(root)
+    if isinstance(where, RunUri):
+        root = "/".join([root_of_run(cursor, where.run_id), *([where.path] if where.path else [])])
+        where = parse(root)
+    if not isinstance(where, Place):
+        raise NotServed(root)
+    return where._replace(path="/".join(part for part in (where.path, path) if part))
