@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from modeltrail.api.native.audit import trail
+from modeltrail.api.registry.trail import trail
 from modeltrail.schemas import event_stream, event_types, experiment_id
 from registry_requests import Registry
 

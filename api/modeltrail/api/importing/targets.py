@@ -8,7 +8,7 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -17,7 +17,8 @@ from modeltrail.api.artifacts.store import Stored, of_model
 from modeltrail.api.errors import ApiError, Unavailable
 from modeltrail.api.native.ingest import frame
 from modeltrail.api.node import Node
-from modeltrail.eventlog import NewEvent, Position
+from modeltrail.api.registry.reading import Outcome, outcomes
+from modeltrail.eventlog import NewEvent
 from modeltrail.schemas import writer_schemas
 
 if TYPE_CHECKING:
@@ -30,14 +31,6 @@ _IMPORT_BYTES = 2 * 1024 * 1024
 
 class TargetError(ApiError):
     """The target says no, or is not there."""
-
-
-class Outcome(NamedTuple):
-    """What the fold decided about a request to the registry."""
-
-    accepted: bool
-    message: str | None
-    experiment_id: str | None
 
 
 class Target(Protocol):
@@ -67,21 +60,6 @@ def rows(target: Target, statement: str, params: Params = ()) -> Iterator[tuple[
     """The rows of a query."""
     for batch in target.batches(statement, params):
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
-
-
-def outcomes(node: Node, positions: Sequence[Position]) -> list[Outcome]:
-    """What the fold decided about requests; waits for it."""
-    with node.read() as cursor:
-        found = {
-            offset: Outcome(accepted, message, experiment_id)
-            for offset, accepted, message, experiment_id in cursor.execute(
-                'SELECT "offset", accepted, message, experiment_id FROM fold.requests '
-                'WHERE "offset" IN (SELECT unnest(?::BIGINT[])) AND accepted IS NOT NULL',
-                [[position.offset for position in positions]],
-            ).fetchall()
-        }
-    undecided = Outcome(False, "it was not applied; see the dead letters", None)
-    return [found.get(position.offset, undecided) for position in positions]
 
 
 class NodeTarget:

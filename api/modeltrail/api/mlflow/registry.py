@@ -34,10 +34,10 @@ from modeltrail.api.mlflow.search import (
     compile_filter,
     compile_order,
 )
-from modeltrail.api.native.registry import latest_metrics
 from modeltrail.api.node import Verdict
 from modeltrail.api.pages import Pages
 from modeltrail.api.registry import sources
+from modeltrail.api.registry.evidence import latest_metrics
 from modeltrail.consumers.projections import registry_rules as rules
 from modeltrail.consumers.projections.registry import RegistryProjection
 from modeltrail.eventlog import REGISTRY

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from modeltrail.api.errors import InvalidRequest
-from modeltrail.api.importing.targets import outcomes
 from modeltrail.api.native.ingest import MEDIA_TYPE, body_of, unframe
 from modeltrail.api.native.parameters import CallerHere, NodeHere, answer, json_example
+from modeltrail.api.registry.reading import outcomes
 from modeltrail.api.routing import PooledRoute
 from modeltrail.eventlog import REGISTRY, NewEvent
 from modeltrail.schemas import SchemaError, encode

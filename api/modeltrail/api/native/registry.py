@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
-import duckdb
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
@@ -27,10 +25,19 @@ from modeltrail.api.native.parameters import (
 from modeltrail.api.node import Node
 from modeltrail.api.pages import Pages
 from modeltrail.api.registry.commands import act_of
-from modeltrail.api.registry.reading import offset_of
+from modeltrail.api.registry.evidence import EVIDENCE_MAX, latest_metrics
+from modeltrail.api.registry.reading import (
+    add_to_models,
+    add_to_versions,
+    aliases_at,
+    as_of_text,
+    model_at,
+    offset_of,
+    tags_at,
+    version_at,
+)
 from modeltrail.api.registry.sources import Lineage, origin_of
 from modeltrail.api.routing import PooledRoute
-from modeltrail.eventlog import RUNS
 
 _EXPERIMENTS = Pages("experiments")
 _MODELS = Pages("models")
@@ -39,7 +46,6 @@ _STAGES = Pages("stages")
 router = APIRouter(prefix="/api/v1", tags=["registry"], route_class=PooledRoute)
 
 _INT64_MAX = 2**63 - 1
-_EVIDENCE_MAX = 1_000
 
 Number = Annotated[int, Path(ge=1, le=_INT64_MAX, description="Version number.")]
 Tags = dict[str, str]
@@ -188,7 +194,7 @@ class StageChange(_Body):
     expected: str | None = Field(None, description="Only if it is in this stage now.")
     evidence: list[Evidence] | None = Field(
         None,
-        max_length=_EVIDENCE_MAX,
+        max_length=EVIDENCE_MAX,
         description="What the decision rests on; the latest metrics of the version's run if left "
         "out.",
     )
@@ -213,7 +219,7 @@ class AliasChange(_Body):
     )
     evidence: list[Evidence] | None = Field(
         None,
-        max_length=_EVIDENCE_MAX,
+        max_length=EVIDENCE_MAX,
         description="What the decision rests on; the latest metrics of the version's run if left "
         "out.",
     )
@@ -355,7 +361,7 @@ def list_experiments(
             },
         )
         body = page(found, limit, _EXPERIMENTS, ["name"])
-        tags = _tags(cursor, offset, "experiment", "experiment_id")
+        tags = tags_at(cursor, offset, "experiment", "experiment_id")
     for experiment in body["experiments"]:
         experiment["tags"] = tags.get((experiment["experiment_id"],), {})
     return answer(body)
@@ -374,29 +380,10 @@ def get_experiment(
             cursor,
             "SELECT * FROM experiments_at(?) WHERE experiment_id = ?",
             [offset, experiment_id],
-            f"there is no experiment {experiment_id!r}{_then(as_of)}",
+            f"there is no experiment {experiment_id!r}{as_of_text(as_of)}",
         )
-        tags = _tags(cursor, offset, "experiment", "experiment_id")
+        tags = tags_at(cursor, offset, "experiment", "experiment_id")
     return answer({**experiment, "tags": tags.get((experiment_id,), {})})
-
-
-def _then(as_of: str | None) -> str:
-    return "" if as_of is None else f" as of {as_of}"
-
-
-def _tags(
-    cursor: duckdb.DuckDBPyConnection, offset: int, entity: str, *columns: str
-) -> dict[tuple[Any, ...], dict[str, str]]:
-    """The tags of all entities of a kind at an offset, by the values of some columns."""
-    found: dict[tuple[Any, ...], dict[str, str]] = {}
-    query = (
-        f"SELECT {', '.join(columns)}, key, value FROM history "
-        "WHERE entity = ? AND attribute = 'tag' AND fold.holds(from_offset, to_offset, ?) "
-        "ORDER BY key"
-    )
-    for *who, key, value in cursor.execute(query, [entity, offset]).fetchall():
-        found.setdefault(tuple(who), {})[key] = value
-    return found
 
 
 # Registered models
@@ -470,7 +457,7 @@ def list_models(
             {"at": offset, "after": last and last[0], **values},
         )
         body = page(found, limit, _MODELS, ["model"])
-        _add_to_models(cursor, offset, body["models"])
+        add_to_models(cursor, offset, body["models"])
     return answer(body)
 
 
@@ -481,71 +468,9 @@ def get_model(
     """A registered model, now or at an earlier moment, under the name it had then."""
     with reading(node, log_end) as cursor:
         offset = offset_of(cursor, as_of)
-        found = _model(cursor, offset, model, as_of)
-        _add_to_models(cursor, offset, [found])
+        found = model_at(cursor, offset, model, as_of)
+        add_to_models(cursor, offset, [found])
     return answer(found)
-
-
-def _model(
-    cursor: duckdb.DuckDBPyConnection, offset: int, model: str, as_of: str | None
-) -> dict[str, Any]:
-    return one(
-        cursor,
-        "SELECT * FROM models_at(?) WHERE model = ?",
-        [offset, model],
-        f"Registered Model with name={model} not found{_then(as_of)}",
-    )
-
-
-def _tags_then(
-    cursor: duckdb.DuckDBPyConnection, offset: int, names: Sequence[str], entity: str
-) -> dict[tuple[str, int | None], dict[str, str]]:
-    """Tags of models or of their versions, by model and version (None for the model itself).
-
-    Args:
-        cursor: Where to look.
-        offset: The moment.
-        names: Names that the models had at the moment.
-        entity: "model" or "model_version".
-    """
-    found: dict[tuple[str, int | None], dict[str, str]] = {}
-    for model, version, key, value in cursor.execute(
-        """SELECT named.value, tag.version, tag.key, tag.value
-           FROM history named JOIN history tag USING (model_key)
-           WHERE named.entity = 'model' AND named.attribute = 'name'
-               AND named.value IN (SELECT unnest($names))
-               AND fold.holds(named.from_offset, named.to_offset, $at)
-               AND tag.entity = $entity AND tag.attribute = 'tag'
-               AND fold.holds(tag.from_offset, tag.to_offset, $at)
-           ORDER BY tag.key""",
-        {"entity": entity, "names": names, "at": offset},
-    ).fetchall():
-        found.setdefault((model, version), {})[key] = value
-    return found
-
-
-def _add_to_models(
-    cursor: duckdb.DuckDBPyConnection, offset: int, models: Sequence[dict[str, Any]]
-) -> None:
-    """Add tags and aliases to models of one moment."""
-    names = [model["model"] for model in models]
-    tags = _tags_then(cursor, offset, names, "model")
-    aliases: dict[str, dict[str, int]] = {name: {} for name in names}
-    for row in _aliases_of(cursor, offset, *names):
-        aliases[row["model"]][row["alias"]] = row["version"]
-    for model in models:
-        model["tags"] = tags.get((model["model"], None), {})
-        model["aliases"] = aliases[model["model"]]
-
-
-def _aliases_of(
-    cursor: duckdb.DuckDBPyConnection, offset: int, *models: str
-) -> list[dict[str, Any]]:
-    return rows(
-        cursor,
-        "SELECT * FROM aliases_at(?) WHERE model IN (SELECT unnest(?)) ORDER BY model, alias",
-        [offset, models],
-    )
 
 
 # Versions
@@ -617,7 +542,7 @@ def list_versions(
     last = _VERSIONS.last(page_token, int)
     with reading(node, log_end) as cursor:
         offset = offset_of(cursor, as_of)
-        _model(cursor, offset, model, as_of)
+        model_at(cursor, offset, model, as_of)
         found = rows(
             cursor,
             "SELECT * FROM model_versions_at($at) WHERE model = $model "
@@ -627,7 +552,7 @@ def list_versions(
             {"at": offset, "model": model, "stage": stage, "after": last and last[0]},
         )
         body = page(found, limit, _VERSIONS, ["version"])
-        _add_to_versions(cursor, offset, model, body["versions"])
+        add_to_versions(cursor, offset, model, body["versions"])
     return answer(body)
 
 
@@ -645,32 +570,9 @@ def get_version(
     """A version with stage, tags and aliases, now or at an earlier moment."""
     with reading(node, log_end) as cursor:
         offset = offset_of(cursor, as_of)
-        found = _version(cursor, offset, model, version, as_of)
-        _add_to_versions(cursor, offset, model, [found])
+        found = version_at(cursor, offset, model, version, as_of)
+        add_to_versions(cursor, offset, model, [found])
     return answer(found)
-
-
-def _version(
-    cursor: duckdb.DuckDBPyConnection, offset: int, model: str, version: int, as_of: str | None
-) -> dict[str, Any]:
-    return one(
-        cursor,
-        "SELECT * FROM model_versions_at(?) WHERE model = ? AND version = ?",
-        [offset, model, version],
-        f"Model Version (name={model}, version={version}) not found{_then(as_of)}",
-    )
-
-
-def _add_to_versions(
-    cursor: duckdb.DuckDBPyConnection, offset: int, model: str, versions: list[dict[str, Any]]
-) -> None:
-    tags = _tags_then(cursor, offset, [model], "model_version")
-    aliases: dict[int, list[str]] = {}
-    for row in _aliases_of(cursor, offset, model):
-        aliases.setdefault(row["version"], []).append(row["alias"])
-    for version in versions:
-        version["tags"] = tags.get((model, version["version"]), {})
-        version["aliases"] = aliases.get(version["version"], [])
 
 
 # Stages
@@ -721,7 +623,7 @@ def get_stage(
                 cursor,
                 "SELECT * FROM stages_at(?) WHERE model = ? AND version = ?",
                 [offset_of(cursor, as_of), model, version],
-                f"Model Version (name={model}, version={version}) not found{_then(as_of)}",
+                f"Model Version (name={model}, version={version}) not found{as_of_text(as_of)}",
             )
         )
 
@@ -824,8 +726,8 @@ def list_aliases(
     """Aliases, where they point, who set them, when and why; now or at an earlier moment."""
     with reading(node, log_end) as cursor:
         offset = offset_of(cursor, as_of)
-        _model(cursor, offset, model, as_of)
-        return answer({"aliases": _aliases_of(cursor, offset, model)})
+        model_at(cursor, offset, model, as_of)
+        return answer({"aliases": aliases_at(cursor, offset, model)})
 
 
 @router.get(
@@ -848,7 +750,7 @@ def get_alias(
                 cursor,
                 "SELECT * FROM aliases_at(?) WHERE model = ? AND alias = ?",
                 [offset_of(cursor, as_of), model, alias],
-                f"Registered model alias {alias} not found for {model}{_then(as_of)}",
+                f"Registered model alias {alias} not found for {model}{as_of_text(as_of)}",
             )
         )
 
@@ -860,42 +762,3 @@ def _evidence(
     if given is not None:
         return [evidence.model_dump() for evidence in given]
     return latest_metrics(node, model, version)
-
-
-def latest_metrics(node: Node, model: str, version: int) -> list[dict[str, Any]]:
-    """The latest metrics of a version's run and where they stood, as evidence."""
-    with node.registry() as registry:
-        found_version = registry.version(model, version)
-        run_id = found_version.row["run_id"] if found_version is not None else None
-    if not run_id:
-        return []
-    # In one transaction: the position is that of exactly these values.
-    with node.read(stream=RUNS) as cursor:
-        # One small query after the other: to plan a join of them all would take longer.
-        run_row = cursor.execute(
-            "SELECT run, partition FROM fold.runs WHERE run_id = ?", [run_id]
-        ).fetchone()
-        if run_row is None:
-            return []
-        run, partition = run_row
-        found = cursor.execute(
-            """SELECT key, value FROM fold.series WHERE run = ?
-               ORDER BY key, dataset_name, dataset_digest, model_id LIMIT ?""",
-            [run, _EVIDENCE_MAX],
-        ).fetchall()
-        position_row = cursor.execute(
-            """SELECT 'runs:' || partition || ':' || (next_offset - 1) FROM fold.positions
-               WHERE stream = 'runs' AND partition = ?""",
-            [partition],
-        ).fetchone()
-    position = position_row and position_row[0]
-    return [
-        {
-            "kind": "metric",
-            "key": key,
-            "value": repr(value),
-            "run_id": run_id,
-            "position": position,
-        }
-        for key, value in found
-    ]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
 import duckdb
 
-from modeltrail.api.answers import parse_time
+from modeltrail.api.answers import one, parse_time, rows
 from modeltrail.api.errors import InvalidRequest
+from modeltrail.api.node import Node
 from modeltrail.eventlog import REGISTRY, Position
 
 AS_OF_NOW = 2**62
@@ -38,3 +42,135 @@ def offset_of(cursor: duckdb.DuckDBPyConnection, as_of: str | None) -> int:
             f"as_of: the registry has no event at offset {offset} yet; its last is {last[0]}"
         )
     return offset
+
+
+def as_of_text(as_of: str | None) -> str:
+    """The end of a message that something is not there, or was not then."""
+    return "" if as_of is None else f" as of {as_of}"
+
+
+def tags_at(
+    cursor: duckdb.DuckDBPyConnection, offset: int, entity: str, *columns: str
+) -> dict[tuple[Any, ...], dict[str, str]]:
+    """The tags of all entities of a kind at an offset, by the values of some columns."""
+    found: dict[tuple[Any, ...], dict[str, str]] = {}
+    query = (
+        f"SELECT {', '.join(columns)}, key, value FROM history "
+        "WHERE entity = ? AND attribute = 'tag' AND fold.holds(from_offset, to_offset, ?) "
+        "ORDER BY key"
+    )
+    for *who, key, value in cursor.execute(query, [entity, offset]).fetchall():
+        found.setdefault(tuple(who), {})[key] = value
+    return found
+
+
+def model_at(
+    cursor: duckdb.DuckDBPyConnection, offset: int, model: str, as_of: str | None
+) -> dict[str, Any]:
+    """A model at an offset; raises ``NotFound``."""
+    return one(
+        cursor,
+        "SELECT * FROM models_at(?) WHERE model = ?",
+        [offset, model],
+        f"Registered Model with name={model} not found{as_of_text(as_of)}",
+    )
+
+
+def version_at(
+    cursor: duckdb.DuckDBPyConnection, offset: int, model: str, version: int, as_of: str | None
+) -> dict[str, Any]:
+    """A version at an offset; raises ``NotFound``."""
+    return one(
+        cursor,
+        "SELECT * FROM model_versions_at(?) WHERE model = ? AND version = ?",
+        [offset, model, version],
+        f"Model Version (name={model}, version={version}) not found{as_of_text(as_of)}",
+    )
+
+
+def _tags_then(
+    cursor: duckdb.DuckDBPyConnection, offset: int, names: Sequence[str], entity: str
+) -> dict[tuple[str, int | None], dict[str, str]]:
+    """Tags of models or of their versions, by model and version (None for the model itself).
+
+    Args:
+        cursor: Where to look.
+        offset: The moment.
+        names: Names that the models had at the moment.
+        entity: "model" or "model_version".
+    """
+    found: dict[tuple[str, int | None], dict[str, str]] = {}
+    for model, version, key, value in cursor.execute(
+        """SELECT named.value, tag.version, tag.key, tag.value
+           FROM history named JOIN history tag USING (model_key)
+           WHERE named.entity = 'model' AND named.attribute = 'name'
+               AND named.value IN (SELECT unnest($names))
+               AND fold.holds(named.from_offset, named.to_offset, $at)
+               AND tag.entity = $entity AND tag.attribute = 'tag'
+               AND fold.holds(tag.from_offset, tag.to_offset, $at)
+           ORDER BY tag.key""",
+        {"entity": entity, "names": names, "at": offset},
+    ).fetchall():
+        found.setdefault((model, version), {})[key] = value
+    return found
+
+
+def aliases_at(
+    cursor: duckdb.DuckDBPyConnection, offset: int, *models: str
+) -> list[dict[str, Any]]:
+    """The aliases of models at an offset, by model and name."""
+    return rows(
+        cursor,
+        "SELECT * FROM aliases_at(?) WHERE model IN (SELECT unnest(?)) ORDER BY model, alias",
+        [offset, models],
+    )
+
+
+def add_to_models(
+    cursor: duckdb.DuckDBPyConnection, offset: int, models: Sequence[dict[str, Any]]
+) -> None:
+    """Add tags and aliases to models at an offset."""
+    names = [model["model"] for model in models]
+    tags = _tags_then(cursor, offset, names, "model")
+    aliases: dict[str, dict[str, int]] = {name: {} for name in names}
+    for row in aliases_at(cursor, offset, *names):
+        aliases[row["model"]][row["alias"]] = row["version"]
+    for model in models:
+        model["tags"] = tags.get((model["model"], None), {})
+        model["aliases"] = aliases[model["model"]]
+
+
+def add_to_versions(
+    cursor: duckdb.DuckDBPyConnection, offset: int, model: str, versions: list[dict[str, Any]]
+) -> None:
+    """Add tags and aliases to versions of a model at an offset."""
+    tags = _tags_then(cursor, offset, [model], "model_version")
+    aliases: dict[int, list[str]] = {}
+    for row in aliases_at(cursor, offset, model):
+        aliases.setdefault(row["version"], []).append(row["alias"])
+    for version in versions:
+        version["tags"] = tags.get((model, version["version"]), {})
+        version["aliases"] = aliases.get(version["version"], [])
+
+
+class Outcome(NamedTuple):
+    """What the fold decided about a request to the registry."""
+
+    accepted: bool
+    message: str | None
+    experiment_id: str | None
+
+
+def outcomes(node: Node, positions: Sequence[Position]) -> list[Outcome]:
+    """What the fold decided about requests; waits for it."""
+    with node.read() as cursor:
+        found = {
+            offset: Outcome(accepted, message, experiment_id)
+            for offset, accepted, message, experiment_id in cursor.execute(
+                'SELECT "offset", accepted, message, experiment_id FROM fold.requests '
+                'WHERE "offset" IN (SELECT unnest(?::BIGINT[])) AND accepted IS NOT NULL',
+                [[position.offset for position in positions]],
+            ).fetchall()
+        }
+    undecided = Outcome(False, "it was not applied; see the dead letters", None)
+    return [found.get(position.offset, undecided) for position in positions]

@@ -1,0 +1,49 @@
+"""What a decision about the registry rests on, as its event keeps it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modeltrail.api.node import Node
+from modeltrail.eventlog import RUNS
+
+EVIDENCE_MAX = 1_000
+
+
+def latest_metrics(node: Node, model: str, version: int) -> list[dict[str, Any]]:
+    """The latest metrics of a version's run and where they stood, as evidence."""
+    with node.registry() as registry:
+        found_version = registry.version(model, version)
+        run_id = found_version.row["run_id"] if found_version is not None else None
+    if not run_id:
+        return []
+    # In one transaction: the position is that of exactly these values.
+    with node.read(stream=RUNS) as cursor:
+        # One small query after the other: to plan a join of them all would take longer.
+        run_row = cursor.execute(
+            "SELECT run, partition FROM fold.runs WHERE run_id = ?", [run_id]
+        ).fetchone()
+        if run_row is None:
+            return []
+        run, partition = run_row
+        found = cursor.execute(
+            """SELECT key, value FROM fold.series WHERE run = ?
+               ORDER BY key, dataset_name, dataset_digest, model_id LIMIT ?""",
+            [run, EVIDENCE_MAX],
+        ).fetchall()
+        position_row = cursor.execute(
+            """SELECT 'runs:' || partition || ':' || (next_offset - 1) FROM fold.positions
+               WHERE stream = 'runs' AND partition = ?""",
+            [partition],
+        ).fetchone()
+    position = position_row and position_row[0]
+    return [
+        {
+            "kind": "metric",
+            "key": key,
+            "value": repr(value),
+            "run_id": run_id,
+            "position": position,
+        }
+        for key, value in found
+    ]

@@ -1,0 +1,130 @@
+"""The audit trail: every request to the registry, and what became of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import duckdb
+
+from modeltrail.api.answers import parse_time, rows
+
+_COLUMNS = (
+    "log_offset, appended_at, event_id, type, actor, actor_verified, client, reason, entity, "
+    "model, version, alias, experiment_id, accepted, code, message, request, hash"
+)
+
+
+_CONDITIONS = {
+    **{name: f"{name} = ?" for name in ("model", "version", "alias", "actor", "type", "accepted")},
+    "experiment": "experiment_id = ?",
+    "since": "appended_at >= ?",
+    "until": "appended_at < ?",
+    "before": "log_offset < ?",
+}
+
+
+def trail(
+    cursor: duckdb.DuckDBPyConnection,
+    filters: Mapping[str, Any],
+    limit: int,
+    before_offset: int | None,
+) -> list[dict[str, Any]]:
+    """Requests to the registry, newest first.
+
+    Args:
+        cursor: Where to read.
+        filters: Values of the columns to hold, by the names of the route's parameters.
+        limit: Most events.
+        before_offset: Only earlier ones.
+
+    Raises:
+        InvalidRequest: ``since`` or ``until`` is not a time.
+    """
+    where: list[str] = []
+    values: list[Any] = []
+    for name, value in {**filters, "before": before_offset}.items():
+        if value is not None:
+            where.append(_CONDITIONS[name])
+            values.append(parse_time(value, name) if name in ("since", "until") else value)
+    query = (
+        f"SELECT {_COLUMNS} FROM audit WHERE {' AND '.join(where) or 'true'} "
+        f"ORDER BY log_offset DESC LIMIT {limit}"
+    )
+    events = rows(cursor, query, values)
+    for event in events:
+        if event["request"] is not None:
+            event["request"] = json.loads(event["request"])
+    names = _names(cursor, events)
+    for event in events:
+        event["about"] = _about(event, names)
+    return events
+
+
+_IDS = ("experiment_id", "webhook_id", "role_id", "token_id", "entity_id")
+
+
+_NAMES = """
+SELECT 'experiment', experiment_id, name FROM fold.experiments
+UNION ALL SELECT 'registered_model', model_key, model FROM fold.models
+UNION ALL SELECT 'webhook', webhook_id, name FROM fold.webhooks
+UNION ALL SELECT 'role', role_id, name FROM fold.roles
+UNION ALL SELECT 'token', token_id, u.name FROM fold.tokens JOIN fold.users u USING (user_id)
+"""
+
+
+def _names(
+    cursor: duckdb.DuckDBPyConnection, events: list[dict[str, Any]]
+) -> dict[tuple[str, str], str]:
+    """The names, by kind and id, of what events name by its id; of a token, whose it is."""
+    given = [event["experiment_id"] for event in events]
+    given += [(event["request"] or {}).get(name) for event in events for name in _IDS]
+    ids = sorted({str(id) for id in given if id is not None})
+    if not ids:
+        return {}
+    query = f"SELECT * FROM ({_NAMES}) AS names(kind, id, name) WHERE id IN (SELECT unnest(?))"
+    return {(kind, id): name for kind, id, name in cursor.execute(query, [ids]).fetchall()}
+
+
+def _about(event: dict[str, Any], names: Mapping[tuple[str, str], str]) -> str:
+    """What a request is about, for people: by name where it has one, as it is called now."""
+    request = event["request"] or {}
+
+    def named(kind: str, id: Any) -> str:
+        return names.get((kind, str(id)), str(id))
+
+    match event["entity"]:
+        case None:
+            return ""
+        case "experiment":
+            id = event["experiment_id"]
+            return f"experiment {request['name'] if id is None else named('experiment', id)}"
+        case "webhook":
+            id = request.get("webhook_id")
+            return f"webhook {request['name'] if id is None else named('webhook', id)}"
+        case "user":
+            return f"user {request['user']}"
+        case "token":
+            id = request.get("token_id")
+            owner = request.get("user") or names.get(("token", str(id)))
+            text = "token" if id is None else f"token {id}"
+            return text if owner is None else f"{text} of user {owner}"
+        case "role":
+            id = request.get("role_id")
+            role = f"role {request['role'] if id is None else named('role', id)}"
+            return f"{role}, user {request['user']}" if "user" in request else role
+        case "permission":
+            of = request["pattern"]
+            if of is None:
+                of = named(request["resource"], request["entity_id"])
+            what = f"{request['resource'].replace('_', ' ')} {of}"
+            if request["user"] is not None:
+                return f"user {request['user']} on {what}"
+            return f"role {named('role', request['role_id'])} on {what}"
+    text = f"model {event['model']}"
+    if event["alias"]:
+        text += f"@{event['alias']}"
+    if event["version"]:
+        text += f" version {event['version']}"
+    return f"{text} to {request['stage']}" if request.get("stage") else text
