@@ -20,6 +20,7 @@ from modeltrail.api.access.files import check_place
 from modeltrail.api.access.rights import Rights
 from modeltrail.api.actor import Actor
 from modeltrail.api.artifacts.places import NotServed, root_of_run
+from modeltrail.api.artifacts.sending import receive, sent
 from modeltrail.api.artifacts.storage import Entry
 from modeltrail.api.artifacts.store import Stored, key_of
 from modeltrail.api.artifacts.uris import Place, parse, place_of, safe
@@ -27,7 +28,6 @@ from modeltrail.api.errors import ApiError, InvalidRequest, NotFound
 from modeltrail.api.gates import FILES
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, CountedRoute, Endpoints, caller
-from modeltrail.api.native.artifacts import receive, sent
 from modeltrail.api.node import Node
 
 endpoints = Endpoints()
@@ -142,7 +142,7 @@ def download(request: Request, place: Place) -> Response:
         raise InvalidRequest("the path of an artifact is needed")
     name = place.path.rpartition("/")[2]
     try:
-        return sent(node, place.owner, place.path, request, _media_type(name))
+        return sent(node.artifacts, place.owner, place.path, request, _media_type(name))
     except NotFound:
         if node.artifacts.entries(place.owner, place.path):
             raise InvalidRequest(
@@ -167,7 +167,7 @@ async def _upload(request: Request) -> Response:
     def record(stored: Stored) -> None:
         record_upload(node, place, stored, who.actor, who.reason)
 
-    await receive(node, place.owner, place.path, request, record)
+    await receive(node.artifacts, place.owner, place.path, request, record)
     return json_answer({})
 
 

@@ -16,7 +16,7 @@ from modeltrail.api.access.rights import EXPERIMENT, LEVELS, MODEL, UserRights
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, Endpoints
-from modeltrail.api.native.access import check_grant, user_rights
+from modeltrail.api.registry.grants import check_grant, user_rights
 from modeltrail.consumers.projections.access import PERMISSIONS
 
 endpoints = Endpoints()

@@ -20,12 +20,12 @@ from starlette.routing import BaseRoute
 from modeltrail.api.access.acts import Level
 from modeltrail.api.access.caller import rights_of
 from modeltrail.api.access.files import check_place
+from modeltrail.api.artifacts.sending import receive_into
 from modeltrail.api.artifacts.store import Stored, key_of
 from modeltrail.api.artifacts.uris import Place, place_of
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import artifacts, wire
 from modeltrail.api.mlflow.calls import CountedRoute, caller
-from modeltrail.api.native.artifacts import receive_into
 from modeltrail.api.node import Node
 
 _PARTS = "/api/2.0/mlflow-artifacts/mpu/parts"

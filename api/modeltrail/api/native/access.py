@@ -9,13 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from modeltrail.api.access import admin as access_admin
-from modeltrail.api.access.admin import Holder, Target
-from modeltrail.api.access.caller import Caller
-from modeltrail.api.access.rights import UserRights
-from modeltrail.api.errors import Forbidden
+from modeltrail.api.access.admin import Holder
 from modeltrail.api.native.parameters import CallerHere, NodeHere, answer, json_example, reading
 from modeltrail.api.node import Verdict
-from modeltrail.api.registry.commands import act_of
+from modeltrail.api.registry.grants import check_grant, only_own, user_rights
 from modeltrail.api.routing import PooledRoute
 
 router = APIRouter(prefix="/api/v1", tags=["access"], route_class=PooledRoute)
@@ -129,36 +126,6 @@ class Granted(Of):
     )
 
     permission: Literal["READ", "USE", "EDIT", "MANAGE", "NO_PERMISSIONS", "DENY"]
-
-
-def user_rights(caller: Caller) -> UserRights:
-    """The rights of a user; raises ``Forbidden`` on a server that does not ask who it is."""
-    if not isinstance(caller.rights, UserRights):
-        raise Forbidden(
-            "this server runs without --auth, where anybody could make themselves administrator; "
-            "stop it, and use the command: modeltrail user create NAME --admin"
-        )
-    return caller.rights
-
-
-def only_own(rights: UserRights, user: str | None) -> str | None:
-    """The user that a list is limited to; others than administrators see their own only."""
-    if rights.is_admin:
-        return user
-    if user not in (None, rights.user):
-        rights.admin()
-    return rights.user
-
-
-def check_grant(rights: UserRights, target: Target, name: str | None) -> None:
-    """Whether a caller may grant something: it takes MANAGE, and for prefixes an administrator."""
-    need = act_of("GrantPermission").level
-    if target.entity_id is None:
-        rights.admin()
-    elif target.resource == "experiment":
-        rights.experiment(target.entity_id, need)
-    else:
-        rights.model(str(name), need)
 
 
 def _done(verdict: Verdict) -> Response:

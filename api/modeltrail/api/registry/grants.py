@@ -1,0 +1,39 @@
+"""Who may manage accounts and grant permissions."""
+
+from __future__ import annotations
+
+from modeltrail.api.access.admin import Target
+from modeltrail.api.access.caller import Caller
+from modeltrail.api.access.rights import UserRights
+from modeltrail.api.errors import Forbidden
+from modeltrail.api.registry.commands import act_of
+
+
+def user_rights(caller: Caller) -> UserRights:
+    """The rights of a user; raises ``Forbidden`` on a server that does not ask who it is."""
+    if not isinstance(caller.rights, UserRights):
+        raise Forbidden(
+            "this server runs without --auth, where anybody could make themselves administrator; "
+            "stop it, and use the command: modeltrail user create NAME --admin"
+        )
+    return caller.rights
+
+
+def only_own(rights: UserRights, user: str | None) -> str | None:
+    """The user that a list is limited to; others than administrators see their own only."""
+    if rights.is_admin:
+        return user
+    if user not in (None, rights.user):
+        rights.admin()
+    return rights.user
+
+
+def check_grant(rights: UserRights, target: Target, name: str | None) -> None:
+    """Whether a caller may grant something: it takes MANAGE, and for prefixes an administrator."""
+    need = act_of("GrantPermission").level
+    if target.entity_id is None:
+        rights.admin()
+    elif target.resource == "experiment":
+        rights.experiment(target.entity_id, need)
+    else:
+        rights.model(str(name), need)
