@@ -1,4 +1,4 @@
-"""The command `modeltrail`. Help must come at once, so everything heavy is imported in commands."""
+"""The command `modeltrail`. Commands import what they need, so that help appears at once."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from modeltrail.api.commands import options
 from modeltrail.api.commands.options import Parser
 
 _GROUPS = {
-    "look": ("runs", "run", "compare", "sql", "audit", "status", "doctor"),
+    "look at runs and the registry": ("runs", "run", "compare", "sql", "audit", "status", "doctor"),
     "run a server": ("serve", "user", "token", "permission", "webhooks"),
     "move data": ("artifacts", "export", "import", "sync"),
-    "look after the data": ("backup", "restore", "replay", "rebuild"),
+    "look after the data folder": ("backup", "restore", "replay", "rebuild"),
 }
 
 _EPILOG = """\
 examples:
   modeltrail serve                                    start on the folder ./modeltrail-data
-  modeltrail runs --filter "metrics.loss < 0.1"       the runs, of the server or the folder
-  modeltrail sql "FROM runs LIMIT 10"                 the same and everything else, by SQL
-  modeltrail audit log --model digits                 who did what to it, when and why
+  modeltrail runs --filter "metrics.loss < 0.1"       list runs
+  modeltrail sql "FROM runs LIMIT 10"                 query everything with SQL
+  modeltrail audit log --model digits                 who changed a model, when and why
 
 environment:
-  MODELTRAIL_URL     folder or server to use (default ./modeltrail-data)
-  MODELTRAIL_TOKEN   token for a server that asks for one
+  MODELTRAIL_URL     folder or server to use (default: ./modeltrail-data)
+  MODELTRAIL_TOKEN   token for a server with --auth
 
-exit codes: 0 all is well, 1 it failed or something was found, 2 wrong usage
+exit codes: 0 success, 1 failure or a problem was found, 2 wrong usage
 """
 
 
 class _Overview(Parser):
-    """The parser of all commands; its help shows them by what they are for."""
+    """The top-level parser, whose help groups the commands by purpose."""
 
     def format_help(self) -> str:
-        """The overview."""
+        """Return the overview of all commands."""
         styled = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         bold, plain = ("\x1b[1m", "\x1b[0m") if styled else ("", "")
         (commands,) = (a for a in self._actions if isinstance(a, argparse._SubParsersAction))
@@ -49,8 +49,8 @@ class _Overview(Parser):
         lines = [
             f"{bold}modeltrail{plain}: {self.description}",
             "",
-            "  modeltrail COMMAND …         do something",
-            "  modeltrail COMMAND --help    what it takes, with examples",
+            "  modeltrail COMMAND …         run a command",
+            "  modeltrail COMMAND --help    show its options, with examples",
         ]
         for title, names in groups.items():
             present = [name for name in names if name in helps]
@@ -65,28 +65,31 @@ def _add_data(parser: Parser, server: bool = False) -> None:
         "--data",
         type=options.folder,
         metavar="FOLDER",
-        help="data folder (default: MODELTRAIL_URL, ./modeltrail-data)",
+        help="data folder (default: MODELTRAIL_URL or ./modeltrail-data)",
     )
     parser.add_argument(
-        "--log", type=options.log, metavar="URL", help="the log, if it is not in the data folder"
+        "--log",
+        type=options.log,
+        metavar="URL",
+        help="URL of the log, if it is not in the data folder",
     )
     if server:
         parser.add_argument(
             "--server",
             type=options.server,
             metavar="URL",
-            help="ask this server, as in http://host:5000",
+            help="use this server, such as http://host:5000",
         )
 
 
 def _add_json(parser: Parser) -> None:
-    parser.add_argument("--json", action="store_true", help="JSON, for scripts")
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
 
 
 def _serve(add: Callable[..., Parser]) -> None:
     p = add(
         "serve",
-        "run the server: fold and API in one process",
+        "run the server",
         "  modeltrail serve --data ./modeltrail-data --port 5000\n"
         "  modeltrail serve --log kafka://broker:9092/modeltrail --data /var/lib/modeltrail\n"
         "  modeltrail serve --artifacts s3://bucket/prefix      (AWS_* variables)\n"
@@ -95,19 +98,27 @@ def _serve(add: Callable[..., Parser]) -> None:
     )
     _add_data(p)
     p.add_argument(
-        "--host", type=options.text, default="127.0.0.1", help="address to listen at (%(default)s)"
+        "--host",
+        type=options.text,
+        default="127.0.0.1",
+        help="address to listen on (default: %(default)s)",
     )
     p.add_argument(
-        "--port", type=options.port, default=5000, help="port (%(default)s); 0: any free one"
+        "--port",
+        type=options.port,
+        default=5000,
+        help="port (default: %(default)s); 0 chooses a free one",
     )
     p.add_argument(
-        "--auth", action="store_true", help="ask everybody for a password or token; see user create"
+        "--auth",
+        action="store_true",
+        help="require a password or token; create users with: modeltrail user create",
     )
     p.add_argument(
         "--default-permission",
         choices=["none", "read", "edit", "manage"],
         default="read",
-        help="what users may do where no permission says anything (%(default)s)",
+        help="what users may do if no permission matches (default: %(default)s)",
     )
     p.add_argument(
         "--allow-host",
@@ -115,7 +126,7 @@ def _serve(add: Callable[..., Parser]) -> None:
         metavar="NAME",
         action="append",
         default=[],
-        help="answer to this name too (repeat it; * for any)",
+        help="also accept requests for this host name (repeatable; * for any)",
     )
     p.add_argument(
         "--trusted-proxy",
@@ -123,79 +134,79 @@ def _serve(add: Callable[..., Parser]) -> None:
         type=options.network,
         action="append",
         default=[],
-        help="believe what this proxy, or one of this network (10.0.0.0/8), says in "
-        "X-Forwarded-For and X-Forwarded-Proto (repeat it)",
+        help="trust X-Forwarded-For and X-Forwarded-Proto from this proxy or network, such as "
+        "10.0.0.0/8 (repeatable)",
     )
     p.add_argument(
         "--memory-limit",
         type=options.memory,
         metavar="SIZE",
-        help='for DuckDB and SQL, as in "4GB" (half of all)',
+        help="memory for DuckDB and queries, such as 4GB (default: half of the machine's)",
     )
     p.add_argument(
         "--threads",
         type=options.whole(1, 1024),
         metavar="N",
-        help="DuckDB's (one for each core)",
+        help="threads of DuckDB (default: one for each core)",
     )
     p.add_argument(
         "--artifacts",
         type=options.artifacts,
         metavar="URL",
-        help="where artifacts are kept: a folder, s3://, gs://, az:// or abfss:// "
-        "(default: MODELTRAIL_ARTIFACTS, or the data folder)",
+        help="where to store artifacts: a folder, s3://, gs://, az:// or abfss:// "
+        "(default: MODELTRAIL_ARTIFACTS or the data folder)",
     )
     p.add_argument(
         "--presigned",
         action="store_true",
-        help="let MLflow clients send and fetch large artifacts straight from an object store, by "
-        "URLs that hold for hours",
+        help="let MLflow clients transfer large artifacts directly to and from the object store, "
+        "with signed URLs that are valid for hours",
     )
     p.add_argument(
         "--artifact-limit",
         type=options.whole(1, 2**62),
         metavar="BYTES",
         default=64 * 1024**3,
-        help="largest artifact (%(default)s)",
+        help="maximum size of an artifact (default: %(default)s)",
     )
     p.add_argument(
         "--heart-timeout",
         type=options.seconds(0.1, 1e9),
         metavar="SECONDS",
         default=180.0,
-        help="end runs that are silent for longer (%(default)s)",
+        help="end a run after this time without a heartbeat (default: %(default)s)",
     )
     p.add_argument(
         "--webhooks",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="deliver webhooks; of several servers on one log, one does",
+        help="deliver webhooks; if several servers share a log, only one should (default: yes)",
     )
     p.add_argument(
         "--allow-private-webhooks",
         action="store_true",
-        help="let webhooks go to private addresses, and to those over http",
+        help="allow webhooks to private addresses, and over http",
     )
     p.add_argument(
         "--webhook-tries",
         type=options.whole(1, 1000),
         metavar="N",
         default=15,
-        help="attempts before a delivery is a dead letter (%(default)s)",
+        help="attempts before a delivery becomes a dead letter (default: %(default)s)",
     )
     p.add_argument(
         "--accept-log",
         action="store_true",
-        help="go on with a log that ends before what was folded or signed, or differs from it, as "
-        "after an older backup was restored; the old tables and checkpoints are kept aside",
+        help="continue although the log ends before what was folded or signed, or differs, "
+        "for example after you restored an older backup; keep the old tables and checkpoints aside",
     )
-    p.add_argument("--access-log", action="store_true", help="a line for each request")
+    p.add_argument("--access-log", action="store_true", help="log every request")
 
 
 def _sql(add: Callable[..., Parser]) -> None:
     p = add(
         "sql",
-        "run a query, on the server or straight on the folder",
+        "run an SQL query",
         '  modeltrail sql "SELECT status, count(*) FROM runs GROUP BY 1"\n'
         "  modeltrail sql --csv < question.sql\n"
         '  modeltrail sql "FROM metrics WHERE run_id = ?" --param 0af7… -o points.parquet\n'
@@ -203,36 +214,42 @@ def _sql(add: Callable[..., Parser]) -> None:
         "query:sql",
     )
     _add_data(p, server=True)
-    p.add_argument("statement", nargs="?", help="one query; read from standard input if left out")
-    p.add_argument("--param", action="append", default=[], metavar="VALUE", help="value for a ?")
+    p.add_argument("statement", nargs="?", help="the query (default: read from standard input)")
+    p.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="VALUE",
+        help="value for a ? in the query (repeatable)",
+    )
     p.add_argument(
         "--limit",
         type=options.whole(0, 100_000_000),
         metavar="N",
-        help="most rows (1000 as a table, else all)",
+        help="maximum number of rows (default: 1000 in a table, otherwise all)",
     )
     p.add_argument(
         "--timeout",
         type=options.seconds(0.001, 600),
         default=60.0,
         metavar="SECONDS",
-        help="(%(default)s)",
+        help="time limit (default: %(default)s)",
     )
     p.add_argument(
         "--width",
         type=options.whole(20, 100_000),
         metavar="N",
-        help="draw the table so wide (default: the terminal's; else nothing is cut)",
+        help="width of the table (default: the terminal's; unlimited if piped)",
     )
     how = p.add_mutually_exclusive_group()
-    how.add_argument("--json", action="store_true", help="JSON: columns, types, rows")
-    how.add_argument("--csv", action="store_true", help="CSV")
+    how.add_argument("--json", action="store_true", help="print JSON: columns, types, rows")
+    how.add_argument("--csv", action="store_true", help="print CSV")
     how.add_argument(
         "-o",
         "--output",
         type=options.result_file,
         metavar="FILE",
-        help="into a file: .parquet, .csv, .json or .arrow",
+        help="write to a file: .parquet, .csv, .json or .arrow",
     )
 
 
@@ -248,7 +265,7 @@ def _runs(add: Callable[..., Parser]) -> None:
     )
     _add_data(p, server=True)
     p.add_argument(
-        "--filter", type=options.text, metavar="TEXT", help="condition, as in MLflow's search_runs"
+        "--filter", type=options.text, metavar="TEXT", help="filter, as in MLflow's search_runs"
     )
     p.add_argument(
         "--experiment",
@@ -256,7 +273,7 @@ def _runs(add: Callable[..., Parser]) -> None:
         metavar="NAME",
         action="append",
         default=[],
-        help="only of this experiment, by name or id (repeat it)",
+        help="only runs of this experiment, by name or id (repeatable)",
     )
     p.add_argument(
         "--order-by",
@@ -264,37 +281,38 @@ def _runs(add: Callable[..., Parser]) -> None:
         metavar="TEXT",
         action="append",
         default=[],
-        help='as in "metrics.loss ASC" (repeat it)',
+        help='such as "metrics.loss ASC" (repeatable)',
     )
     p.add_argument(
         "--columns",
         type=options.columns,
         metavar="NAMES",
-        help="as in metrics.loss,params.lr,tags.team (default: some metrics, params that differ)",
+        help="such as metrics.loss,params.lr,tags.team (default: some metrics and the params that "
+        "differ)",
     )
     p.add_argument(
         "--limit",
         type=options.whole(1, 1_000_000),
         default=30,
         metavar="N",
-        help="most runs (%(default)s)",
+        help="maximum number of runs (default: %(default)s)",
     )
-    p.add_argument("--deleted", action="store_true", help="the deleted ones instead")
+    p.add_argument("--deleted", action="store_true", help="list deleted runs instead")
     _add_formats(p)
     p = add(
         "run",
-        "show one run: status, metrics, params, tags, files",
+        "show a run: status, metrics, params, tags, files",
         "  modeltrail run 0af7651916cd\n  modeltrail run trial-7 --json",
         "runs:run",
     )
     _add_data(p, server=True)
     p.add_argument(
-        "run", type=options.text, metavar="RUN", help="id, the beginning of one, or a name"
+        "run", type=options.text, metavar="RUN", help="id, the beginning of an id, or name"
     )
     _add_json(p)
     p = add(
         "compare",
-        "put runs side by side: params that differ, metrics",
+        "compare runs: the params that differ, and the metrics",
         "  modeltrail compare trial-7 trial-9",
         "runs:compare",
     )
@@ -304,13 +322,13 @@ def _runs(add: Callable[..., Parser]) -> None:
         type=options.text,
         metavar="RUN",
         nargs="+",
-        help="two or more; each an id, the beginning of one, or a name",
+        help="two or more runs: id, the beginning of an id, or name",
     )
-    p.add_argument("--all", action="store_true", help="also what is the same in all of them")
+    p.add_argument("--all", action="store_true", help="also show what is the same in all runs")
     _add_formats(p)
     artifacts = add(
         "artifacts",
-        "fetch the files of runs",
+        "download the files of runs",
         "  modeltrail artifacts get trial-7 --to ./trial-7\n"
         "  modeltrail artifacts get 0af7651916cd model --to .",
         None,
@@ -318,52 +336,59 @@ def _runs(add: Callable[..., Parser]) -> None:
     p = artifacts.add_parser(
         "get",
         help="download a run's files",
-        description="Download a run's files, or some. Each appears whole or not at all; those "
-        "that are there already are not fetched again.",
+        description="Download all or some files of a run. A file appears whole or not at all. "
+        "Files that are already there are not downloaded again.",
     )
     p.set_defaults(command="runs:artifacts_get")
     _add_data(p, server=True)
     p.add_argument(
-        "run", type=options.text, metavar="RUN", help="id, the beginning of one, or a name"
+        "run", type=options.text, metavar="RUN", help="id, the beginning of an id, or name"
     )
     p.add_argument(
-        "path", type=options.text, metavar="PATH", nargs="?", help="a file or folder (default: all)"
+        "path",
+        type=options.text,
+        metavar="PATH",
+        nargs="?",
+        help="file or folder of the run (default: all)",
     )
     p.add_argument(
         "--to",
         type=options.folder,
         default=".",
         metavar="FOLDER",
-        help="where they go (default: the current folder)",
+        help="folder to download into (default: the current folder)",
     )
     _add_json(p)
 
 
 def _add_formats(parser: Parser) -> None:
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--json", action="store_true", help="JSON, for scripts")
-    how.add_argument("--csv", action="store_true", help="CSV")
+    how.add_argument("--json", action="store_true", help="print JSON, for scripts")
+    how.add_argument("--csv", action="store_true", help="print CSV")
 
 
 def _replay(add: Callable[..., Parser]) -> None:
     p = add(
         "replay",
-        "build a private database of an earlier moment",
+        "build a database of an earlier moment",
         "  modeltrail replay --until 2026-03-01T12:00:00Z --into march.duckdb\n"
         "  modeltrail replay --until registry:0:17 --into before.duckdb",
         "folding:replay",
     )
     _add_data(p)
     p.add_argument(
-        "--until", type=options.moment, metavar="TIME|POSITION", help="the moment (default: now)"
+        "--until",
+        type=options.moment,
+        metavar="TIME|POSITION",
+        help="the moment, inclusive (default: now)",
     )
     p.add_argument(
-        "--into", type=options.text, metavar="FILE", required=True, help="new DuckDB file"
+        "--into", type=options.text, metavar="FILE", required=True, help="DuckDB file to create"
     )
     _add_json(p)
     p = add(
         "rebuild",
-        "build the projections anew from the log",
+        "rebuild the database from the log",
         "  modeltrail rebuild --data ./modeltrail-data      (stop the server first)",
         "folding:rebuild",
     )
@@ -374,7 +399,7 @@ def _replay(add: Callable[..., Parser]) -> None:
 def _audit(add: Callable[..., Parser]) -> None:
     p = add(
         "audit",
-        "read the audit trail, or check it",
+        "read or verify the audit trail",
         "  modeltrail audit log --model digits --alias champion\n"
         "  modeltrail audit verify\n"
         "  modeltrail audit verify --artifacts --model digits",
@@ -383,38 +408,42 @@ def _audit(add: Callable[..., Parser]) -> None:
     groups = p.add_subparsers(dest="what", metavar="COMMAND", required=True)
     log = groups.add_parser(
         "log",
-        help="who did what, when, why, and what was refused",
-        description="Requests to the registry, oldest first.",
+        help="show who did what, when and why, and what was refused",
+        description="List the requests to the registry, oldest first.",
     )
     log.set_defaults(command="trail:log")
     _add_data(log, server=True)
     for name, type, help in (
-        ("model", options.text, "registered model"),
-        ("alias", options.text, "alias"),
-        ("experiment", options.text, "experiment, by name or id"),
-        ("actor", options.text, "who asked"),
-        ("type", options.request_type, "event type, as in SetRegisteredModelAlias"),
-        ("since", options.past, "appended at or after this time"),
-        ("until", options.past, "appended before this time"),
+        ("model", options.text, "only this registered model"),
+        ("alias", options.text, "only this alias"),
+        ("experiment", options.text, "only this experiment, by name or id"),
+        ("actor", options.text, "only requests of this user"),
+        ("type", options.request_type, "only this event type, such as SetRegisteredModelAlias"),
+        ("since", options.past, "only requests appended at or after this time"),
+        ("until", options.past, "only requests appended before this time"),
     ):
         log.add_argument(f"--{name}", type=type, metavar=name.upper(), help=help)
-    log.add_argument("--version", type=options.whole(1, 2**53), metavar="N", help="version number")
-    log.add_argument("--refused", action="store_true", help="only what was refused")
+    log.add_argument(
+        "--version",
+        type=options.whole(1, 2**53),
+        metavar="N",
+        help="only this version of the model",
+    )
+    log.add_argument("--refused", action="store_true", help="only refused requests")
     log.add_argument(
         "--limit",
         type=options.whole(1, 10_000_000),
         default=1000,
         metavar="N",
-        help="newest (%(default)s)",
+        help="show the newest N (default: %(default)s)",
     )
     _add_json(log)
     verify = groups.add_parser(
         "verify",
-        help="check the log against what was folded and signed",
+        help="check that the log was not changed",
         description="Compute the hash chain of every partition from the raw log, and compare it "
-        "with what was folded (the tables as they are, or those of the server that runs on the "
-        "folder) and with the signed checkpoints. Nothing is written. Exit code 1 if anything "
-        "differs.",
+        "with the tables (of the running server, if there is one) and with the signed checkpoints. "
+        "Writes nothing. The exit code is 1 if anything differs.",
     )
     verify.set_defaults(command="trail:verify")
     _add_data(verify)
@@ -422,7 +451,7 @@ def _audit(add: Callable[..., Parser]) -> None:
         "--checkpoints",
         type=options.text,
         metavar="FILE",
-        help="signed checkpoints to compare with",
+        help="signed checkpoints to compare with (default: those in the data folder)",
     )
     verify.add_argument(
         "--trust",
@@ -430,19 +459,19 @@ def _audit(add: Callable[..., Parser]) -> None:
         metavar="HEX",
         action="append",
         default=[],
-        help="public key whose signatures count (repeat it; default: any that the file names)",
+        help="public key to trust (repeatable; default: every key that the file names)",
     )
     verify.add_argument(
         "--artifacts",
         metavar="URL",
         nargs="?",
         const="",
-        help="also read every recorded file and compare its size and SHA-256; from where the "
-        "server keeps them, or from this URL",
+        help="also read every recorded file and compare its size and SHA-256; URL is where the "
+        "files are stored, if not where the server stores them",
     )
-    verify.add_argument("--run", type=options.text, metavar="ID", help="only files of this run")
+    verify.add_argument("--run", type=options.text, metavar="ID", help="only the files of this run")
     verify.add_argument(
-        "--model", type=options.text, metavar="NAME", help="only files of this registered model"
+        "--model", type=options.text, metavar="NAME", help="only the files of this registered model"
     )
     _add_json(verify)
 
@@ -458,24 +487,24 @@ def _operate(add: Callable[..., Parser]) -> None:
         "--outbox",
         type=options.folder,
         metavar="FOLDER",
-        help="(default: MODELTRAIL_OUTBOX, or the user's)",
+        help="folder of outboxes (default: MODELTRAIL_OUTBOX or the user's state folder)",
     )
     p.add_argument(
         "--to",
         type=options.target,
         metavar="URL",
-        help="deliver to this target instead of each one's own",
+        help="deliver to this target instead of the one that each job logged to",
     )
     p.add_argument(
         "--timeout",
         type=options.seconds(0, 1e9),
         metavar="SECONDS",
-        help="end after this time",
+        help="stop after this time",
     )
     _add_json(p)
     p = add(
         "status",
-        "how the server or the folder is doing",
+        "show the state of a server or folder",
         "  modeltrail status\n  modeltrail status --server http://host:5000 --json",
         "operation:status",
     )
@@ -483,19 +512,19 @@ def _operate(add: Callable[..., Parser]) -> None:
     _add_json(p)
     p = add(
         "doctor",
-        "find what is wrong, and how to repair it",
+        "find problems, and say how to repair them",
         "  modeltrail doctor --data ./modeltrail-data\n"
         "  modeltrail doctor --log kafka://broker:9092/modeltrail",
         "doctor:doctor",
     )
     _add_data(p, server=True)
     p.add_argument(
-        "--repair", action="store_true", help="take the data folder out of the reach of others"
+        "--repair", action="store_true", help="make the data folder private to its owner"
     )
     _add_json(p)
     p = add(
         "export",
-        "runs, params, tags and metrics as files",
+        "write runs, params, tags and metrics to files",
         "  modeltrail export --into ./out\n"
         "  modeltrail export --into ./out --format csv --experiment /vision/digits",
         "query:export",
@@ -506,11 +535,13 @@ def _operate(add: Callable[..., Parser]) -> None:
         type=options.folder,
         metavar="FOLDER",
         required=True,
-        help="folder, made if missing",
+        help="folder to write to; created if missing",
     )
-    p.add_argument("--format", choices=["parquet", "csv"], default="parquet", help="(%(default)s)")
     p.add_argument(
-        "--experiment", type=options.text, metavar="NAME", help="only runs of this experiment"
+        "--format", choices=["parquet", "csv"], default="parquet", help="default: %(default)s"
+    )
+    p.add_argument(
+        "--experiment", type=options.text, metavar="NAME", help="only the runs of this experiment"
     )
     _add_json(p)
 
@@ -518,29 +549,32 @@ def _operate(add: Callable[..., Parser]) -> None:
 def _backup(add: Callable[..., Parser]) -> None:
     p = add(
         "backup",
-        "copy a data folder, beside a running server too, and verify the copy",
+        "copy a data folder, even while a server is running, and verify the copy",
         "  modeltrail backup /backups/monday\n"
         "  modeltrail backup /backups/monday.tar.gz --keys --artifacts",
         "backup:backup",
     )
     p.add_argument(
-        "target", metavar="TARGET", help="a folder to make, or a file: .tar, .tar.gz or .tgz"
+        "target", metavar="TARGET", help="folder to create, or file: .tar, .tar.gz or .tgz"
     )
     _add_data(p)
-    p.add_argument("--keys", action="store_true", help="the keys too; keep such a backup secret")
-    p.add_argument("--artifacts", action="store_true", help="the files of the artifacts too")
-    p.add_argument("--replace", action="store_true", help="replace an earlier backup")
+    p.add_argument("--keys", action="store_true", help="include the keys; keep the backup secret")
+    p.add_argument("--artifacts", action="store_true", help="include the artifact files")
+    p.add_argument("--replace", action="store_true", help="replace an existing backup")
     _add_json(p)
     p = add(
         "restore",
-        "make a data folder of a backup, and verify it",
+        "create a data folder from a backup, and verify it",
         "  modeltrail restore /backups/monday.tar.gz --data ./restored\n"
         "  modeltrail serve --data ./restored",
         "backup:restore",
     )
-    p.add_argument("source", metavar="SOURCE", help="a backup: its folder or file")
+    p.add_argument("source", metavar="SOURCE", help="folder or file of the backup")
     p.add_argument(
-        "--data", metavar="FOLDER", required=True, help="data folder to make; missing or empty"
+        "--data",
+        metavar="FOLDER",
+        required=True,
+        help="data folder to create; must be empty or not exist",
     )
     _add_json(p)
 
@@ -548,7 +582,7 @@ def _backup(add: Callable[..., Parser]) -> None:
 def _access(add: Callable[..., Parser]) -> None:
     user = add(
         "user",
-        "who can sign in, on a server with --auth",
+        "manage users, who sign in to a server with --auth",
         "  modeltrail user create ada --admin\n"
         "  modeltrail user create ci --no-password\n"
         "  modeltrail user list --json",
@@ -556,47 +590,49 @@ def _access(add: Callable[..., Parser]) -> None:
     ).add_subparsers(dest="what", metavar="COMMAND", required=True)
     p = _one(user, "create", "user_create", "create a user")
     p.add_argument("user", type=options.text, metavar="NAME")
-    p.add_argument("--admin", action="store_true", help="who may do everything")
-    p.add_argument("--no-password", action="store_true", help="who signs in with tokens only")
+    p.add_argument("--admin", action="store_true", help="let the user do everything")
+    p.add_argument(
+        "--no-password", action="store_true", help="let the user sign in with tokens only"
+    )
     _add_reason(p)
-    _one(user, "list", "user_list", "all users")
-    p = _one(user, "password", "user_password", "set a user's password, and end their tokens")
+    _one(user, "list", "user_list", "list all users")
+    p = _one(user, "password", "user_password", "set a user's password, and revoke their tokens")
     p.add_argument("user", type=options.text, metavar="NAME")
-    p.add_argument("--keep-tokens", action="store_true", help="let the user's tokens live on")
+    p.add_argument("--keep-tokens", action="store_true", help="keep the user's tokens")
     _add_reason(p)
-    p = _one(user, "delete", "user_delete", "delete a user, with tokens and permissions")
+    p = _one(user, "delete", "user_delete", "delete a user, with their tokens and permissions")
     p.add_argument("user", type=options.text, metavar="NAME")
     _add_reason(p)
     token = add(
         "token",
-        "tokens, which sign in as a user without a password",
+        "manage tokens, which sign in without a password",
         "  modeltrail token create ci --expires 90d --description 'nightly training'\n"
         "  modeltrail token revoke 17",
         None,
     ).add_subparsers(dest="what", metavar="COMMAND", required=True)
-    p = _one(token, "create", "token_create", "make a token, and print it this once")
+    p = _one(token, "create", "token_create", "create a token, and print it once")
     p.add_argument("user", type=options.text, metavar="NAME")
     p.add_argument(
         "--expires",
         type=options.expiry,
         metavar="TIME",
-        help="90d, 12h, or 2027-01-31 (default: never)",
+        help="such as 90d, 12h or 2027-01-31 (default: never)",
     )
-    p.add_argument("--description", type=options.text, metavar="TEXT", help="what it is for")
+    p.add_argument("--description", type=options.text, metavar="TEXT", help="what the token is for")
     _add_reason(p)
-    p = _one(token, "list", "token_list", "all tokens, but not the secrets")
-    p.add_argument("--user", type=options.text, metavar="NAME", help="only this user's")
-    p = _one(token, "revoke", "token_revoke", "end a token")
+    p = _one(token, "list", "token_list", "list all tokens, without their secrets")
+    p.add_argument("--user", type=options.text, metavar="NAME", help="only tokens of this user")
+    p = _one(token, "revoke", "token_revoke", "revoke a token")
     p.add_argument("token_id", metavar="ID", type=options.whole(0, 2**53))
     _add_reason(p)
     permission = add(
         "permission",
-        "who may do what with experiments and registered models",
+        "manage permissions on experiments and registered models",
         "  modeltrail permission grant ada EDIT --experiment '/search-team/*'\n"
         "  modeltrail permission grant ci READ --model digits",
         None,
     ).add_subparsers(dest="what", metavar="COMMAND", required=True)
-    p = _one(permission, "grant", "permission_grant", "permit something, or deny it")
+    p = _one(permission, "grant", "permission_grant", "grant a permission, or deny access")
     p.add_argument("user", type=options.text, metavar="NAME")
     p.add_argument(
         "permission",
@@ -607,12 +643,14 @@ def _access(add: Callable[..., Parser]) -> None:
     )
     _add_of(p)
     _add_reason(p)
-    p = _one(permission, "revoke", "permission_revoke", "take back what was granted")
+    p = _one(permission, "revoke", "permission_revoke", "revoke a permission")
     p.add_argument("user", type=options.text, metavar="NAME")
     _add_of(p)
     _add_reason(p)
-    p = _one(permission, "list", "permission_list", "what is granted")
-    p.add_argument("--user", type=options.text, metavar="NAME", help="only to this user")
+    p = _one(permission, "list", "permission_list", "list all permissions")
+    p.add_argument(
+        "--user", type=options.text, metavar="NAME", help="only permissions of this user"
+    )
 
 
 def _one(group: Any, name: str, function: str, help: str) -> Parser:
@@ -629,23 +667,23 @@ def _add_of(parser: Parser) -> None:
         "--experiment",
         type=options.text,
         metavar="NAME",
-        help="a name, or a prefix as in '/team/*'",
+        help="name, or a prefix such as '/team/*'",
     )
     of.add_argument(
-        "--model", type=options.text, metavar="NAME", help="a name, or a prefix as in 'team-*'"
+        "--model", type=options.text, metavar="NAME", help="name, or a prefix such as 'team-*'"
     )
 
 
 def _add_reason(parser: Parser) -> None:
     parser.add_argument(
-        "--reason", type=options.text, metavar="TEXT", help="why; it stays in the trail"
+        "--reason", type=options.text, metavar="TEXT", help="the reason, for the audit trail"
     )
 
 
 def _import(add: Callable[..., Parser]) -> None:
     p = add(
         "import",
-        "bring in what another tracker has",
+        "import from another tracker",
         "  modeltrail import mlflow sqlite:///mlflow.db --dry-run\n"
         "  modeltrail import mlflow ./mlruns --into ./modeltrail-data",
         None,
@@ -653,12 +691,13 @@ def _import(add: Callable[..., Parser]) -> None:
     trackers = p.add_subparsers(dest="what", metavar="TRACKER", required=True)
     mlflow = trackers.add_parser(
         "mlflow",
-        help="experiments, runs, histories, models and files of an MLflow store",
-        description="Append what an MLflow store has and this trail has not; then compare. "
-        "It can be stopped and started again at any time. Exit code 1 if anything differs.",
+        help="import from an MLflow database, folder or server",
+        description="Import what is missing here from an MLflow database, folder or server, then\n"
+        "compare everything. You can stop the import and start it again at any time.\n"
+        "The exit code is 1 if anything differs.",
         epilog="environment:\n"
         "  MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD, MLFLOW_TRACKING_TOKEN\n"
-        "                     credentials for a SOURCE that is a server",
+        "                     credentials, if SOURCE is a server",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     mlflow.set_defaults(command="import_:import_mlflow")
@@ -674,10 +713,13 @@ def _import(add: Callable[..., Parser]) -> None:
         dest="data",
         type=options.folder,
         metavar="FOLDER",
-        help="data folder (default: MODELTRAIL_URL)",
+        help="data folder to import into (default: MODELTRAIL_URL or ./modeltrail-data)",
     )
     mlflow.add_argument(
-        "--log", type=options.log, metavar="URL", help="the log, if it is not in the data folder"
+        "--log",
+        type=options.log,
+        metavar="URL",
+        help="URL of the log, if it is not in the data folder",
     )
     mlflow.add_argument(
         "--server", type=options.server, metavar="URL", help="import into this running server"
@@ -688,34 +730,34 @@ def _import(add: Callable[..., Parser]) -> None:
         metavar="NAME",
         action="append",
         default=[],
-        help="only this experiment, without registered models (repeat it)",
+        help="only this experiment, without registered models (repeatable)",
     )
     mlflow.add_argument(
         "--artifacts",
         type=options.artifacts,
         metavar="URL",
-        help="where this trail keeps artifacts; see serve",
+        help="where to store artifacts, as in: modeltrail serve --artifacts",
     )
     mlflow.add_argument(
         "--artifacts-from",
         type=options.artifacts,
         metavar="URL",
-        help="folder or object store behind the source's mlflow-artifacts: (./mlartifacts beside "
-        "the database)",
+        help="folder or object store of the source's mlflow-artifacts: files (default: "
+        "./mlartifacts next to the database)",
     )
     mlflow.add_argument(
         "--copy-artifacts",
         action="store_true",
-        help="copy artifacts of object stores too, instead of pointing at them",
+        help="also copy artifacts from object stores, instead of referring to them",
     )
-    mlflow.add_argument("--dry-run", action="store_true", help="count, and write nothing")
+    mlflow.add_argument("--dry-run", action="store_true", help="only count; write nothing")
     _add_json(mlflow)
 
 
 def _webhooks(add: Callable[..., Parser]) -> None:
     p = add(
         "webhooks",
-        "how the deliveries of webhooks are doing, and deliver again",
+        "show the deliveries of webhooks, and repeat them",
         "  modeltrail webhooks list\n"
         "  modeltrail webhooks dead\n"
         "  modeltrail webhooks replay --from 2026-03-01T12:00:00Z",
@@ -729,43 +771,46 @@ def _webhooks(add: Callable[..., Parser]) -> None:
         _add_data(parser, server=True)
         return parser
 
-    _add_json(one("list", "list_", "webhooks, with what is pending and dead"))
-    for name, help in (("deliveries", "deliveries, newest first"), ("dead", "dead letters")):
+    _add_json(one("list", "list_", "list webhooks, with their pending and dead deliveries"))
+    for name, help in (
+        ("deliveries", "list deliveries, newest first"),
+        ("dead", "list dead letters: deliveries that were given up"),
+    ):
         listed = one(name, name, help)
         listed.add_argument(
-            "--webhook", type=options.text, metavar="ID|NAME", help="only of this one"
+            "--webhook", type=options.text, metavar="ID|NAME", help="only this webhook"
         )
         if name == "deliveries":
             listed.add_argument("--state", choices=["pending", "delivered", "dead"])
         listed.add_argument(
-            "--limit", type=options.whole(1, 10_000), default=100, metavar="N", help="(100)"
+            "--limit", type=options.whole(1, 10_000), default=100, metavar="N", help="default: 100"
         )
         _add_json(listed)
-    retry = one("retry", "retry", "try dead letters again")
-    retry.add_argument("--webhook", type=options.text, metavar="ID|NAME", help="only of this one")
-    retry.add_argument("--delivery", type=options.text, metavar="ID", help="only this one")
-    replay = one("replay", "replay", "deliver everything again from a position or time on")
+    retry = one("retry", "retry", "retry dead letters")
+    retry.add_argument("--webhook", type=options.text, metavar="ID|NAME", help="only this webhook")
+    retry.add_argument("--delivery", type=options.text, metavar="ID", help="only this delivery")
+    replay = one("replay", "replay", "deliver again, from a time or position on")
     replay.add_argument(
         "--from",
         dest="start",
         type=options.moment,
         metavar="TIME|POSITION",
         required=True,
-        help="the first",
+        help="time or position of the first event",
     )
-    replay.add_argument("--webhook", type=options.text, metavar="ID|NAME", help="only to this one")
+    replay.add_argument("--webhook", type=options.text, metavar="ID|NAME", help="only this webhook")
 
 
 def build_parser() -> Parser:
-    """The parser, with every command in it."""
+    """Return the parser with all commands."""
     parser = _Overview(
         prog="modeltrail",
-        description="an experiment tracker and model registry in which the log is the system.",
+        description="an experiment tracker and model registry on an append-only log.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--version", action="store_true", dest="print_version", help="print the version and end"
+        "--version", action="store_true", dest="print_version", help="print the version and exit"
     )
     commands = parser.add_subparsers(metavar="COMMAND", title="commands", parser_class=Parser)
 
@@ -787,9 +832,9 @@ def build_parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code. Users' errors are a message, not a traceback."""
+    """Run a command and return its exit code. Print errors of the user without a traceback."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal may not know each character
+        sys.stdout.reconfigure(errors="replace")  # a terminal may lack some characters
     parser = build_parser()
     args = parser.parse_args(argv)
     if args.print_version:
@@ -815,7 +860,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader of our output has gone, as in `| head`; nothing is wrong with that.
+        # The reader of the output has ended, as in `| head`. That is not an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
@@ -827,7 +872,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _message(error: Exception) -> str | None:
-    """What to tell the user; None for what is a mistake of the program."""
+    """Return the message for the user, or None if the error is a bug in this program."""
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("modeltrail"):
         return f"{error.name} is not installed; install it with: pip install 'modeltrail[server]'"
     if isinstance(error, OSError):
@@ -839,7 +884,7 @@ def _message(error: Exception) -> str | None:
     return (str(error) or name) if expected else None
 
 
-# By name, since importing them is what takes the time.
+# By name, because importing the classes takes too long.
 _EXPECTED = frozenset(
     {
         "modeltrail.api.errors.ApiError",
