@@ -1,4 +1,4 @@
-"""The event log: one interface, three implementations, chosen by one URL."""
+"""The event log: one interface with three implementations, chosen by URL."""
 
 from modeltrail.eventlog.base import (
     EVENT_BYTES_MAX,

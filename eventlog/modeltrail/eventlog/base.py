@@ -1,4 +1,4 @@
-"""The log's interface. Nothing outside this package knows which log is in use."""
+"""The interface of the event log. Code outside this package does not know which log it uses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ REGISTRY = "registry"
 STREAMS = (RUNS, REGISTRY)
 
 EVENT_BYTES_MAX = 8 * 1024 * 1024
-"""The largest payload that a log takes."""
+"""Maximum size of a payload in any log, in bytes."""
 
 
 class LogError(Exception):
@@ -26,11 +26,14 @@ class LogError(Exception):
 
 
 class LogUnavailable(LogError):
-    """Out of reach, full, or busy for too long. What became of the events is not known."""
+    """The log is out of reach, full, or busy for too long.
+
+    The events may or may not have been appended.
+    """
 
 
 class LogRefused(LogError):
-    """The log will not take these events from this caller. Retrying will not help."""
+    """The log does not accept these events from this caller. A retry does not help."""
 
 
 class LogMisconfigured(LogError):
@@ -42,18 +45,18 @@ class LogClosed(LogError):
 
 
 class Partition(NamedTuple):
-    """One totally ordered part of a stream."""
+    """A totally ordered part of a stream."""
 
     stream: str
     partition: int
 
     def __str__(self) -> str:
-        """As in ``runs:3``."""
+        """Return for example ``runs:3``."""
         return f"{self.stream}:{self.partition}"
 
     @classmethod
     def parse(cls, text: str) -> Partition:
-        """The inverse of ``str()``; raises ``ValueError``."""
+        """Parse the result of ``str()``. Raises ``ValueError``."""
         stream, _, number = text.partition(":")
         if stream not in STREAMS or not number.isdecimal():
             raise ValueError(f"not a partition: {text!r}; expected as in 'runs:3'")
@@ -61,11 +64,11 @@ class Partition(NamedTuple):
 
 
 REGISTRY_PARTITION = Partition(REGISTRY, 0)
-"""The registry's only partition: its requests are decided in one order."""
+"""The only partition of the registry, which gives its requests one order."""
 
 
 class Position(NamedTuple):
-    """Where one event is."""
+    """The place of an event in the log."""
 
     stream: str
     partition: int
@@ -77,12 +80,12 @@ class Position(NamedTuple):
         return Partition(self.stream, self.partition)
 
     def __str__(self) -> str:
-        """As in ``runs:3:12345``."""
+        """Return for example ``runs:3:12345``."""
         return f"{self.stream}:{self.partition}:{self.offset}"
 
     @classmethod
     def parse(cls, text: str) -> Position:
-        """The inverse of ``str()``; raises ``ValueError``."""
+        """Parse the result of ``str()``. Raises ``ValueError``."""
         stream, *numbers = text.split(":")
         if stream not in STREAMS or len(numbers) != 2 or not all(n.isdecimal() for n in numbers):
             raise ValueError(f"not a position: {text!r}; expected as in 'registry:0:17'")
@@ -94,13 +97,16 @@ class NewEvent(NamedTuple):
 
     stream: str
     key: str
-    """Events of one key stay in order. ``runs``: the run's id. ``registry``: not used."""
+    """Events with the same key stay in order.
+
+    In ``runs`` it is the run's id; in ``registry`` it is unused.
+    """
     payload: bytes
-    """Avro single-object encoding, see ``modeltrail.schemas``."""
+    """The event in Avro single-object encoding; see ``modeltrail.schemas``."""
 
 
 def check_events(events: Sequence[NewEvent]) -> None:
-    """Refuse events that no log takes; raises ``LogRefused``."""
+    """Check events against the limits of all logs. Raises ``LogRefused``."""
     for i, event in enumerate(events):
         if event.stream not in STREAMS:
             raise LogRefused(
@@ -113,29 +119,29 @@ def check_events(events: Sequence[NewEvent]) -> None:
 
 
 class LogRecord(NamedTuple):
-    """An event as the log holds it."""
+    """An event in the log."""
 
     stream: str
     partition: int
     offset: int
     appended_at_ms: int
-    """When the log took it, in milliseconds since 1970 UTC; the time that audits go by."""
+    """When the log appended it, in ms since 1970 UTC. Audits rely on this time."""
     payload: bytes
 
     @property
     def position(self) -> Position:
-        """Where it is."""
+        """The event's place in the log."""
         return Position(self.stream, self.partition, self.offset)
 
 
 class Reader(Protocol):
-    """Reads on from given positions. For one thread, but for ``wake``."""
+    """Reads a log from given positions on. Only ``wake`` may be called from another thread."""
 
     def poll(self, timeout_s: float, bytes_max: int = 32 * 1024 * 1024) -> list[LogRecord]:
-        """The next records, in order within each partition; empty after ``timeout_s`` seconds.
+        """Return the next records, in order within each partition.
 
-        Returns as soon as there is anything: about ``bytes_max`` bytes at most, but at least one
-        record.
+        Returns as soon as there are records: about ``bytes_max`` bytes at most, but at least one
+        record. Returns an empty list after ``timeout_s`` seconds.
 
         Raises:
             LogUnavailable: the log is out of reach; poll again.
@@ -145,75 +151,84 @@ class Reader(Protocol):
         ...
 
     def wake(self) -> None:
-        """Make a ``poll`` that waits in another thread return at once."""
+        """Make a ``poll`` that is waiting in another thread return at once."""
         ...
 
     def commit(self, positions: Mapping[Partition, int]) -> None:
-        """Tell the log how far its reader has come, for tools that show the lag; best effort."""
+        """Report the position of this reader to the log, for tools that show the lag.
+
+        Best effort.
+        """
         ...
 
     def close(self) -> None:
-        """Free what the reader holds."""
+        """Release the resources of the reader."""
         ...
 
 
 class EventLog(Protocol):
-    """An append-only log of two streams. Safe for use by several threads."""
+    """An append-only log of two streams. Thread-safe."""
 
     url: str
-    """Where it is, without passwords."""
+    """URL of the log, without passwords."""
 
     def append(self, events: Sequence[NewEvent], timeout_s: float = 30.0) -> list[Position]:
-        """Append events; returns when all are durable (fsync, or ``acks=all``).
+        """Append events, and return when all are durable (fsync, or ``acks=all``).
 
-        Calls by several threads are committed in groups. Events of one call and one partition keep
-        their order. A failed call may have appended some of its events: retry all of them with
-        their sequence numbers unchanged, and the fold removes the repeats.
+        Calls from several threads are committed in groups. Events of one call and one partition
+        keep their order. A failed call may have appended some of its events: retry all of them with
+        the same sequence numbers, and the fold drops the repeats.
 
         Raises:
             LogUnavailable: not durable within ``timeout_s``.
-            LogRefused: too large, or not allowed.
+            LogRefused: an event is too large or not allowed.
         """
         ...
 
     def reader(self, start: Mapping[Partition, int]) -> Reader:
-        """A reader of all partitions, from the given offsets on; a missing one means 0.
+        """Return a reader of all partitions, from the given offsets on. The default offset is 0.
 
-        A log that ends before one of them was cut short, or is another log: that raises
-        LogMisconfigured, here or at the first ``poll``.
+        If the log ends before one of them, it was cut short or is another log: ``LogMisconfigured``
+        is raised here or by the first ``poll``.
         """
         ...
 
     def end(self) -> dict[Partition, int]:
-        """For every partition the offset that its next event will get. Raises LogUnavailable."""
+        """Return for each partition the offset that its next event will get.
+
+        Raises ``LogUnavailable``.
+        """
         ...
 
     def add_schemas(self, schemas: Mapping[bytes, str]) -> None:
-        """Keep writer schemas (fingerprint to JSON text) with the log; known ones are left."""
+        """Store writer schemas (fingerprint to JSON text) with the log.
+
+        Stored schemas are not replaced.
+        """
         ...
 
     def schemas(self) -> dict[bytes, str]:
-        """All writer schemas that were kept."""
+        """Return all stored writer schemas."""
         ...
 
     def close(self) -> None:
-        """Finish appends under way and free what is held."""
+        """Finish the appends in progress, and release all resources."""
         ...
 
 
 def append_ms(
     log: EventLog, partition: Partition, offset: int, end: Mapping[Partition, int]
 ) -> int:
-    """Append time of an event that is in the log, in milliseconds since 1970 UTC.
+    """Return the append time of an event in the log, in ms since 1970 UTC.
 
     Args:
         log: The log, whose end is ``end``.
         partition: The event's partition.
-        offset: Its offset.
-        end: For each partition the offset after its last event.
+        offset: The event's offset.
+        end: For each partition, the offset after its last event.
 
     Raises:
-        LogError: it cannot be read.
+        LogError: the event cannot be read.
     """
     reader = log.reader({**end, partition: offset})
     try:
@@ -227,6 +242,9 @@ def append_ms(
 
 
 def last_append_ms(log: EventLog) -> int | None:
-    """Append time of the log's last event; None if it is empty. Raises ``LogError``."""
+    """Return the append time of the last event, or None if the log is empty.
+
+    Raises ``LogError``.
+    """
     end = log.end()
     return max((append_ms(log, p, n - 1, end) for p, n in end.items() if n), default=None)

@@ -1,8 +1,9 @@
-"""A log in one SQLite file. Many processes may append to it and read it at once.
+"""A log in one SQLite file, which many processes can append to and read at the same time.
 
-``<folder>/log.sqlite`` holds one table a stream and one for writer schemas; triggers refuse to
-change or delete a row. ``<folder>/log.lock`` is where writing processes queue up: the kernel wakes
-the next one, where SQLite's own lock is polled with growing pauses and starves writers.
+``<folder>/log.sqlite`` has one table for each stream and one for writer schemas. Triggers prevent
+that a row is changed or deleted. Processes that write queue up at ``<folder>/log.lock``, because
+there the kernel wakes the next one. SQLite's own lock is polled with growing pauses, which starves
+writers.
 """
 
 from __future__ import annotations
@@ -42,23 +43,25 @@ _LOCK = "log.lock"
 _APPLICATION_ID = 0x4D544C47  # "MTLG", see PRAGMA application_id
 _FORMAT = 1  # PRAGMA user_version
 
-# Events of some 26 kB take 1.01 times their size in pages of 8 KiB and 1.26 times in pages of
-# 16 KiB; pages of 4 KiB are slower to write by a fifth.
+# Events of about 26 kB take 1.01 times their size with pages of 8 KiB, and 1.26 times with 16 KiB.
+# Pages of 4 KiB are a fifth slower to write.
 _PAGE_BYTES = 8 * 1024
 _CACHE_KIB = 4 * 1024
-# Whoever commits past this copies the write-ahead log into the file, while it holds the lock: so
-# everything is copied, and the next commit starts the write-ahead log again from its beginning.
+# A commit that makes the write-ahead log larger than this copies it into the file while it holds
+# the lock. Everything is then copied, so the next commit starts the write-ahead log from its
+# beginning.
 _CHECKPOINT_BYTES = 16 * 1024 * 1024
-# Readers that are in the write-ahead log keep it from starting again. Past this size the writers
-# wait until those readers have left it.
+# Readers that use the write-ahead log prevent it from starting again. Beyond this size, writers
+# wait for these readers to finish.
 _WAL_BYTES_MAX = 128 * 1024 * 1024
 _GROUP_BYTES_MAX = 32 * 1024 * 1024
 _BUSY_TIMEOUT_MS = 10_000
 _CLOSE_TIMEOUT_MS = 500
 _AHEAD_MS_MAX = 60_000
 
-# How often a waiting reader looks for commits of other processes; those of its own wake it. A look
-# takes some 50 us of a core, nearly all of it for waking up: hence less often when all is quiet.
+# How often a waiting reader checks for commits of other processes; commits of its own process wake
+# it. A check takes about 50 us of a core, mostly for waking up, so it is done less often when the
+# log is quiet.
 _LOOK_EVERY_S = 0.003
 _LOOK_EVERY_QUIET_S = 0.015
 _QUIET_AFTER_S = 0.25
@@ -93,7 +96,7 @@ BEGIN SELECT RAISE(ABORT, 'the log is never rewritten'); END;
 
 
 class _Append:
-    """One call of ``append`` on its way through a group commit."""
+    """One call of ``append`` in a group commit."""
 
     __slots__ = ("abandoned", "done", "error", "events", "positions")
 
@@ -112,13 +115,13 @@ class EmbeddedLog:
         """Open the log.
 
         Args:
-            folder: Where ``log.sqlite`` is, or is to be made.
-            create: Make folder and file if they do not exist. Without it nothing is written until
-                the first ``append``, so a log in a folder that one may only read can be read.
+            folder: The folder of ``log.sqlite``.
+            create: Create the folder and file if they do not exist. Otherwise nothing is written
+                until the first ``append``, so that a log in a read-only folder can be read.
 
         Raises:
-            LogMisconfigured: no log there and ``create`` is false, not a log, a newer format, or
-                a folder that cannot be written.
+            LogMisconfigured: there is no log and ``create`` is false, it is not a log, its format
+                is newer, or the folder is not writable.
             LogUnavailable: the disk is full or fails.
         """
         self._folder = Path(os.path.abspath(folder))
@@ -147,7 +150,7 @@ class EmbeddedLog:
         _LIVE.add(self)
 
     def _begin(self) -> None:
-        """State that a forked child must not share with its parent."""
+        """Set up the state that a forked child must not share with its parent."""
         self._writing: sqlite3.Connection | None = None
         self._said_ahead = False
         self._reading: sqlite3.Connection | None = None
@@ -159,16 +162,15 @@ class EmbeddedLog:
         self._changed = threading.Condition()
 
     def _forget(self) -> None:
-        """In a forked child: leave the parent's connections alone, and open new ones on demand."""
+        """In a forked child, leave the parent's connections alone and open new ones when needed."""
         _INHERITED.extend(c for c in (self._writing, self._reading) if c is not None)
         if self._file_lock is not None:
-            self._file_lock.close()  # or the parent's lock would outlive a parent that is killed
+            self._file_lock.close()  # or the lock would remain if the parent is killed
         self._begin()
 
     # Appending
 
     def append(self, events: Sequence[NewEvent], timeout_s: float = 30.0) -> list[Position]:
-        """See ``EventLog.append``."""
         check_events(events)
         mine = _Append(events)
         until = time.monotonic() + timeout_s
@@ -176,7 +178,8 @@ class EmbeddedLog:
             if self._closed:
                 raise LogClosed("the log was closed")
             self._queue.append(mine)
-        # Whoever gets the lock commits what all have queued by then; the others find it done.
+        # The thread that gets the lock commits everything queued by then. The others find their
+        # events done.
         if not self._commit_lock.acquire(timeout=max(timeout_s, 0)):
             with self._queue_lock:
                 mine.abandoned = True
@@ -193,16 +196,16 @@ class EmbeddedLog:
         return mine.positions
 
     def _commit_group(self, mine: _Append, until: float) -> None:
-        """Write what is queued, in one transaction; holds ``_commit_lock``."""
+        """Write everything in the queue in one transaction. The caller holds ``_commit_lock``."""
         group: list[_Append] = []
         try:
             with self._writer_lock(until):
-                # Taken only now: more has been queued while other processes had the lock.
+                # Take the queue only now, because it grew while other processes had the lock.
                 group = self._take_group()
                 self._write(group)
         except BaseException as e:
             if not group:
-                # The lock was not to be had: only the call whose time is over gives up.
+                # The lock could not be acquired: only calls whose time is up give up.
                 with self._queue_lock:
                     self._queue.remove(mine)
                 group = [mine]
@@ -231,7 +234,7 @@ class EmbeddedLog:
         return group
 
     def _write(self, group: list[_Append]) -> None:
-        """The transaction.
+        """Run the transaction.
 
         Its order:
 
@@ -277,18 +280,20 @@ class EmbeddedLog:
         except sqlite3.Error as e:
             self._discard_writer()
             raise self._translated(e) from e
-        # The events are durable: that this fails, or has to wait, takes nothing back.
+        # The events are durable by now, even if this step fails or has to wait.
         with suppress(sqlite3.Error, FileNotFoundError):
             if os.stat(f"{self._path}-wal").st_size > _WAL_BYTES_MAX:
                 con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def adopt(self, records: Sequence[LogRecord], timeout_s: float = 30.0) -> None:
-        """Insert records of another log at their own positions and times; durable on return.
+        """Insert records of another log at their own positions and times.
 
-        For copies: this log must end where the records begin, in every stream.
+        They are durable on return.
+
+        Used for copies: in every stream, this log must end where the records begin.
 
         Raises:
-            LogRefused: it does not, or a record is of a partition that this log does not have.
+            LogRefused: it does not, or this log has no such partition.
             LogUnavailable: not durable within ``timeout_s``.
         """
         rows: dict[str, list[tuple[int, int, bytes]]] = {stream: [] for stream in STREAMS}
@@ -333,13 +338,13 @@ class EmbeddedLog:
     # Opening
 
     def _create(self) -> None:
-        """Make the file and its tables, if they are not there; holds the file lock."""
+        """Create the file and its tables if needed. Holds the file lock."""
         fresh = not self._path.exists()
         try:
             if fresh:
                 # SQLite gives the files beside it (-wal, -shm) the same mode. Never open a file
-                # that may be in use: to close it would drop the locks of every connection that
-                # this process has to it (POSIX), and other processes would take the log apart.
+                # here that may be in use: closing it would drop all locks that this process has on
+                # it (POSIX), and other processes would corrupt the log.
                 os.close(open_private(self._path))
             con = sqlite3.connect(self._path, isolation_level=None, timeout=_BUSY_TIMEOUT_MS / 1000)
             try:
@@ -358,7 +363,7 @@ class EmbeddedLog:
             finally:
                 con.close()
             if fresh:
-                # A file is durable only when its folder's entry is.
+                # A file is durable only once its folder's entry is.
                 for folder in (self._folder, self._folder.parent):
                     fd = os.open(folder, os.O_RDONLY)
                     try:
@@ -384,10 +389,11 @@ class EmbeddedLog:
             )
 
     def _connect(self, mode: str) -> sqlite3.Connection:
-        """A new connection: ``mode`` is ``rw`` or ``ro``."""
+        """Return a new connection. ``mode`` is ``rw`` or ``ro``."""
         uri = f"file:{quote(str(self._path))}?mode={mode}"
         if mode == "ro" and not os.access(self._folder, os.W_OK) and not self._wal_exists():
-            # Nobody can be writing, and SQLite could not make the files it shares with writers.
+            # No process can write here, and SQLite could not create the files that it shares with
+            # writers.
             uri += "&immutable=1"
         con = sqlite3.connect(
             uri,
@@ -411,7 +417,7 @@ class EmbeddedLog:
         return os.path.exists(f"{self._path}-wal")
 
     def _translated(self, e: sqlite3.Error) -> LogError:
-        """Our error for one of SQLite's, with its repair."""
+        """Return the ``LogError`` for an error of SQLite, with its repair."""
         code = getattr(e, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code == sqlite3.SQLITE_FULL:
             return LogUnavailable(f"{self._path}: the disk is full; free some space ({e})")
@@ -432,7 +438,6 @@ class EmbeddedLog:
     # Reading
 
     def reader(self, start: Mapping[Partition, int]) -> EmbeddedReader:
-        """See ``EventLog.reader``."""
         if self._closed:
             raise LogClosed("the log was closed")
         end = self.end()
@@ -448,13 +453,11 @@ class EmbeddedLog:
         return EmbeddedReader(self, start)
 
     def end(self) -> dict[Partition, int]:
-        """See ``EventLog.end``."""
         columns = (f"(SELECT coalesce(max(offset) + 1, 0) FROM {s})" for s in STREAMS)
         [row] = self._select(f"SELECT {', '.join(columns)}")
         return {Partition(s, 0): n for s, n in zip(STREAMS, row, strict=True)}
 
     def add_schemas(self, schemas: Mapping[bytes, str]) -> None:
-        """See ``EventLog.add_schemas``."""
         known = self.schemas()
         new = [(f, text, f) for f, text in schemas.items() if f not in known]
         if not new:
@@ -477,7 +480,6 @@ class EmbeddedLog:
                     raise self._translated(e) from e
 
     def schemas(self) -> dict[bytes, str]:
-        """See ``EventLog.schemas``."""
         return dict(self._select("SELECT fingerprint, json FROM schemas"))
 
     def _select(self, sql: str) -> list[Any]:
@@ -492,14 +494,14 @@ class EmbeddedLog:
                 raise self._translated(e) from e
 
     def close(self) -> None:
-        """See ``EventLog.close``.
+        """Close the log; see ``EventLog.close``.
 
-        Afterwards ``log.sqlite`` alone holds everything that was appended, unless another process
-        still reads or writes it; then the last writer to close sees to that.
+        Afterwards ``log.sqlite`` alone contains the whole log, unless another process still uses
+        it. In that case the last writer to close does the same.
         """
         with self._queue_lock:
             self._closed = True
-        # A connection for reading that closes last would leave the write-ahead log as it is.
+        # If a read-only connection closed last, it would leave the write-ahead log as it is.
         with self._select_lock:
             if self._reading is not None:
                 self._reading.close()
@@ -514,10 +516,12 @@ class EmbeddedLog:
             self._changed.notify_all()
 
     def _empty_wal(self) -> None:
-        """Copy the write-ahead log into the file, as far as others let it; holds ``_commit_lock``.
+        """Copy the write-ahead log into the file, as far as other processes allow.
 
-        A copy of the file alone, or a folder that is moved, then lacks nothing. What fails here is
-        not lost: SQLite reads the write-ahead log at the next start.
+        The caller holds ``_commit_lock``.
+
+        A copy of the file alone, or of the folder, is then complete. If this fails nothing is lost:
+        SQLite reads the write-ahead log at the next start.
         """
         if not self._may_write and self._writing is None:
             return
@@ -530,15 +534,13 @@ class EmbeddedLog:
                 con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def __repr__(self) -> str:
-        """With its place."""
         return f"EmbeddedLog({str(self._folder)!r})"
 
 
 class EmbeddedReader:
-    """Reads an ``EmbeddedLog``, with a connection of its own."""
+    """Reads an ``EmbeddedLog`` with its own connection."""
 
     def __init__(self, log: EmbeddedLog, start: Mapping[Partition, int]) -> None:
-        """See ``EventLog.reader``, which makes it."""
         self._log = log
         self._next = {s: start.get(Partition(s, 0), 0) for s in STREAMS}
         self._woken = False
@@ -553,7 +555,6 @@ class EmbeddedReader:
         self._con = None
 
     def poll(self, timeout_s: float, bytes_max: int = 32 * 1024 * 1024) -> list[LogRecord]:
-        """See ``Reader.poll``."""
         until = time.monotonic() + timeout_s
         try:
             while True:
@@ -561,7 +562,7 @@ class EmbeddedReader:
                     raise LogClosed("the log or its reader was closed")
                 if self._con is None:
                     self._con = self._log._connect("ro")
-                # Read before the rows: a commit in between is then seen as a change.
+                # Read this before the rows, so that a commit in between counts as a change.
                 version = self._con.execute("PRAGMA data_version").fetchone()[0]
                 records = self._read(self._con, bytes_max)
                 if records or not self._wait(self._con, version, until):
@@ -585,11 +586,11 @@ class EmbeddedReader:
                     if bytes_max <= 0:
                         return records
             finally:
-                rows.close()  # ends the read transaction, or writers could not reuse the WAL
+                rows.close()  # end the read transaction, or writers could not reuse the WAL
         return records
 
     def _wait(self, con: sqlite3.Connection, version: int, until: float) -> bool:
-        """Wait for a commit; False when time is over or the reader was woken."""
+        """Wait for a commit. Returns False if the time is up or the reader was woken."""
         with self._log._changed:
             while True:
                 if self._woken:
@@ -607,16 +608,14 @@ class EmbeddedReader:
                 self._log._changed.wait(min(until - now, pause))
 
     def wake(self) -> None:
-        """See ``Reader.wake``."""
         with self._log._changed:
             self._woken = True
             self._log._changed.notify_all()
 
     def commit(self, positions: Mapping[Partition, int]) -> None:
-        """See ``Reader.commit``; readers of a file keep their positions themselves."""
+        """Do nothing: readers of a file store their positions themselves."""
 
     def close(self) -> None:
-        """See ``Reader.close``."""
         self._closed = True
         if self._con is not None:
             self._con.close()
@@ -624,7 +623,7 @@ class EmbeddedReader:
 
 
 class _FileLock:
-    """An exclusive ``flock``, as a context manager. The kernel frees it when its process dies."""
+    """An exclusive ``flock`` as a context manager. The kernel releases it when the process dies."""
 
     def __init__(self, path: Path, timeout_s: float = 0.0) -> None:
         self.timeout_s = timeout_s
@@ -643,7 +642,7 @@ class _FileLock:
             return
         except BlockingIOError:
             pass
-        # flock cannot time out, so a thread waits for it, and lets it go again if it comes late.
+        # flock has no time-out, so a thread waits for it, and releases it if it comes too late.
         waiting = threading.Lock()
         late = False
         got = threading.Event()
@@ -661,7 +660,7 @@ class _FileLock:
             with waiting:
                 late = not got.is_set()
             if late:
-                # The thread keeps the old descriptor until its turn comes.
+                # The thread keeps the old descriptor until it gets the lock.
                 self._fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
                 raise LogUnavailable(
                     f"{self._path}: another process held the log for {self.timeout_s:.1f} s"
@@ -675,7 +674,8 @@ class _FileLock:
 
 
 _LIVE: weakref.WeakSet[EmbeddedLog | EmbeddedReader] = weakref.WeakSet()
-# SQLite forbids a child to use, or even close, what it inherited: kept from the garbage collector.
+# SQLite forbids a child to use, or even close, inherited connections. This list keeps them from the
+# garbage collector.
 _INHERITED: list[sqlite3.Connection] = []
 
 

@@ -1,8 +1,8 @@
 """A log on Apache Kafka: topics ``<prefix>runs``, ``<prefix>registry``, ``<prefix>schemas``.
 
-The settings of the producer are those under which a broker that was killed or frozen lost nothing
-and kept the order: ``acks=all``, one request in flight, and no idempotent producer, because one
-record that is refused poisons that one for good. It may repeat records; the fold drops repeats.
+The producer's settings are those with which a killed or frozen broker lost nothing and kept the
+order: ``acks=all`` and one request in flight. The idempotent producer is off, because one refused
+record makes it fail for good. Records may be repeated; the fold drops repeats.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ _SCHEMAS = "schemas"
 _DEFAULT_PREFIX = "modeltrail-"
 _PASSWORD_ENVIRONMENT = "MODELTRAIL_KAFKA_PASSWORD"
 
-# Naming a version keeps constructors from asking the broker, and from blocking while it is away.
-# Every broker from 2.8 on, 4.x too, speaks these protocol versions.
+# With a fixed version, constructors neither ask the broker nor block while it is away. Every broker
+# from 2.8 to 4.x supports these protocol versions.
 _API_VERSION = (2, 8)
 
-_BATCH_BYTES_MAX = EVENT_BYTES_MAX + 64 * 1024  # an event with what Kafka puts around it
+_BATCH_BYTES_MAX = EVENT_BYTES_MAX + 64 * 1024  # an event and Kafka's overhead
 _PRODUCER_BATCH_BYTES = 512 * 1024
 _FETCH_BYTES_MAX = 32 * 1024 * 1024
 _POLL_RECORDS_MAX = 5_000
-_POLL_SLICE_S = 0.1  # how soon a wake() is seen
+_POLL_SLICE_S = 0.1  # how soon wake() takes effect
 _LOOK_FOR_PARTITIONS_EVERY_S = 30.0
 _METADATA_AGE_MAX_MS = 30_000
 _ASK_TIMEOUT_S = 10.0
@@ -94,7 +94,8 @@ _WANTED = {
     REGISTRY: _KEPT_FOR_EVER,
     _SCHEMAS: {"cleanup.policy": "compact"},
 }
-# Every training job writes its schemas again: small segments let the compaction remove repeats.
+# Every training job writes its schemas again. With small segments, compaction soon removes the
+# repeats.
 _ON_CREATION = {_SCHEMAS: {"segment.bytes": str(16 * 1024 * 1024)}}
 
 
@@ -102,7 +103,7 @@ _Record = tuple[str, bytes, bytes | None, int | None]  # topic, value, key, part
 
 
 class _Settings:
-    """What a URL says."""
+    """The settings in a URL."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -176,17 +177,17 @@ class KafkaLog:
     """An event log on Kafka."""
 
     def __init__(self, url: str, *, create: bool = True) -> None:
-        """Take in the URL; the broker is first asked when the log is first used.
+        """Parse the URL. The broker is contacted on first use.
 
-        Then topics are made (with ``create``) and their settings are checked, as far as this
-        client may: a job that may only write appends without.
+        Topics are then created (with ``create``) and their settings checked, as far as this client
+        is allowed to. A job that may only write skips this.
 
         Args:
             url: ``kafka://host:port,host:port/prefix?option=value&…``.
-            create: Make topics that do not exist.
+            create: Create topics that do not exist.
 
         Raises:
-            LogMisconfigured: the URL is not understood, or kafka-python is not installed.
+            LogMisconfigured: the URL is invalid, or kafka-python is not installed.
         """
         self._settings = _Settings(url)
         self.url = self._settings.url
@@ -195,11 +196,12 @@ class KafkaLog:
         self._known: dict[bytes, str] = {}
         self._begin()
         with _translated(self._settings):
-            self._new_producer_settings()  # imports kafka-python: missing, it is said now
+            # imports kafka-python, so that a missing one is reported now
+            self._new_producer_settings()
         _LIVE.add(self)
 
     def _begin(self) -> None:
-        """State that a forked child must not share with its parent."""
+        """Set up the state that a forked child must not share with its parent."""
         self._admin: KafkaAdminClient | None = None
         self._admin_lock = threading.RLock()
         self._producer: KafkaProducer | None = None
@@ -209,7 +211,7 @@ class KafkaLog:
         self._counts: dict[str, int] | None = None
 
     def _forget(self) -> None:
-        """In a forked child: an inherited client takes records and never sends them."""
+        """In a forked child, drop the inherited client: it accepts records but never sends them."""
         if self._producer is not None:
             self._producer._closed = True
             _INHERITED.append(self._producer)
@@ -221,7 +223,6 @@ class KafkaLog:
     # Appending
 
     def append(self, events: Sequence[NewEvent], timeout_s: float = 30.0) -> list[Position]:
-        """See ``EventLog.append``."""
         check_events(events)
         s = self._settings
         records: list[_Record] = [
@@ -242,7 +243,7 @@ class KafkaLog:
         until: float,
         timeout_s: float,
     ) -> list[tuple[int, int]]:
-        """Send and wait; answers (partition, offset) for each."""
+        """Send events and wait. Returns (partition, offset) for each."""
         from kafka.errors import IllegalStateError, KafkaError, RetriableError
 
         with self._idle:
@@ -262,18 +263,18 @@ class KafkaLog:
                         done = [f.get(max(until - time.monotonic(), 0)) for f in futures]
                         return [(d.partition, d.offset) for d in done]
                     except (KafkaError, AssertionError) as e:
-                        # What it still holds must not arrive after what the caller does next, and
-                        # a sender that spins must not go on.
+                        # Its pending records must not arrive after the caller's next ones, and a
+                        # spinning sender must stop.
                         self._discard_producer(producer)
                         if self._closed:
                             raise LogClosed("the log was closed") from e
-                        if time.monotonic() >= until - 0.05:  # time-outs may come a little early
+                        if time.monotonic() >= until - 0.05:  # a time-out may come slightly early
                             raise LogUnavailable(
                                 f"{self.url}: not acknowledged within {timeout_s:g} s "
                                 f"({type(e).__name__})"
                             ) from e
-                        # Another thread ran out of time and took the producer with it, or metadata
-                        # are not there yet: there is time left to do it again.
+                        # Another thread ran out of time and discarded the producer, or the metadata
+                        # is not there yet. There is time left to try again.
                         again = (RetriableError, IllegalStateError)
                         if type(e) is not KafkaError and not isinstance(e, again):
                             raise
@@ -296,8 +297,8 @@ class KafkaLog:
             "max_request_size": _BATCH_BYTES_MAX,
             "max_block_ms": 500,
             "request_timeout_ms": 15_000,
-            # Never before append() gives up: of two batches, the later could be sent when the
-            # earlier has just been dropped.
+            # Not before append() gives up: of two batches, the later could be sent after the
+            # earlier was dropped.
             "delivery_timeout_ms": 24 * 3600 * 1_000,
             "allow_auto_create_topics": False,
             "metrics_enabled": False,
@@ -314,7 +315,7 @@ class KafkaLog:
             return self._producer
 
     def _discard_producer(self, producer: KafkaProducer) -> None:
-        """Drop it with all that it holds; appends of other threads send theirs again."""
+        """Drop the producer and its pending records. Appends of other threads send theirs again."""
         with self._producer_lock:
             if self._producer is producer:
                 self._producer = None
@@ -323,7 +324,10 @@ class KafkaLog:
     # Topics
 
     def _prepare(self, until: float) -> dict[str, int]:
-        """Once a process: make and check topics; answers the partitions of each that is seen."""
+        """Create and check topics, once per process.
+
+        Returns the partitions of each visible topic.
+        """
         if self._counts is not None:
             return self._counts
         if not self._admin_lock.acquire(timeout=max(until - time.monotonic(), 0)):
@@ -338,7 +342,7 @@ class KafkaLog:
 
     @contextmanager
     def _asking(self, until: float) -> Iterator[KafkaAdminClient]:
-        """The admin client; it is discarded when something fails."""
+        """Return the admin client, and discard it after an error."""
         from kafka import KafkaAdminClient
 
         with self._admin_lock:
@@ -354,7 +358,7 @@ class KafkaLog:
                         request_timeout_ms=10_000,
                     )
                 except BaseException:
-                    _end_admin(admin)  # it has started a thread already
+                    _end_admin(admin)  # it has already started a thread
                     raise
                 self._admin = admin
             try:
@@ -379,7 +383,7 @@ class KafkaLog:
                     found[names[name]] = len(topic["partitions"])
                 elif for_code(topic["error_code"]) is UnknownTopicOrPartitionError:
                     missing.append(name)
-                # Else it is not to be seen by this user, who will not be using it then.
+                # Otherwise this user may not see it, and will not use it.
             if not missing:
                 break
             if not self._create:
@@ -405,7 +409,7 @@ class KafkaLog:
         for stream in streams:
             configs = {**_WANTED[stream], **_ON_CREATION.get(stream, {})}
             if s.replication_factor >= 3:
-                configs["min.insync.replicas"] = "2"  # or acks=all might mean one copy
+                configs["min.insync.replicas"] = "2"  # otherwise acks=all might mean one copy
             new[s.topic(stream)] = {
                 "num_partitions": s.partitions if stream == RUNS else 1,
                 "replication_factor": s.replication_factor,
@@ -442,10 +446,10 @@ class KafkaLog:
                     [ConfigResource(ConfigResourceType.TOPIC, topic)], config_filter="all"
                 )
             except AuthorizationError:
-                continue  # a direct writer; the server checks
+                continue  # a direct writer may not; the server checks
             have = {k: v["value"] for k, v in answer["topic"].get(topic, {}).items()}
             if not have:
-                continue  # as above, in the way that kafka-python 3 answers
+                continue  # as above, in kafka-python 3
             wrong = {k: v for k, v in _WANTED[stream].items() if not _fits(k, have.get(k), v)}
             if wrong:
                 said = ", ".join(f"{k}={have.get(k)} (must be {v})" for k, v in wrong.items())
@@ -459,13 +463,11 @@ class KafkaLog:
     # Reading
 
     def reader(self, start: Mapping[Partition, int]) -> KafkaReader:
-        """See ``EventLog.reader``."""
         with _translated(self._settings):
             self._prepare(time.monotonic() + _ASK_TIMEOUT_S)
         return KafkaReader(self, start)
 
     def end(self) -> dict[Partition, int]:
-        """See ``EventLog.end``."""
         return self._ends((RUNS, REGISTRY))
 
     def _ends(self, streams: Sequence[str]) -> dict[Partition, int]:
@@ -495,10 +497,10 @@ class KafkaLog:
         }
 
     def add_schemas(self, schemas: Mapping[bytes, str]) -> None:
-        """See ``EventLog.add_schemas``.
+        """Store writer schemas; see ``EventLog.add_schemas``.
 
-        Who may only write cannot look which are known: all are written, and compaction removes
-        the repeats.
+        A client that may only write cannot see which are stored. It writes all of them, and
+        compaction removes the repeats.
         """
         new = {f: text for f, text in schemas.items() if f not in self._known}
         if new:
@@ -508,7 +510,6 @@ class KafkaLog:
             self._known.update(new)
 
     def schemas(self) -> dict[bytes, str]:
-        """See ``EventLog.schemas``."""
         end = self._ends((_SCHEMAS,))[Partition(_SCHEMAS, 0)]
         if not end:
             return {}
@@ -552,7 +553,7 @@ class KafkaLog:
         )
 
     def close(self) -> None:
-        """See ``EventLog.close``; takes some seconds at most."""
+        """Close the log; see ``EventLog.close``. Takes a few seconds at most."""
         until = time.monotonic() + _CLOSE_TIMEOUT_S
         with self._idle:
             self._closed = True
@@ -568,15 +569,13 @@ class KafkaLog:
                 self._admin = None
 
     def __repr__(self) -> str:
-        """With its place, without passwords."""
         return f"KafkaLog({self.url!r})"
 
 
 class KafkaReader:
-    """Reads a ``KafkaLog`` by partitions that it takes for itself: it joins no group."""
+    """Reads a ``KafkaLog``. It assigns itself the partitions and joins no consumer group."""
 
     def __init__(self, log: KafkaLog, start: Mapping[Partition, int]) -> None:
-        """See ``EventLog.reader``, which makes it."""
         self._log = log
         self._next = dict(start)
         self._read: deque[LogRecord] = deque()
@@ -595,7 +594,7 @@ class KafkaReader:
         self._closed = True
 
     def _assign(self, counts: Mapping[str, int]) -> None:
-        """Take all partitions, and go to where each is to be read on."""
+        """Assign all partitions and seek to the next offset of each."""
         from kafka import TopicPartition
 
         partitions = {
@@ -607,7 +606,7 @@ class KafkaReader:
         if partitions <= self._assigned:
             return
         ahead: dict[Partition, int] = {}
-        for r in self._read:  # read, but not yet given away
+        for r in self._read:  # read but not yet returned
             ahead[Partition(r.stream, r.partition)] = r.offset + 1
         self._consumer.assign(sorted(partitions))
         for p in partitions:
@@ -616,7 +615,6 @@ class KafkaReader:
         self._assigned = partitions
 
     def poll(self, timeout_s: float, bytes_max: int = 32 * 1024 * 1024) -> list[LogRecord]:
-        """See ``Reader.poll``."""
         until = time.monotonic() + timeout_s
         with _translated(self._log._settings):
             while not self._read:
@@ -644,7 +642,7 @@ class KafkaReader:
             return out
 
     def _seen_partitions(self) -> dict[str, int]:
-        """From the metadata that the consumer keeps fresh; nothing is asked here."""
+        """Return the partitions in the consumer's own metadata, without asking the broker."""
         cluster = self._consumer._client.cluster
         return {
             stream: len(cluster.partitions_for_topic(topic) or ())
@@ -659,11 +657,11 @@ class KafkaReader:
             )
 
     def wake(self) -> None:
-        """See ``Reader.wake``; seen within 0.1 s."""
+        """Make ``poll`` return within 0.1 s; see ``Reader.wake``."""
         self._woken.set()
 
     def commit(self, positions: Mapping[Partition, int]) -> None:
-        """See ``Reader.commit``: offsets of the consumer group, sent by a later ``poll``."""
+        """Commit the offsets of the consumer group with a later ``poll``; see ``Reader.commit``."""
         if self._closed or not self._log._settings.group:
             return
         from kafka import TopicPartition
@@ -680,7 +678,6 @@ class KafkaReader:
             self._consumer.commit_async(offsets)
 
     def close(self) -> None:
-        """See ``Reader.close``."""
         if not self._closed:
             self._closed = True
             from kafka.errors import KafkaError
@@ -697,7 +694,7 @@ def _fits(name: str, have: str | None, want: str) -> bool:
 
 @contextmanager
 def _translated(settings: _Settings) -> Iterator[None]:
-    """Our errors for those of kafka-python."""
+    """Return the ``LogError`` for an error of kafka-python."""
     try:
         yield
     except ImportError as e:
@@ -735,7 +732,8 @@ def _our_error(settings: _Settings, e: Exception) -> LogError:
         return LogRefused(said)
     if isinstance(e, ke.KafkaError):
         if "sasl_mechanism" in settings.client:
-            # A broker hangs up on a wrong password, and looks then as if it were away.
+            # A broker that gets a wrong password closes the connection, and then looks as if it
+            # were away.
             said += f"; if the broker runs, check user and password ({_PASSWORD_ENVIRONMENT})"
         return LogUnavailable(said)
     if isinstance(e, (OSError, ConnectionError)) and not isinstance(e, FileNotFoundError):
@@ -744,7 +742,7 @@ def _our_error(settings: _Settings, e: Exception) -> LogError:
 
 
 def _end_producer(producer: KafkaProducer, timeout_s: float) -> None:
-    # close() does not close while records are pending and no broker answers.
+    # close() does nothing while records are pending and no broker answers.
     producer._unregister_cleanup()
     producer._sender.force_close()
     producer._closed = True
@@ -761,7 +759,7 @@ def _end_admin(admin: KafkaAdminClient) -> None:
 
 
 class _OncePerTime(logging.Filter):
-    """Lets a message of kafka-python through once in ten seconds; it can write 70,000 a second."""
+    """Pass a log message of kafka-python once in ten seconds; it can write 70,000 a second."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -785,11 +783,11 @@ _limit: _OncePerTime | None = None
 
 
 def _import_kafka() -> None:
-    """Import kafka-python (0.2 s, 24 MB: not before it is needed), and limit what it logs."""
+    """Import kafka-python (0.2 s, 24 MB) when it is needed, and limit what it logs."""
     global _limit
     if _limit is not None:
         return
-    # Or it could not be imported in a program that makes errors of warnings.
+    # Otherwise a program that turns warnings into errors could not import it.
     warnings.filterwarnings(
         "ignore", r"(read|open)_text is deprecated", DeprecationWarning, r"(kafka|importlib)\."
     )
@@ -798,14 +796,14 @@ def _import_kafka() -> None:
     with _limited:
         if _limit is None:
             _limit = _OncePerTime()
-            # A filter of a parent logger does not see what its children log.
+            # A filter on a parent logger does not see the messages of its children.
             for name in list(logging.root.manager.loggerDict):
                 if name.startswith("kafka."):
                     logging.getLogger(name).addFilter(_limit)
 
 
 _LIVE: weakref.WeakSet[KafkaLog | KafkaReader] = weakref.WeakSet()
-# What a forked child inherited, kept from the garbage collector, which would close it.
+# Inherited objects of a forked child, kept from the garbage collector, which would close them.
 _INHERITED: list[Any] = []
 
 

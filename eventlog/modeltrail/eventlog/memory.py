@@ -1,4 +1,4 @@
-"""A log in memory, for tests: as exact as the others, and gone with the process."""
+"""A log in memory, for tests: it keeps all promises of a log until the process ends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class MemoryLog:
     """An event log in memory."""
 
     def __init__(self, run_partitions: int = 1, clock_ms: Callable[[], int] | None = None) -> None:
-        """Make an empty log; ``clock_ms`` gives append times, milliseconds since 1970 UTC."""
+        """Make an empty log. ``clock_ms`` returns append times, in ms since 1970 UTC."""
         self.url = "memory:"
         self._clock_ms = clock_ms or (lambda: time.time_ns() // 1_000_000)
         self._changed = threading.Condition()
@@ -42,11 +42,10 @@ class MemoryLog:
             raise LogClosed("the log was closed")
 
     def append(self, events: Sequence[NewEvent], timeout_s: float = 30.0) -> list[Position]:
-        """See ``EventLog.append``."""
         check_events(events)
         with self._changed:
             self._check_open()
-            now_ms = max(self._clock_ms(), self._latest_ms)  # it never goes backwards
+            now_ms = max(self._clock_ms(), self._latest_ms)  # append times never go backwards
             self._latest_ms = now_ms
             positions = []
             for event in events:
@@ -62,7 +61,6 @@ class MemoryLog:
         return positions
 
     def reader(self, start: Mapping[Partition, int]) -> MemoryReader:
-        """See ``EventLog.reader``."""
         with self._changed:
             self._check_open()
             for partition, offset in start.items():
@@ -71,25 +69,21 @@ class MemoryLog:
         return MemoryReader(self, start)
 
     def end(self) -> dict[Partition, int]:
-        """See ``EventLog.end``."""
         with self._changed:
             self._check_open()
             return {p: len(records) for p, records in self._records.items()}
 
     def add_schemas(self, schemas: Mapping[bytes, str]) -> None:
-        """See ``EventLog.add_schemas``."""
         with self._changed:
             self._check_open()
             self._schemas = {**schemas, **self._schemas}
 
     def schemas(self) -> dict[bytes, str]:
-        """See ``EventLog.schemas``."""
         with self._changed:
             self._check_open()
             return dict(self._schemas)
 
     def close(self) -> None:
-        """See ``EventLog.close``."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -99,14 +93,12 @@ class MemoryReader:
     """Reads a ``MemoryLog``."""
 
     def __init__(self, log: MemoryLog, start: Mapping[Partition, int]) -> None:
-        """See ``EventLog.reader``, which makes it."""
         self._log = log
         self._next = dict(start)
         self._woken = False
         self._closed = False
 
     def poll(self, timeout_s: float, bytes_max: int = 32 * 1024 * 1024) -> list[LogRecord]:
-        """See ``Reader.poll``."""
         with self._log._changed:
             self._log._changed.wait_for(self._ready, timeout_s)
             if self._closed or self._log._closed:
@@ -131,16 +123,14 @@ class MemoryReader:
         )
 
     def wake(self) -> None:
-        """See ``Reader.wake``."""
         with self._log._changed:
             self._woken = True
             self._log._changed.notify_all()
 
     def commit(self, positions: Mapping[Partition, int]) -> None:
-        """See ``Reader.commit``; nobody looks at the lag of a log in memory."""
+        """Do nothing: a log in memory shows no lag."""
 
     def close(self) -> None:
-        """See ``Reader.close``."""
         with self._log._changed:
             self._closed = True
             self._log._changed.notify_all()

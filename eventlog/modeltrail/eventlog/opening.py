@@ -1,4 +1,4 @@
-"""Opens the log that a URL names."""
+"""Open the log that a URL names."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ def open_log(url: str, *, create: bool = True) -> EventLog:
     Args:
         url: ``./folder`` or ``file:/folder`` (embedded; the file is ``folder/log.sqlite``),
             ``kafka://host:port,.../prefix?option=...``, or ``memory:``.
-        create: Make a log that does not exist yet.
+        create: Create the log if it does not exist.
 
     Raises:
-        LogMisconfigured: the URL is not understood, or what it names is not fit for use.
-        LogUnavailable: it cannot be reached.
+        LogMisconfigured: the URL is invalid, or its target cannot be used as a log.
+        LogUnavailable: the log cannot be reached.
     """
-    # A scheme of one letter would be a drive of Windows, and a folder's name may have a colon
-    # behind a slash.
+    # A scheme of one letter is a drive of Windows. A folder's name may have a colon after a slash.
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", url)
     if not url:
         raise LogMisconfigured(f"the log's URL is empty; {_FORMS}")
@@ -50,15 +49,15 @@ def open_log(url: str, *, create: bool = True) -> EventLog:
 
 
 def mistake_in(url: str) -> str | None:
-    """What is wrong with text that was meant for a URL and names a folder by accident; else None.
+    """Return what is wrong with a mistyped URL that would be taken for a folder, or None.
 
-    As in ``http//host``, ``http:/host``, ``host:5000`` and ``htp://host``. A folder that is there,
-    or whose name begins with a dot or slash, is no mistake.
+    Examples are ``http//host``, ``http:/host``, ``host:5000`` and ``htp://host``. An existing
+    folder, or a name that begins with a dot or slash, is accepted.
     """
     if url.startswith((".", "/", "~")) or os.path.exists(url):
         return None
     if url.lower().startswith("kafka://"):
-        return None  # the log itself says what is wrong with one
+        return None  # the log itself reports what is wrong with one
     meant = None
     broken = re.match(r"(https?|kafka)([:;/\\]+)(.*)", url, re.IGNORECASE | re.DOTALL)
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", url)
@@ -80,5 +79,5 @@ def _file_path(url: str) -> str:
 
 
 def _shown(url: str) -> str:
-    """Without what may be a password."""
+    """Return the URL without what may be a password."""
     return re.sub(r"//[^/@]*@", "//…@", url).partition("?")[0]

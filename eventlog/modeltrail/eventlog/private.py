@@ -1,8 +1,8 @@
-"""Who may read what is in a data folder: its owner alone, or the folder's group as well.
+"""File modes in a data folder: private to its owner, or shared with the folder's group.
 
-A data folder holds hashes of passwords, keys, and everything that was logged. It is made for its
-owner alone (0700), and so is what is in it (0600). A folder that its owner made writable for a
-group (``chmod 2770``) is shared with it on purpose: then what is in it is the group's too (0660).
+A data folder contains password hashes, keys and everything that was logged. The folder is therefore
+created with mode 0700 and its files with 0600. If its owner made the folder writable for a group
+(``chmod 2770``), its files are shared with that group (0660).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _GROUP_AND_OTHERS = 0o077
 
 
 def withheld(folder: Path) -> int:
-    """The bits of a mode that nothing in the folder may have, nor the folder itself."""
+    """Return the mode bits that neither the folder nor anything in it may have."""
     try:
         shared = os.stat(folder).st_mode & _GROUP_WRITES
     except FileNotFoundError:
@@ -26,12 +26,14 @@ def withheld(folder: Path) -> int:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder for its owner alone; one that is there already stays as it is."""
+    """Create a private folder. An existing folder is not changed."""
     folder.mkdir(0o700, parents=True, exist_ok=True)
 
 
 def open_private(path: Path) -> int:
-    """Open a file of a data folder to read and write, and make it if need be; a descriptor.
+    """Open a file of a data folder for reading and writing, and create it if needed.
+
+    Returns a descriptor.
 
     Its mode does not depend on the umask of the process, which may be a training job's.
     """
@@ -52,9 +54,9 @@ def open_private(path: Path) -> int:
 
 
 def too_open(folder: Path) -> list[Path]:
-    """The folder and what is directly in it, as far as others may reach it.
+    """Return the folder and the files directly in it that others can access.
 
-    What is further down is guarded by what is above it.
+    Anything deeper is protected by the folder above it.
     """
     bits = withheld(folder)
     paths = [folder, *sorted(folder.iterdir())]
@@ -62,7 +64,7 @@ def too_open(folder: Path) -> list[Path]:
 
 
 def close_to_others(folder: Path) -> None:
-    """Take away what ``too_open`` finds; raises ``OSError`` for what is somebody else's."""
+    """Remove the access that ``too_open`` finds. Raises ``OSError`` for files of another user."""
     bits = withheld(folder)
     for path in too_open(folder):
         path.chmod(stat.S_IMODE(path.stat().st_mode) & ~bits)

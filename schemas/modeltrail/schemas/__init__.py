@@ -1,7 +1,7 @@
-"""The contract: one Avro schema per event type, the codec, and the compatibility rule.
+"""Event schemas: one Avro schema for each event type, the codec and the compatibility rule.
 
-Nothing here imports any other part of Modeltrail. An event is a plain ``dict`` in the shape of
-its schema; its type is the name of the record, which is unique over both streams.
+This package imports no other part of Modeltrail. An event is a plain ``dict`` in the shape of its
+schema. Its type is the name of the record, which is unique across both streams.
 """
 
 from modeltrail.schemas.codec import (

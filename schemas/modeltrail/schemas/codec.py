@@ -1,7 +1,7 @@
-"""Avro single-object encoding of events, and reading what any released program wrote.
+"""Encode events, and decode events that any released version wrote.
 
-The encoding is the Avro specification's, section "Single-object encoding": the two bytes
-``C3 01``, the CRC-64-AVRO fingerprint of the writer's schema in Parsing Canonical Form as eight
+The encoding is that of the Avro specification, section "Single-object encoding": the two bytes ``C3
+01``, the CRC-64-AVRO fingerprint of the writer's schema in Parsing Canonical Form as eight
 little-endian bytes, and the body in Avro's binary encoding.
 """
 
@@ -27,7 +27,7 @@ _HEADER_BYTES = len(MARKER) + 8
 _UNKNOWN_MAX = 10_000
 
 EVENT_BYTES_MAX = 8 * 1024 * 1024
-"""The largest event that a log takes, header included, in bytes."""
+"""Maximum size of an event in a log, including the header, in bytes."""
 
 Schema = dict[str, Any]
 
@@ -42,18 +42,17 @@ class SchemaError(ValueError):
 
 
 class Malformed(SchemaError):
-    """The bytes, or the values given, do not fit the schema."""
+    """The bytes or the values do not fit the schema."""
 
 
 class UnknownSchema(SchemaError):
-    """The writer's schema is not known here.
+    """The schema that wrote the event is not known.
 
     Attributes:
         fingerprint: CRC-64-AVRO fingerprint of the writer's schema, 8 bytes little-endian.
     """
 
     def __init__(self, fingerprint: bytes) -> None:
-        """Make the error for a fingerprint."""
         self.fingerprint = fingerprint
         super().__init__(
             f"no writer schema with fingerprint {fingerprint.hex()} is known; "
@@ -65,13 +64,13 @@ class Decoded(NamedTuple):
     """A decoded event."""
 
     type: str
-    """Event type, as in ``MetricsLogged``."""
+    """Event type, such as ``MetricsLogged``."""
     event: dict[str, Any]
-    """Its fields, in the shape of the newest released schema of that type."""
+    """Fields of the event, in the shape of the newest released schema of its type."""
 
 
 class _EventType:
-    """One event type in one version. Its schema is parsed when it is first used."""
+    """One version of an event type. Its schema is parsed on first use."""
 
     def __init__(self, version: str, full_name: str) -> None:
         namespace, _, self.name = full_name.rpartition(".")
@@ -92,7 +91,7 @@ class _EventType:
 
 
 class _Repository(AbstractSchemaRepository):
-    """Finds named types in a version's folder, else in the folders of the versions before it."""
+    """Find named types in the folder of a version, or else in those of earlier versions."""
 
     def __init__(self, version: str) -> None:
         versions = released_versions()
@@ -106,7 +105,7 @@ class _Repository(AbstractSchemaRepository):
 
 @cache
 def released_versions() -> tuple[str, ...]:
-    """Names of the schema folders, oldest first, as in ``("v1",)``."""
+    """Return the names of the schema folders, oldest first, such as ``("v1",)``."""
     names = [p.name for p in _HERE.glob("v*") if p.is_dir() and p.name[1:].isdigit()]
     return tuple(sorted(names, key=lambda n: int(n[1:])))
 
@@ -114,14 +113,17 @@ def released_versions() -> tuple[str, ...]:
 @cache
 def _version(version: str) -> Mapping[str, _EventType]:
     names = sorted(p.name.removesuffix(".avsc") for p in (_HERE / version).glob("*.avsc"))
-    # modeltrail.Envelope is not an event but a part that the events share.
+    # modeltrail.Envelope is not an event, but a part that all events share.
     types = [_EventType(version, n) for n in names if n.count(".") > 1]
     return {t.name: t for t in types}
 
 
 @cache
 def _types() -> Mapping[str, _EventType]:
-    """Every event type in its newest version; a version's folder holds only what it changed."""
+    """Return the newest version of every event type.
+
+    A folder contains only the types that it changed.
+    """
     newest: dict[str, _EventType] = {}
     for version in released_versions():
         newest.update(_version(version))
@@ -129,12 +131,12 @@ def _types() -> Mapping[str, _EventType]:
 
 
 def event_types() -> tuple[str, ...]:
-    """Names of all event types, sorted."""
+    """Return the names of all event types, sorted."""
     return tuple(sorted(_types()))
 
 
 def event_stream(type: str) -> str:
-    """The stream that events of this type belong to: ``runs`` or ``registry``."""
+    """Return the stream of an event type: ``runs`` or ``registry``."""
     try:
         return _types()[type].stream
     except KeyError:
@@ -142,19 +144,19 @@ def event_stream(type: str) -> str:
 
 
 def fingerprint(schema: Any) -> bytes:
-    """CRC-64-AVRO fingerprint of a schema, as 8 little-endian bytes."""
+    """Return the CRC-64-AVRO fingerprint of a schema, as 8 little-endian bytes."""
     canonical = to_parsing_canonical_form(schema)
     return bytes.fromhex(_avro_fingerprint(canonical, "CRC-64-AVRO"))  # little-endian already
 
 
 @cache
 def writer_schemas() -> Mapping[bytes, str]:
-    """The schemas this program writes with: fingerprint to schema as JSON text."""
+    """Return the schemas that this program writes with: fingerprint to schema as JSON text."""
     return {t.fingerprint: _portable(t.schema) for t in _types().values()}
 
 
 def _portable(schema: Any) -> str:
-    """The schema as JSON text, without what fastavro keeps for itself."""
+    """Return the schema as JSON text, without fastavro's own additions."""
 
     def clean(node: Any) -> Any:
         if isinstance(node, dict):
@@ -167,20 +169,20 @@ def _portable(schema: Any) -> str:
 
 
 def parse_writer_schema(text: str) -> tuple[bytes, Schema]:
-    """Check a schema that came with a log or a request.
+    """Check a schema that came from a log or a request.
 
     Returns:
         Its fingerprint (8 bytes little-endian) and the parsed schema.
 
     Raises:
-        Malformed: the text is no Avro schema of an event type of ours.
+        Malformed: the text is not an Avro schema of one of Modeltrail's event types.
     """
     try:
-        # The canonical form leaves out logical types: they would turn numbers into other objects.
+        # The canonical form leaves out logical types, which would turn numbers into other objects.
         canonical = to_parsing_canonical_form(json.loads(text))
         parsed: Any = fastavro.parse_schema(json.loads(canonical), _write_hint=False)
         name = str(parsed["name"])
-    except Exception as error:  # fastavro raises many kinds, all of them mean the same here
+    except Exception as error:  # fastavro raises many kinds, which all mean the same
         raise Malformed(f"not an Avro schema: {error}") from None
     known = _types().get(name.rpartition(".")[2])
     if known is None or name != known.schema["name"]:
@@ -223,14 +225,14 @@ def encode(type: str, event: Mapping[str, Any]) -> bytes:
 
 
 class Codec:
-    """Decodes events of every schema that was ever released or that the log brought along."""
+    """Decode events of every released schema and of every schema stored with the log."""
 
     def __init__(self, schemas: Callable[[], Iterable[str]] | None = None) -> None:
         """Make a codec.
 
         Args:
-            schemas: Gives the writer schemas that the log holds, as JSON texts. Asked when an
-                event names a fingerprint that is not known yet.
+            schemas: Return the writer schemas stored with the log, as JSON texts. Called when an
+                event has an unknown fingerprint.
         """
         self._schemas = schemas
         self._readers: dict[bytes, tuple[str, Any, Any]] = {}
@@ -246,14 +248,17 @@ class Codec:
         self._readers.setdefault(fingerprint, (name, writer, reader))
 
     def learn(self, text: str) -> bytes:
-        """Take in a writer schema; returns its fingerprint. Raises ``Malformed``."""
+        """Add a writer schema and return its fingerprint. Raises ``Malformed``."""
         fp, schema = parse_writer_schema(text)
         self._know(schema["name"].rpartition(".")[2], fp, schema)
         self._unknown.discard(fp)
         return fp
 
     def forget_unknown(self) -> None:
-        """Ask the log again for schemas that it did not have; before a retry of dead letters."""
+        """Forget which schemas the log did not have, so that it is asked again.
+
+        Used before dead letters are retried.
+        """
         self._unknown.clear()
 
     def decode(self, payload: bytes) -> Decoded:
@@ -261,7 +266,7 @@ class Codec:
 
         Raises:
             UnknownSchema: no schema with the event's fingerprint is known.
-            Malformed: the bytes are not an event, are cut off, or go on after its end.
+            Malformed: the bytes are not an event, are cut off, or continue after its end.
         """
         if payload[:2] != MARKER or len(payload) < _HEADER_BYTES:
             raise Malformed("not an event: it does not begin with Avro's single-object header")
@@ -278,7 +283,7 @@ class Codec:
         body.seek(_HEADER_BYTES)
         try:
             event: Any = fastavro.schemaless_reader(body, writer, reader)
-        except Exception as error:  # damaged bytes surface as many kinds of error
+        except Exception as error:  # damaged bytes raise many kinds of error
             raise Malformed(f"{name} cannot be decoded: {error or type(error).__name__}") from None
         if body.tell() != len(payload):
             raise Malformed(f"{name} has {len(payload) - body.tell()} bytes after its end")
@@ -291,9 +296,10 @@ class Codec:
                 try:
                     self.learn(text)
                 except Malformed:
-                    continue  # a newer program's event type; its events become dead letters
+                    continue  # the type of a newer version; its events become dead letters
         if fp not in self._readers:
-            # Remembered, so that a stream of foreign events does not read the schemas each time.
+            # Remember it, so that many events with unknown schemas do not read the log's schemas
+            # each time.
             if len(self._unknown) >= _UNKNOWN_MAX:
                 self._unknown.clear()
             self._unknown.add(fp)

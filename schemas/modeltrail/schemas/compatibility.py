@@ -1,8 +1,8 @@
-"""The compatibility rule: the newest schema of a type reads all that was ever written.
+"""The compatibility rule: the newest schema of a type reads everything that was ever written.
 
-A check in CI holds each new schema against every released one, by the schema resolution rules of
-the Avro specification, made stricter in two points: no field disappears (its values would be lost
-in silence), and a field that is added has a default.
+CI checks each new schema against every released one, by the schema resolution rules of the Avro
+specification and two stricter rules: no field may be removed, because its values would be lost
+silently, and an added field needs a default.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ _PROMOTIONS = {
 
 
 class Incompatibility(NamedTuple):
-    """One way in which a reader's schema cannot take what a writer's schema wrote."""
+    """One reason why a reader's schema cannot read what a writer's schema wrote."""
 
     path: str
     problem: str
 
     def __str__(self) -> str:
-        """As in ``RunStarted.name: was string, is now long``."""
+        """Return for example ``RunStarted.name: was string, is now long``."""
         return f"{self.path}: {self.problem}"
 
 
 def check(writer: Any, reader: Any) -> list[Incompatibility]:
-    """All the ways in which ``reader`` cannot take what ``writer`` wrote; empty if it can."""
+    """Return every reason why ``reader`` cannot read what ``writer`` wrote; empty if it can."""
     return list(_compare(writer, reader, _name(writer), {}, {}))
 
 
 def check_released() -> list[Incompatibility]:
-    """Hold every released schema against the newest one of its type."""
+    """Check the newest schema of each type against every released one."""
     newest = {n: s for v in codec.released_versions() for n, s in _schemas(v).items()}
     return [
         Incompatibility(f"{version}/{problem.path}", problem.problem)
@@ -130,7 +130,7 @@ def _compare_fields(
 
 
 def main() -> int:
-    """Print each problem on a line; the exit status says whether there was one."""
+    """Print each problem on a line. Returns 1 if there is one."""
     problems = check_released()
     for problem in problems:
         print(problem)  # noqa: T201 - a command's output

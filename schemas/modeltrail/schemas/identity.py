@@ -1,4 +1,4 @@
-"""Identifiers and the envelope."""
+"""Ids, and the envelope of events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEFAULT_EXPERIMENT = "Default"
 
 
 def new_event_id(now_ms: int | None = None) -> bytes:
-    """A UUIDv7 (RFC 9562, section 5.7) as 16 bytes; ``now_ms`` is milliseconds since 1970 UTC."""
+    """Return a UUIDv7 (RFC 9562, section 5.7) as 16 bytes. ``now_ms`` is in ms since 1970 UTC."""
     if now_ms is None:
         now_ms = time.time_ns() // 1_000_000
     random = bytearray(os.urandom(10))
@@ -23,23 +23,24 @@ def new_event_id(now_ms: int | None = None) -> bytes:
 
 
 def uuid_from_cause(*cause: str) -> bytes:
-    """The id of an event that follows from something already in the log, as 16 bytes.
+    """Return the id of an event that is caused by something in the log, as 16 bytes.
 
-    The same cause gives the same id on every node, so the fold keeps one of the events.
+    Every node derives the same id from the same cause, so the fold keeps one of their events.
     """
     return uuid.uuid5(_CAUSES, "\x1f".join(cause)).bytes
 
 
 def parse_uuid(text: str) -> bytes:
-    """16 bytes of a UUID given as text, with or without dashes. Raises ``ValueError``."""
+    """Return the 16 bytes of a UUID in text form, with or without dashes. Raises ``ValueError``."""
     return uuid.UUID(text).bytes
 
 
 def experiment_id(name: str, generation: int = 1) -> str:
-    """The id of the experiment created under a name, as a decimal string of up to 18 digits.
+    """Return the id of an experiment created under a name: a decimal string of up to 18 digits.
 
-    Derived from the name, so that no stream has to wait for the other one. ``Default`` is ``"0"``
-    as in MLflow. A name that was given up by a rename and taken again has generation 2, and so on.
+    The id is derived from the name, so that neither stream has to wait for the other. ``Default``
+    is ``"0"``, as in MLflow. A name that became free by a rename and is used again has generation
+    2, and so on.
     """
     if name == DEFAULT_EXPERIMENT and generation == 1:
         return "0"
@@ -59,7 +60,10 @@ def envelope(
     event_id: bytes | None = None,
     occurred_at_ms: int | None = None,
 ) -> dict[str, Any]:
-    """An envelope, as the schema ``modeltrail.Envelope`` wants it; id and time default to now's."""
+    """Return an envelope as in the schema ``modeltrail.Envelope``.
+
+    By default, it has a new id and the current time.
+    """
     if occurred_at_ms is None:
         occurred_at_ms = time.time_ns() // 1_000_000
     return {
