@@ -16,8 +16,8 @@ from api_server import Job
 from modeltrail.api.access.rights import Access
 from modeltrail.api.actor import Actor
 from modeltrail.api.app import create_app
-from modeltrail.api.mlflow.live import LiveRuns
 from modeltrail.api.node import Node
+from modeltrail.api.runs.live import LiveRuns
 from modeltrail.eventlog import RUNS, NewEvent
 
 

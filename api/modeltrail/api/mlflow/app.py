@@ -23,8 +23,8 @@ from modeltrail.api.mlflow import (
     webhooks,
 )
 from modeltrail.api.mlflow.calls import Rule, routes
-from modeltrail.api.mlflow.live import LiveRuns
 from modeltrail.api.mlflow.unanswered import Unanswered
+from modeltrail.api.runs.live import LiveRuns
 
 
 def mlflow_routes(

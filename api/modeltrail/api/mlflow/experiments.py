@@ -10,7 +10,6 @@ from modeltrail.api.artifacts.places import artifact_location
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, Endpoints
-from modeltrail.api.mlflow.live import EXPERIMENT_ID, LiveRuns, from_runs
 from modeltrail.api.mlflow.search import (
     Attribute,
     Entity,
@@ -18,6 +17,7 @@ from modeltrail.api.mlflow.search import (
     compile_filter,
     compile_order,
 )
+from modeltrail.api.runs.live import EXPERIMENT_ID, LiveRuns, from_runs
 
 endpoints = Endpoints()
 

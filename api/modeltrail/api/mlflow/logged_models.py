@@ -16,11 +16,11 @@ from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.artifacts import list_under
 from modeltrail.api.mlflow.calls import Call, Endpoints
 from modeltrail.api.mlflow.experiments import tags_of
-from modeltrail.api.mlflow.live import LiveRuns
 from modeltrail.api.mlflow.names import made_up_name
 from modeltrail.api.mlflow.search import Attribute, Entity, Keyed, compile_filter
 from modeltrail.api.pages import Pages
 from modeltrail.api.registry.commands import act_of
+from modeltrail.api.runs.live import LiveRuns
 
 endpoints = Endpoints()
 

@@ -14,14 +14,6 @@ from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, Endpoints
 from modeltrail.api.mlflow.experiments import tags_of
-from modeltrail.api.mlflow.live import (
-    DELETED,
-    EXPERIMENT_ID,
-    LiveRun,
-    LiveRuns,
-    from_runs,
-    has_peers,
-)
 from modeltrail.api.mlflow.names import made_up_name
 from modeltrail.api.mlflow.points import Points, points_or
 from modeltrail.api.mlflow.run_answers import (
@@ -34,6 +26,14 @@ from modeltrail.api.mlflow.run_answers import (
     runs_of,
 )
 from modeltrail.api.mlflow.search import compile_filter, compile_order
+from modeltrail.api.runs.live import (
+    DELETED,
+    EXPERIMENT_ID,
+    LiveRun,
+    LiveRuns,
+    from_runs,
+    has_peers,
+)
 from modeltrail.consumers.projections import KEY_LENGTH_MAX, VALUE_LENGTH_MAX
 from modeltrail.eventlog import EVENT_BYTES_MAX
 from modeltrail.schemas import pack
