@@ -16,10 +16,10 @@ from modeltrail.api.access.admin import SERVER_ACTOR, Holder
 from modeltrail.api.access.rights import Access
 from modeltrail.api.app import create_app
 from modeltrail.api.artifacts.store import ArtifactStore, open_storage
-from modeltrail.api.native.ingest import frame
 from modeltrail.api.node import Node
 from modeltrail.consumers.fold import Fold
 from modeltrail.eventlog import EventLog, open_log
+from modeltrail.schemas.framing import frame
 
 V1 = "/api/v1"
 V2 = "/api/2.0/mlflow"

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from modeltrail.api.artifacts.store import ArtifactStore
-from modeltrail.api.native.ingest import MEDIA_TYPE, frame
 from modeltrail.api.node import Node
 from modeltrail.consumers.fold import Fold
 from modeltrail.eventlog import open_log
 from modeltrail.schemas import encode, envelope, new_event_id, pack
+from modeltrail.schemas.framing import MEDIA_TYPE, frame
 
 
 class Job:

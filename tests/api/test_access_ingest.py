@@ -11,7 +11,6 @@ from access_world import V1, V2, World, world_in
 from api_server import Job
 from modeltrail.api.access import acts
 from modeltrail.api.access.rights import EXPERIMENT
-from modeltrail.api.native.ingest import frame
 from modeltrail.api.registry import commands
 from modeltrail.eventlog import NewEvent, Position
 from modeltrail.schemas import (
@@ -22,6 +21,7 @@ from modeltrail.schemas import (
     new_event_id,
     pack,
 )
+from modeltrail.schemas.framing import frame
 
 POINT = pack([0], [0], [0], [6.6])
 

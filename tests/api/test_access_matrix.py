@@ -21,7 +21,6 @@ from modeltrail.api.access import rules
 from modeltrail.api.access.acts import Kind, Level
 from modeltrail.api.access.rights import EXPERIMENT, MODEL
 from modeltrail.api.mlflow.calls import EndpointRoute, Rule
-from modeltrail.api.native.ingest import frame
 from modeltrail.api.registry import commands
 from modeltrail.api.routing import ByPath
 from modeltrail.eventlog import REGISTRY, RUNS, EventLog, NewEvent, Partition
@@ -35,6 +34,7 @@ from modeltrail.schemas import (
     new_event_id,
     pack,
 )
+from modeltrail.schemas.framing import frame
 
 ROLES = {
     "anonymous": None,

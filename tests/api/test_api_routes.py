@@ -23,11 +23,11 @@ from modeltrail.api.app import create_app
 from modeltrail.api.artifacts.folder import FileSink
 from modeltrail.api.artifacts.store import ArtifactStore
 from modeltrail.api.errors import Unavailable
-from modeltrail.api.native.ingest import frame
 from modeltrail.api.node import Node
 from modeltrail.consumers.fold import Fold
 from modeltrail.eventlog import NewEvent, Partition, open_log
 from modeltrail.schemas import encode, envelope, new_event_id, writer_schemas
+from modeltrail.schemas.framing import frame
 
 API = "/api/v1"
 

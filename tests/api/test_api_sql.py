@@ -18,10 +18,10 @@ from starlette.testclient import TestClient
 
 from api_server import Job, a_node
 from modeltrail.api.app import create_app
-from modeltrail.api.native.ingest import frame
 from modeltrail.api.node import Node
 from modeltrail.api.sql.queries import shares
 from modeltrail.eventlog import Partition
+from modeltrail.schemas.framing import frame
 
 URL = "/api/v1/sql"
 

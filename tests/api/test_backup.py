@@ -18,11 +18,11 @@ import pytest
 from api_server import Job, Server, modeltrail
 from modeltrail.api.backup import MANIFEST, back_up, restore
 from modeltrail.api.errors import ClientError
-from modeltrail.api.native.ingest import MEDIA_TYPE, frame
 from modeltrail.consumers import checkpoints
 from modeltrail.consumers.fold import Fold
 from modeltrail.eventlog import Partition, open_log
 from modeltrail.schemas import writer_schemas
+from modeltrail.schemas.framing import MEDIA_TYPE, frame
 from registry_requests import request
 from writers import RunWriter, Writer
 

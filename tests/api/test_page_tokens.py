@@ -10,8 +10,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from api_server import Job
-from modeltrail.api.native.ingest import frame
 from modeltrail.api.pages import Pages
+from modeltrail.schemas.framing import frame
 
 LISTS = {
     "runs": ("/api/v1/runs", (str, str)),

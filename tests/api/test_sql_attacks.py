@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from api_server import Job, Server
-from modeltrail.api.native.ingest import MEDIA_TYPE, frame
+from modeltrail.schemas.framing import MEDIA_TYPE, frame
 
 LIMIT_BYTES = 10**9
 ABOVE_BYTES = 512 * 1024**2

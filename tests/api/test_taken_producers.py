@@ -11,9 +11,9 @@ import pytest
 from access_world import V2, World, world_in
 from api_server import Job
 from modeltrail.api.actor import Actor
-from modeltrail.api.native.ingest import frame
 from modeltrail.eventlog import REGISTRY, NewEvent
 from modeltrail.schemas import encode, new_event_id
+from modeltrail.schemas.framing import frame
 from writers import Writer, stolen
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from api_server import Job, Server, modeltrail
-from modeltrail.api.native.ingest import MEDIA_TYPE, frame
+from modeltrail.schemas.framing import MEDIA_TYPE, frame
 
 
 def write(server: Server, run_id: str, points: int = 3) -> None:

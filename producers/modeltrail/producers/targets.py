@@ -27,6 +27,7 @@ from modeltrail.eventlog import (
 from modeltrail.producers.forks import fork_gate
 from modeltrail.producers.settings import Settings, absolute_url, without_secrets
 from modeltrail.schemas import writer_schemas
+from modeltrail.schemas.framing import MEDIA_TYPE, frame
 
 if TYPE_CHECKING:
     import http.client
@@ -194,24 +195,22 @@ class HttpTarget:
     def append(self, frames: list[Frame]) -> None:
         """See ``Target.append``."""
         start, size = 0, 0
-        for i, frame in enumerate(frames):
-            if i > start and size + len(frame.payload) > HTTP_BODY_BYTES_MAX:
+        for i, one in enumerate(frames):
+            if i > start and size + len(one.payload) > HTTP_BODY_BYTES_MAX:
                 self._post(frames[start:i])
                 start, size = i, 0
-            size += len(frame.payload) + 4
+            size += len(one.payload) + 4
         self._post(frames[start:])
 
     def _post(self, frames: list[Frame]) -> None:
-        body = b"".join(
-            part for f in frames for part in (len(f.payload).to_bytes(4, "little"), f.payload)
-        )
+        body = frame(f.payload for f in frames)
         known = writer_schemas()
         for _ in range(len(known) + 1):
             status, answer = self._request(
                 "POST",
                 "/api/v1/ingest",
                 body,
-                {"Content-Type": "application/vnd.modeltrail.events"},
+                {"Content-Type": MEDIA_TYPE},
             )
             if status == HTTPStatus.CONFLICT and answer.get("error_code") == "UNKNOWN_SCHEMA":
                 fingerprint = str(answer.get("fingerprint", ""))

@@ -15,11 +15,11 @@ import pyarrow as pa
 
 from modeltrail.api.artifacts.store import Stored, of_model
 from modeltrail.api.errors import ApiError, Unavailable
-from modeltrail.api.native.ingest import frame
 from modeltrail.api.node import Node
 from modeltrail.api.registry.reading import Outcome, outcomes
 from modeltrail.eventlog import NewEvent
 from modeltrail.schemas import writer_schemas
+from modeltrail.schemas.framing import MEDIA_TYPE, frame
 
 if TYPE_CHECKING:
     from modeltrail.api.sql.limits import Params
@@ -133,15 +133,13 @@ class ServerTarget:
     def append(self, events: Sequence[NewEvent]) -> None:
         """See ``Target.append``."""
         for some in _parts(events, _INGEST_BYTES):
-            self._json("POST", "/api/v1/ingest", frame([e.payload for e in some]), **_EVENTS)
+            self._json("POST", "/api/v1/ingest", frame(e.payload for e in some), **_EVENTS)
 
     def request(self, events: Sequence[NewEvent]) -> list[Outcome]:
         """See ``Target.request``."""
         found: list[Outcome] = []
         for some in _parts(events, _IMPORT_BYTES):
-            answer = self._json(
-                "POST", "/api/v1/import", frame([e.payload for e in some]), **_EVENTS
-            )
+            answer = self._json("POST", "/api/v1/import", frame(e.payload for e in some), **_EVENTS)
             found += [Outcome(*outcome) for outcome in answer["outcomes"]]
         return found
 
@@ -176,7 +174,7 @@ class ServerTarget:
         return Stored(size, digest.hexdigest(), answer["location"])
 
 
-_EVENTS = {"Content_Type": "application/vnd.modeltrail.events"}
+_EVENTS = {"Content_Type": MEDIA_TYPE}
 
 
 def _parts(events: Sequence[NewEvent], bytes_max: int) -> Iterator[Sequence[NewEvent]]:

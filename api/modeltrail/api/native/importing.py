@@ -8,12 +8,13 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from modeltrail.api.errors import InvalidRequest
-from modeltrail.api.native.ingest import MEDIA_TYPE, body_of, unframe
+from modeltrail.api.native.ingest import body_of, payloads_of
 from modeltrail.api.native.parameters import CallerHere, NodeHere, answer, json_example
 from modeltrail.api.registry.reading import outcomes
 from modeltrail.api.routing import PooledRoute
 from modeltrail.eventlog import REGISTRY, NewEvent
 from modeltrail.schemas import SchemaError, encode
+from modeltrail.schemas.framing import MEDIA_TYPE
 
 router = APIRouter(prefix="/api/v1", tags=["import"], route_class=PooledRoute)
 
@@ -61,7 +62,7 @@ def import_requests(
     """
     verified = caller.actor if caller.actor.verified else None
     events, checked = [], []
-    for index, payload in enumerate(unframe(body)):
+    for index, payload in enumerate(payloads_of(body)):
         try:
             type, event = node.codec.decode(payload)
         except SchemaError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -32,11 +31,10 @@ from modeltrail.schemas import (
     writer_schemas,
 )
 from modeltrail.schemas import UnknownSchema as UnknownWriterSchema
+from modeltrail.schemas.framing import MEDIA_TYPE, unframe
 
 router = APIRouter(prefix="/api/v1", tags=["ingest"], route_class=PooledRoute)
 
-MEDIA_TYPE = "application/vnd.modeltrail.events"
-_LENGTH = struct.Struct("<I")
 _EVENTS_MAX = 100_000
 _ID_CHARACTERS_MAX = 250
 _SCHEMA_EXAMPLE = {"fingerprint": "a1b2c3d4e5f60718"}
@@ -50,26 +48,16 @@ async def body_of(request: Request) -> bytes:
 Body = Annotated[bytes, Depends(body_of)]
 
 
-def frame(payloads: list[bytes]) -> bytes:
-    """The body of an ingest request: each payload after its length, four little-endian bytes."""
-    return b"".join(_LENGTH.pack(len(payload)) + payload for payload in payloads)
-
-
-def unframe(body: bytes) -> list[bytes]:
-    """The inverse of ``frame``; raises ``InvalidRequest``."""
+def payloads_of(body: bytes) -> list[bytes]:
+    """The events of a batch; raises ``InvalidRequest``."""
     payloads: list[bytes] = []
-    at = 0
-    while at < len(body):
-        if at + _LENGTH.size > len(body):
-            raise _bad(len(payloads), "its length is cut off")
-        (length,) = _LENGTH.unpack_from(body, at)
-        at += _LENGTH.size
-        if at + length > len(body):
-            raise _bad(len(payloads), f"{length:,} bytes announced, {len(body) - at:,} are there")
-        payloads.append(body[at : at + length])
-        at += length
-        if len(payloads) > _EVENTS_MAX:
-            raise InvalidRequest(f"a batch may have {_EVENTS_MAX:,} events at most")
+    try:
+        for payload in unframe(body):
+            payloads.append(payload)
+            if len(payloads) > _EVENTS_MAX:
+                raise InvalidRequest(f"a batch may have {_EVENTS_MAX:,} events at most")
+    except Malformed as error:
+        raise _bad(len(payloads), str(error)) from None
     return payloads
 
 
@@ -106,7 +94,7 @@ def ingest(request: Request, node: NodeHere, caller: CallerHere, body: Body) -> 
     """
     verified = caller.actor if caller.actor.verified else None
     checked = [
-        _check(node, index, payload, verified) for index, payload in enumerate(unframe(body))
+        _check(node, index, payload, verified) for index, payload in enumerate(payloads_of(body))
     ]
     if not checked:
         return answer({"appended": 0, "positions": {}})
