@@ -17,7 +17,7 @@ import pytest
 
 from access_users import bearer, make_user
 from access_world import V1, World, world_in
-from modeltrail.api.access import rules
+from modeltrail.api import rules
 from modeltrail.api.access.acts import Kind, Level
 from modeltrail.api.access.rights import EXPERIMENT, MODEL
 from modeltrail.api.mlflow.calls import EndpointRoute, Rule

@@ -11,8 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from modeltrail.api import native
-from modeltrail.api.access import rules as access_rules
+from modeltrail.api import native, rules
 from modeltrail.api.access.rights import Access
 from modeltrail.api.errors import ApiError
 from modeltrail.api.guard import Counters, Guard, Hosts
@@ -101,17 +100,15 @@ def create_app(
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
-    checks = [Depends(access_rules.check)] if access is not None else []
+    checks = [Depends(rules.check)] if access is not None else []
     for part in (operation, ingest, importing, runs, artifacts, registry, audit, sql, webhooks):
         app.include_router(part.router, dependencies=checks)
     app.include_router(artifacts.models, dependencies=checks)
     app.include_router(access_routes.router, dependencies=checks)
-    app.router.routes.extend(
-        mlflow_routes(access_rules.endpoint_rule if access else None, unanswered)
-    )
+    app.router.routes.extend(mlflow_routes(rules.endpoint_rule if access else None, unanswered))
     describe_mlflow(app)
     if access is not None:
-        access_rules.close_gates(app.router.routes)
+        rules.close_gates(app.router.routes)
     app.router.routes.insert(0, ByPath(app.router.routes))
     return app
 

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from modeltrail.api.access.acts import Level, check
-from modeltrail.api.access.ingest import Batch, thing_of
 from modeltrail.api.access.rights import Rights
 from modeltrail.api.actor import Actor
 from modeltrail.api.artifacts.uris import parse
@@ -18,6 +17,7 @@ from modeltrail.api.errors import Forbidden, InvalidRequest, NotFound, UnknownSc
 from modeltrail.api.native.parameters import CallerHere, NodeHere, answer, json_example
 from modeltrail.api.node import Node
 from modeltrail.api.routing import PooledRoute
+from modeltrail.api.runs.rights import Batch, thing_of
 from modeltrail.consumers.caretaker import absolute_source
 from modeltrail.consumers.projections import KEY_LENGTH_MAX, VALUE_LENGTH_MAX
 from modeltrail.consumers.sequences import check_sequence

@@ -1,1 +1,1 @@
-"""Runs that are written to."""
+"""Writing to runs: who may, and what is known of runs that are written to."""
