@@ -467,6 +467,18 @@ WORDS = (
         "Invalid value .* for parameter '(run_)?view_type' supplied",
     ),
     Words(
+        "Where a field cannot be read, MLflow wants the names of an enum in all others, and blames "
+        "the first number, which it takes alone. We name the field that cannot be read.",
+        "Invalid value \\d for parameter '(status|(run_)?view_type)' supplied:  Hint: .* 'int'",
+        "Invalid value .* for parameter '.*' supplied:  Hint: Value was of type",
+    ),
+    Words(
+        "An empty text instead of a list that has to be there is missing, as it is in most of "
+        "MLflow's endpoints.",
+        "Invalid value \"\" for parameter 'experiment_ids' supplied:  Hint: .* 'str'",
+        "Missing value for required parameter 'experiment_ids'",
+    ),
+    Words(
         "Of several things that are wrong with a metric, its key and value are looked at first.",
         "Both dataset_name and dataset_digest must be provided",
         "Invalid value .* for parameter '(metrics.*)?(name|timestamp)' supplied",

@@ -144,8 +144,8 @@ def test_mlflow_makes_tests_and_gets_webhooks(tmp_path: Path) -> None:
     finally:
         output = "".join(map(str, server.stop()))
     assert "hush" not in output
-    for file in data.iterdir():
-        assert b"hush-hush" not in file.read_bytes(), file
+    for file in data.rglob("*"):
+        assert file.is_dir() or b"hush-hush" not in file.read_bytes(), file
 
 
 def test_a_server_that_is_killed_while_it_delivers_goes_on_where_it_was(tmp_path: Path) -> None:
