@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from api_server import Job, Server, modeltrail
+from modeltrail.api.node import Node
+from modeltrail.eventlog import NewEvent
 from modeltrail.schemas.framing import MEDIA_TYPE, frame
 
 
@@ -68,6 +71,7 @@ def served(tmp_path: Path) -> Iterator[Server]:
         stack.callback(server.stop)
         server.ready()
         write(server, "run-1")
+        server.ask("/api/v1/audit")  # answers from the tables: by then all of it is in them
         yield server
 
 
@@ -112,9 +116,20 @@ def test_a_log_that_is_cut_while_a_server_runs(served: Server, stream: str) -> N
     assert "was cut" in doctor.stdout
 
 
+def test_health_misses_an_acknowledged_event_that_was_cut_before_it_was_folded(
+    client: TestClient, node: Node, tmp_path: Path
+) -> None:
+    with node.fold._folding:  # the fold waits
+        node.append([NewEvent("runs", "run-1", Job().started())])
+        tamper(tmp_path / "data", CUT.format("runs"))
+        answer = client.get("/health")
+    assert answer.status_code == 503
+    assert "runs:0 ends at 0" in answer.json()["reason"]
+    assert "was cut" in answer.json()["reason"]
+
+
 def test_a_log_that_is_cut_while_no_server_runs(served: Server) -> None:
     # Killed before anything was signed: only the tables know what was there.
-    served.ask("/api/v1/audit")  # answers from the tables: by then all of it is in them
     served.stop(signal.SIGKILL)
     data = served.data
     (data / "checkpoints.jsonl").unlink(missing_ok=True)

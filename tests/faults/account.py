@@ -119,7 +119,7 @@ def check_registry(account: Account, con: duckdb.DuckDBPyConnection) -> None:
     ).fetchall()
     outcomes = {offset: rest for offset, *rest in decided}
     versions: dict[str, int] = defaultdict(int)
-    aliases: dict[tuple[str, str], int] = defaultdict(int)
+    aliases: dict[tuple[str, str], int] = {}
     for request in account.requests:
         if request.repeat:
             assert request.offset not in outcomes, "a repeat was decided again"
@@ -132,13 +132,14 @@ def check_registry(account: Account, con: duckdb.DuckDBPyConnection) -> None:
             for alias in event["aliases"]:
                 aliases[event["model"], alias] = version
         if request.type == "SetRegisteredModelAlias" and event["expected_version"] is not None:
-            met = aliases[event["model"], event["alias"]] == event["expected_version"]
+            here = aliases.get((event["model"], event["alias"]), 0)
+            met = here == event["expected_version"]
             assert not accepted or met, "set against its expectation"
             assert code != "RESOURCE_CONFLICT" or not met, "refused without reason"
         if request.type == "SetRegisteredModelAlias" and accepted:
             aliases[event["model"], event["alias"]] = event["version"]
     shown = con.execute("SELECT model, alias, version FROM aliases").fetchall()
-    assert {(m, a): v for m, a, v in shown} == dict(aliases)
+    assert {(m, a): v for m, a, v in shown} == aliases
     assert con.execute("SELECT count(*) FROM dead_letters").fetchone() == (0,)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -77,17 +78,17 @@ def first_page() -> Response:
 
 
 def _contradicted(node: Node) -> str | None:
-    """How the log contradicts what was folded or signed of it; None if it does not.
+    """How the log contradicts what was acknowledged, folded or signed of it; None if it does not.
 
     Raises:
         LogError: the log is away.
     """
-    positions = node.fold.positions()
+    known = Counter(node.acknowledged()) | Counter(node.fold.positions())  # the greater of each
     end = node.log.end()
-    for partition, offset in sorted(positions.items()):
+    for partition, offset in sorted(known.items()):
         if offset > end.get(partition, 0):
             return (
-                f"the log of {partition} ends at {end.get(partition, 0)}, but was folded up to "
+                f"the log of {partition} ends at {end.get(partition, 0)}, but had an event at "
                 f"offset {offset - 1}: it was cut. Stop the server, keep the data folder as it is, "
                 "and see: modeltrail audit verify"
             )
