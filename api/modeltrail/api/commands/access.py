@@ -10,7 +10,7 @@ import getpass
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -39,25 +39,12 @@ PASSWORD_VARIABLE = "MODELTRAIL_NEW_PASSWORD"
 def _node(args: argparse.Namespace) -> Iterator[tuple[Node, Actor]]:
     """A node of our own on the log, which no server has, and who we are there."""
     from modeltrail.api.actor import Actor
-    from modeltrail.api.artifacts.store import ArtifactStore, open_storage
-    from modeltrail.api.node import Node
-    from modeltrail.consumers.fold import Fold
-    from modeltrail.eventlog import open_log
+    from modeltrail.api.artifacts.store import open_storage
+    from modeltrail.api.opening import open_node
 
     folder = own_folder(args)
-    with ExitStack() as stack:
-        stack.enter_context(folder.locked())
-        log = open_log(log_url(args, folder))
-        stack.callback(log.close)
-        fold = Fold(log, folder.database)
-        stack.callback(fold.stop)
-        with progress("folding") as bar:
-            fold.start(bar)
-        artifacts = ArtifactStore(open_storage(str(folder.artifacts)))
-        node = Node(log, fold, artifacts, read_timeout_s=600.0)
-        node.start()
-        stack.callback(node.stop)
-        node.wait(log_end=True)
+    storage = open_storage(str(folder.artifacts))
+    with open_node(folder, log_url(args, folder), storage, progress("folding")) as node:
         yield node, Actor(getpass.getuser(), False)
 
 

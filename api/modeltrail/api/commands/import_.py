@@ -75,34 +75,21 @@ def _target(args: argparse.Namespace) -> Iterator[tuple[Target, str]]:
     if server is not None:
         yield ServerTarget(server), server
         return
-    from modeltrail.api.artifacts.store import ArtifactStore, open_storage
-    from modeltrail.api.node import Node
-    from modeltrail.consumers.fold import Fold
-    from modeltrail.eventlog import open_log
+    from modeltrail.api.artifacts.store import open_storage
+    from modeltrail.api.data_folder import DataFolder
+    from modeltrail.api.opening import open_node
 
     folder = own_folder(args)
+    storage = open_storage(artifacts_url(args, folder))
+    storage.check()
     where = log_url(args, folder)
     with ExitStack() as stack:
-        database: Path | None = folder.database
         if args.dry_run and args.log is None and not folder.path.is_dir():
             # Nothing is there yet, and a dry run leaves it so.
             where = stack.enter_context(tempfile.TemporaryDirectory())
-            database = None
-        else:
-            stack.enter_context(folder.locked())
-        log = open_log(where)
-        stack.callback(log.close)
-        fold = Fold(log, database)
-        stack.callback(fold.stop)
-        with progress("folding") as bar:
-            fold.start(bar)
-        storage = open_storage(artifacts_url(args, folder))
-        storage.check()
-        node = Node(log, fold, ArtifactStore(storage), read_timeout_s=600.0)
-        node.start()
-        stack.callback(node.stop)
-        node.wait(log_end=True)
-        yield NodeTarget(node), log.url
+            folder = DataFolder(Path(where))
+        node = stack.enter_context(open_node(folder, where, storage, progress("folding")))
+        yield NodeTarget(node), node.log.url
 
 
 def _tell(args: argparse.Namespace, report: Report, where: str, seconds: float) -> None:

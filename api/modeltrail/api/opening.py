@@ -1,0 +1,50 @@
+"""Open a data folder as a node of this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+
+from modeltrail.api.artifacts.storage import Storage
+from modeltrail.api.artifacts.store import ArtifactStore
+from modeltrail.api.data_folder import DataFolder
+from modeltrail.api.node import Node
+from modeltrail.consumers.fold import Fold
+from modeltrail.eventlog import open_log
+
+_READ_TIMEOUT_S = 600.0
+
+
+@contextmanager
+def open_node(
+    folder: DataFolder,
+    log_url: str,
+    storage: Storage,
+    progress: AbstractContextManager[Callable[[int, int], None] | None],
+) -> Iterator[Node]:
+    """A started node on a folder that no server runs on, with the whole log folded.
+
+    Args:
+        folder: The folder; it is locked meanwhile.
+        log_url: The log, which is created if it is not there.
+        storage: Where artifacts are.
+        progress: Entered while the log is folded; what it yields is called with the number of
+            events folded and the number of events in all.
+
+    Raises:
+        ClientError: the folder is in use, or cannot be written.
+        LogError: the log cannot be opened.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(folder.locked())
+        log = open_log(log_url)
+        stack.callback(log.close)
+        fold = Fold(log, folder.database)
+        stack.callback(fold.stop)
+        with progress as bar:
+            fold.start(bar)
+        node = Node(log, fold, ArtifactStore(storage), read_timeout_s=_READ_TIMEOUT_S)
+        node.start()
+        stack.callback(node.stop)
+        node.wait(log_end=True)
+        yield node
