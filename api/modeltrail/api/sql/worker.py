@@ -93,23 +93,18 @@ def main() -> None:
         return
     setup = json.loads(frame[1])
     threading.Thread(target=_watch, args=(setup["parent"],), daemon=True).start()
-    planner = _database(setup, planning=True)
-    planner_sees_all = False
+    planners = {False: _database(setup, planning=True)}  # by who asks: whether an administrator
     database = _database(setup)
     _limit(setup)
     while (frame := receive(in_)) is not None:
         question = json.loads(frame[1])
+        admin = question["admin"]
         _limit_time(question["timeout_s"], setup["threads"])
-        if question["admin"] and not planner_sees_all:
-            planner_sees_all = True
-            _tables(planner, setup, admin=True)
-        elif planner_sees_all and not question["admin"]:
-            planner.close()
-            planner, planner_sees_all = _database(setup, planning=True), False
-        if question["admin"]:
-            _tables(database, setup, admin=True)
+        if admin not in planners:
+            planners[admin] = _database(setup, planning=True)
+            _tables(planners[admin], setup, admin=True)
+        query = _Query(planners[admin], database, setup, question, in_, out)
         try:
-            query = _Query(planner, database, setup, question, in_, out)
             query.answer()
         except (Exception, RecursionError) as error:
             known = refusal(error)
@@ -121,8 +116,9 @@ def main() -> None:
             send(out, ERROR, json.dumps(message).encode())
         else:
             send(out, DONE, b"")
-        database.close()
-        database = _database(setup)
+        if query.begun:
+            database.close()
+            database = _database(setup)
 
 
 def _watch(parent: int) -> None:
@@ -169,7 +165,7 @@ def _database(setup: Mapping[str, Any], *, planning: bool = False) -> duckdb.Duc
         ":memory:",
         config={
             "memory_limit": f"{setup['memory_bytes']}B",
-            "threads": setup["threads"],
+            "threads": 1 if planning else setup["threads"],
             "temp_directory": setup["spill"],
             "max_temp_directory_size": f"{setup['spill_bytes_max']}B",
             "autoinstall_known_extensions": "false",
@@ -211,12 +207,16 @@ class _Query:
         in_: IO[bytes],
         out: IO[bytes],
     ) -> None:
+        self.begun = False
+        """Whether it has used its database, which then is for no other query."""
         self._planner = planner
         self._database = database
+        self._setup = setup
+        self._admin: bool = question["admin"]
         self._columns: dict[tuple[str, str], list[str]] = {
             (schema, name): list(columns)
             for schema, name, columns, admin in setup["relations"]
-            if question["admin"] or not admin
+            if self._admin or not admin
         }
         self._statement: str = question["statement"]
         self._params: Params | None = question["params"] or None
@@ -234,14 +234,20 @@ class _Query:
         text = self._statement
         if kind == duckdb.StatementType.SELECT:
             text = f"SELECT * FROM (\n{text}\n) LIMIT {self._rows + 1}"
-        con = self._database
+        con = self._begin()
         con.execute("BEGIN TRANSACTION READ ONLY")
         relation = con.sql(text, params=self._params) if self._params else con.sql(text)
         for piece in pieces(result_of(relation), self._format, self._rows):
             send(self._out, PIECE, piece)
 
+    def _begin(self) -> duckdb.DuckDBPyConnection:
+        if self._admin and not self.begun:
+            _tables(self._database, self._setup, admin=True)
+        self.begun = True
+        return self._database
+
     def _check(self) -> duckdb.StatementType:
-        statements = self._database.extract_statements(self._statement)
+        statements = self._planner.extract_statements(self._statement)
         if len(statements) != 1:
             raise InvalidRequest(f"exactly one statement is allowed, found {len(statements)}")
         kind = statements[0].type
@@ -296,7 +302,7 @@ class _Query:
         for key, columns in self._columns.items():
             schema, name = key
             if name in words if schema == "main" else words & MACROS:
-                self._database.execute(f'DELETE FROM "{schema}"."{name}"')
+                self._begin().execute(f'DELETE FROM "{schema}"."{name}"')
                 self._fetch(key, columns, [])
 
     def _fetch(
@@ -311,14 +317,13 @@ class _Query:
         needed = {"schema": schema, "name": name, "columns": names, "conditions": conditions}
         send(self._out, NEEDED, json.dumps(needed).encode())
         reader = pa.ipc.open_stream(unclosed(self._in))
-        self._database.register("incoming", reader)
+        con = self._begin()
+        con.register("incoming", reader)
         try:
             listed = ", ".join(f'"{column}"' for column in names)
-            self._database.execute(
-                f'INSERT INTO "{schema}"."{name}" ({listed}) SELECT * FROM incoming'
-            )
+            con.execute(f'INSERT INTO "{schema}"."{name}" ({listed}) SELECT * FROM incoming')
         finally:
-            self._database.unregister("incoming")
+            con.unregister("incoming")
 
 
 def _scans(con: duckdb.DuckDBPyConnection, statement: str) -> list[Scan] | None:
