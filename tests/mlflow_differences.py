@@ -449,27 +449,28 @@ WORDS = (
     ),
     Words(
         "A number that no field holds is shown as it was read.",
-        "Invalid value -?\\d{20,} for parameter",
-        "Invalid value -?1e\\+30 for parameter",
+        "Invalid value -?\\d{20,} for parameter|max_results must be between",
+        'Invalid value "?-?(1e\\+30|10{30})"? for parameter',
     ),
     Words(
         "MLflow splits a filter first and reads its parts afterwards; we read it from left to "
         "right, and say what is wrong where.",
         "filter string|comparator|attributes support|Invalid attribute key|Invalid entity type"
-        "|order.by|Invalid comparison|quoted string|list in|value type|Invalid clause",
+        "|order.by|Invalid comparison|quoted string|list in|value type|Invalid clause"
+        "|Invalid identifier type",
         "Invalid (filter|order_by clause), at character|Wrong at character|cannot be ordered by"
         "|duplicate fields",
     ),
     Words(
         "A field that is not one of its values is refused before a filter is read.",
         "filter|comparator|attributes support|Invalid attribute key|Invalid entity type"
-        "|quoted string|Expected|While parsing|Invalid clause|Invalid value for",
+        "|quoted string|Expected|While parsing|Invalid clause|Invalid value for|order_by clause",
         "Invalid value .* for parameter '(run_)?view_type' supplied",
     ),
     Words(
-        "Where a field cannot be read, MLflow wants the names of an enum in all others, and blames "
-        "the first number, which it takes alone. We name the field that cannot be read.",
-        "Invalid value \\d for parameter '(status|(run_)?view_type)' supplied:  Hint: .* 'int'",
+        "Of several fields, each names the first that it cannot read. Where there is one, MLflow "
+        "wants the names of an enum in all others, and may blame a number, which it takes alone.",
+        "Invalid value .* for parameter '.*' supplied:  Hint: Value was of type",
         "Invalid value .* for parameter '.*' supplied:  Hint: Value was of type",
     ),
     Words(
