@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,7 +45,7 @@ class House:
         self.now_s += after_s
         with pytest.MonkeyPatch.context() as patch:
             # As if both had asked for the log's end before either appended.
-            patch.setattr(Caretaker, "_caught_up", lambda _: True)
+            patch.setattr(Caretaker, "_passed", lambda *_: True)
             count = sum(c.look(self.now_ms, self.now_s) for c in self.caretakers)
         self.fold()
         return count
@@ -124,11 +125,42 @@ def test_a_silent_run_is_ended_while_others_go_on_logging() -> None:
     try:
         caretaker = Caretaker(log, fold, take_over, heart_timeout_s=60)
         # Both are silent as of then; it is enough that it looks at all.
-        assert caretaker.look(START_MS + 61_000, 0.0) >= 1
+        ended, deadline = 0, time.monotonic() + 60
+        while not ended and time.monotonic() < deadline:
+            ended = caretaker.look(START_MS + 61_000, 0.0)
+        assert ended >= 1
     finally:
         stop.set()
         thread.join()
         fold.stop()
+
+
+def test_a_silent_run_is_ended_though_the_fold_is_never_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("modeltrail.consumers.caretaker._CATCH_UP_S", 0.0)
+    now_ms = START_MS
+    log = MemoryLog(clock_ms=lambda: now_ms)
+    silent, busy = RunWriter(RUN), RunWriter("b" * 32)
+    log.append([w.started(experiment_id="0", heartbeat_interval_ms=5000) for w in (silent, busy)])
+    fold = Fold(log, None, threads=1)
+    fold.open()
+    fold.catch_up()
+    caretaker = Caretaker(log, fold, take_over, heart_timeout_s=60)
+    ended = []
+    for second in range(0, 150, 10):
+        now_ms = START_MS + second * 1000
+        behind = log.end()
+        log.append([busy.metric("m", second, 1.0)])
+        ended.append(caretaker.look(now_ms, second))
+        fold.catch_up(behind)
+    assert ended == [0] * 11 + [1] + [0] * 3
+    fold.catch_up()
+    assert fold.cursor().execute("SELECT run_id, status FROM runs ORDER BY ALL").fetchall() == [
+        (RUN, "FAILED"),
+        ("b" * 32, "RUNNING"),
+    ]
+    fold.stop()
 
 
 def test_the_caretaker_is_woken_when_runs_want_something_of_the_registry() -> None:

@@ -18,7 +18,7 @@ import duckdb
 from modeltrail.consumers.database import program_version
 from modeltrail.consumers.fold import Fold, FoldBehind
 from modeltrail.consumers.store import StoreError
-from modeltrail.eventlog import REGISTRY, RUNS, EventLog, LogError, NewEvent
+from modeltrail.eventlog import REGISTRY, RUNS, EventLog, LogError, NewEvent, Partition
 from modeltrail.schemas import encode, envelope, uuid_from_cause, writer_schemas
 
 logger = logging.getLogger("modeltrail.caretaker")
@@ -78,6 +78,20 @@ OriginOf = Callable[[duckdb.DuckDBPyConnection, str, str], Origin]
 """Checks a source that a run gave, by what a cursor sees: the source and the run's id."""
 
 
+class _Mark(NamedTuple):
+    """Where the log ended at some moment, kept until the fold has passed it.
+
+    While the fold lags, a run may only look silent, and what a source names missing. Once the fold
+    is past the mark, what was not there before it is truly missing, though the fold may never
+    reach the end of a log that grows as fast as it is folded.
+    """
+
+    end: dict[Partition, int]
+    at_s: float
+    doubtful: set[bytes]
+    """Registrations that were to be refused by what was folded then."""
+
+
 class Caretaker:
     """A thread beside the fold."""
 
@@ -108,6 +122,7 @@ class Caretaker:
         self._watched: dict[str, tuple[int, float]] = {}
         """Run id to the offset of its last sign of life, and the monotonic time of that."""
         self._looked_s = -math.inf
+        self._mark: _Mark | None = None
         self._thread = threading.Thread(target=self._run, name="modeltrail-caretaker", daemon=True)
 
     def start(self) -> None:
@@ -152,31 +167,35 @@ class Caretaker:
                     events.append(_version_event(event))
                 else:
                     doubtful.append(row)
-            if self._caught_up():
-                # While the fold lags, a run may only look silent, and what a source names missing.
-                events += [_version_event(self._registration(cursor, row)) for row in doubtful]
-                events += self._silent_runs(cursor, now_ms, now_s)
+            mark = self._mark
+            if mark is None:
+                mark = self._mark = _Mark(self._log.end(), now_s, {row[0] for row in doubtful})
+            if self._passed(mark):
+                self._mark = None
+                events += [
+                    _version_event(self._registration(cursor, row))
+                    for row in doubtful
+                    if row[0] in mark.doubtful
+                ]
+                events += self._silent_runs(cursor, now_ms, now_s, mark.at_s)
         finally:
             cursor.close()
         if events:
             self._log.append(events)
         return len(events)
 
-    def _caught_up(self) -> bool:
-        """Whether the fold passes, within a moment, where the log ends now.
-
-        Under load it is never at the end as of later: the end has to be asked for first.
-        """
+    def _passed(self, mark: _Mark) -> bool:
+        """Whether the fold passes a mark within a moment."""
         try:
-            self._fold.wait_for(self._log.end(), _CATCH_UP_S)
+            self._fold.wait_for(mark.end, _CATCH_UP_S)
         except FoldBehind:
             return False
         return True
 
     def _silent_runs(
-        self, cursor: duckdb.DuckDBPyConnection, now_ms: int, now_s: float
+        self, cursor: duckdb.DuckDBPyConnection, now_ms: int, now_s: float, until_s: float
     ) -> list[NewEvent]:
-        """The ends of runs that gave no sign of life for too long.
+        """The ends of runs that gave no sign of life for too long, as of ``until_s``.
 
         Silence is measured by the monotonic clock, from when this process saw the last sign.
         Append times only say what it cannot have seen: how long a run had been silent at the first
@@ -197,7 +216,7 @@ class Caretaker:
                 # The sign came after the last look, whatever its append time says.
                 seen_s = max(now_s - max(0, now_ms - seen_ms) / 1000, self._looked_s)
             watched[run_id] = offset, seen_s
-            silent_s = now_s - seen_s
+            silent_s = until_s - seen_s
             if silent_s * 1000 <= timeout_ms or len(events) >= _APPEND_EVENTS_MAX:
                 continue
             cause = uuid_from_cause("heart stopped", run_id, str(offset))
