@@ -506,10 +506,12 @@ def test_the_trail_holds_the_request_as_it_came(registry: Registry) -> None:
 
 
 def test_every_registry_event_type_is_decided(registry: Registry) -> None:
-    from modeltrail.consumers.projections.registry import _DECISIONS
+    from modeltrail.consumers.projections.registry import RegistryProjection
     from modeltrail.schemas import event_stream, event_types
 
-    assert set(_DECISIONS) == {t for t in event_types() if event_stream(t) == "registry"}
+    assert set(RegistryProjection().decisions) == {
+        t for t in event_types() if event_stream(t) == "registry"
+    }
 
 
 def test_every_public_column_is_described(registry: Registry) -> None:

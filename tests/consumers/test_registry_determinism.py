@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from itertools import count
 from typing import Any
 from unittest.mock import patch
@@ -273,7 +274,7 @@ def test_what_is_told_before_it_is_written_is_what_is_written(sequence: list[Req
 
     def fold() -> None:
         told.append([])
-        database.fold(recorded(sequence, []), lambda rows: told[-1].extend(map(dict, rows)))
+        database.fold(recorded(sequence, []), lambda rows: told[-1].extend(map(asdict, rows)))
 
     failing = patch.object(database, "_write", side_effect=OSError("no space"))
     with failing, pytest.raises(OSError, match="no space"):

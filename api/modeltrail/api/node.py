@@ -8,8 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypedDict
-from uuid import UUID
+from typing import Any, TypedDict
 
 import duckdb
 
@@ -20,8 +19,8 @@ from modeltrail.api.bindings import Bindings
 from modeltrail.api.errors import ApiError, Conflict, InvalidRequest, Refused, Unavailable
 from modeltrail.consumers.database import program_version
 from modeltrail.consumers.fold import Fold, FoldBehind
-from modeltrail.consumers.projections.access import redacted
 from modeltrail.consumers.projections.registry import RegistryProjection
+from modeltrail.consumers.projections.requests import Verdict, find_verdict, redacted
 from modeltrail.consumers.store import StoreError
 from modeltrail.consumers.webhooks.deliverer import Webhooks
 from modeltrail.eventlog import (
@@ -56,17 +55,6 @@ class Said(TypedDict, total=False):
     reason: str | None
     idempotency_key: str | None
     client: str | None
-
-
-class Verdict(NamedTuple):
-    """What the fold decided about a registry request that it accepted."""
-
-    position: Position
-    event_id: str
-    version: int | None
-    """The number of the version that the request made or meant."""
-    experiment_id: str | None
-    model_key: str | None
 
 
 _Line = tuple[str, str, Actor]
@@ -435,56 +423,47 @@ class Node:
         """
         if idempotency_key is not None:
             cause = uuid_from_cause("request", actor.name, str(actor.verified), idempotency_key)
-        row = None
+        verdict = None
         for _ in range(_ATTEMPTS):
             asked = _Asked(REGISTRY, "", type, fields, actor, reason, client or self.client, cause)
             position, event_id = self._appended(asked)
-            id_text = str(UUID(bytes=event_id))
-            row = self._outcome(position, event_id)
-            if row is not None or cause is not None:
+            verdict = self._verdict(position, event_id)
+            if verdict is not None or cause is not None:
                 break
             # It is a dead letter, so it had no effect. If another event had its number, the others
             # of its producer may follow: a new one is safe from that.
             self._appender.renew(asked)
-        if row is None:
+        if verdict is None:
             raise Unavailable(
                 f"the request at {position} is in the log but could not be applied; "
                 "see /api/v1/dead-letters",
                 position=str(position),
             )
-        offset, first_type, accepted, code, message, number, experiment_id, key, request = row
-        position = position._replace(offset=offset)
-        if idempotency_key is not None and (first_type != type or not _same(fields, request)):
+        at = str(verdict.position)
+        if idempotency_key is not None and (
+            verdict.type != type or not _same(fields, verdict.request)
+        ):
             raise Conflict(
-                f"Idempotency-Key {idempotency_key!r} was used for another request, at {position}",
+                f"Idempotency-Key {idempotency_key!r} was used for another request, at {at}",
                 code="IDEMPOTENCY_KEY_REUSED",
-                position=str(position),
+                position=at,
             )
-        if not accepted:
-            raise Refused(code, message, position=str(position), event_id=id_text)
-        return Verdict(position, id_text, number, experiment_id, key)
+        if not verdict.accepted:
+            raise Refused(
+                verdict.code or "", verdict.message or "", position=at, event_id=verdict.id
+            )
+        return verdict
 
-    def _outcome(self, position: Position, event_id: bytes) -> tuple[Any, ...] | None:
-        """The row of a request, once it is decided; for a repeat, that of the first."""
-        names = ("offset", "type", "accepted", "code", "message", "version", "experiment_id",
-                 "model_key", "request")  # fmt: skip
+    def _verdict(self, position: Position, event_id: bytes) -> Verdict | None:
+        """What was decided, as soon as it is; for a repeat, the verdict of the first."""
         try:
-            decided = self.fold.decision(position, self.read_timeout_s)
+            verdict = self.fold.verdict(position, self.read_timeout_s)
         except FoldBehind as error:
             raise Unavailable(f"the fold is behind: {error}") from None
-        if decided is not None:
-            return tuple(decided[name] for name in names)
-        columns = ", ".join(f'"{name}"' for name in names)
+        if verdict is not None:
+            return verdict
         with self.cursor() as cursor:
-            for condition, value in (('"offset" = ?', position.offset), ("event_id = ?", event_id)):
-                row = cursor.execute(
-                    f"SELECT {columns} FROM fold.requests "
-                    f"WHERE {condition} AND accepted IS NOT NULL LIMIT 1",
-                    [value],
-                ).fetchone()
-                if row is not None:
-                    return row
-        return None
+            return find_verdict(cursor, position.offset, event_id)
 
     # Reading
 

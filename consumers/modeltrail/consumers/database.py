@@ -18,6 +18,7 @@ from modeltrail.consumers import store, tables
 from modeltrail.consumers.chain import chain, chain_start
 from modeltrail.consumers.projections import Incoming, Projection
 from modeltrail.consumers.projections.registry import RegistryProjection
+from modeltrail.consumers.projections.requests import Verdict
 from modeltrail.consumers.projections.runs import RunsProjection
 from modeltrail.consumers.sequences import Sequences
 from modeltrail.eventlog import REGISTRY_PARTITION, LogRecord, Partition, Position
@@ -104,7 +105,7 @@ class Database:
     def fold(
         self,
         records: list[LogRecord],
-        tell: Callable[[list[dict[str, Any]]], None] = lambda decided: None,
+        tell: Callable[[list[Verdict]], None] = lambda verdicts: None,
     ) -> None:
         """Fold records in one transaction; what was folded before is left out.
 
@@ -114,8 +115,7 @@ class Database:
         2. drop the repeats, by producer id and sequence number; another event that has a number
            which was used is a dead letter
         3. apply each event to the projections' state; what cannot be applied is a dead letter
-        4. tell the rows of ``fold.requests`` of what was decided; whatever happens from here on,
-           it will be decided so again
+        4. tell the verdicts; whatever happens from here on, it will be decided so again
         5. BEGIN; write the projections, producers, dead letters and positions; COMMIT
 
         If one of them fails, nothing of the batch has happened: the state is taken from the tables
@@ -123,7 +123,7 @@ class Database:
         """
         try:
             self._apply(records)
-            tell(self.registry.decided())
+            tell(self.registry.verdicts())
             self.connection.execute("BEGIN TRANSACTION")
             self._write()
             self.connection.execute("COMMIT")

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -18,6 +17,7 @@ from modeltrail.consumers import store
 from modeltrail.consumers.chain import Head, heads, links
 from modeltrail.consumers.database import Database
 from modeltrail.consumers.projections.registry import RegistryProjection
+from modeltrail.consumers.projections.requests import Verdict
 from modeltrail.consumers.store import Limits, LogContradicted, StoreError
 from modeltrail.eventlog import (
     REGISTRY_PARTITION,
@@ -41,7 +41,7 @@ _SILENCE_MAX_S = 60.0
 _BATCH_BYTES_MAX = 32 * 1024 * 1024
 _REST_MAX_S = 0.05
 _RESTS_PER_BATCH = 8
-_DECISIONS_KEPT = 1_000
+_VERDICTS_KEPT = 1_000
 
 
 class FoldBehind(Exception):
@@ -103,7 +103,7 @@ class Fold:
         self._folding = threading.Lock()
         self._folded = threading.Condition()
         self._positions: dict[Partition, int] = {}
-        self._decisions: dict[int, dict[str, Any]] = {}  # the last ones, by offset
+        self._verdicts: dict[int, Verdict] = {}  # the last ones, by offset
         self._records = 0
         self._folded_at_ms: int | None = None
         self._error: str | None = None
@@ -299,15 +299,15 @@ class Fold:
             raise StoreError("the projections are not open")
         return self._database
 
-    def _tell(self, decided: list[dict[str, Any]]) -> None:
-        """Tell who waits for a decision, before it is in the tables: the log alone made it."""
-        if not decided:
+    def _tell(self, verdicts: list[Verdict]) -> None:
+        """Tell who waits for a verdict, before it is in the tables: the log alone made it."""
+        if not verdicts:
             return
         with self._folded:
-            for row in decided[-_DECISIONS_KEPT:]:
-                self._decisions[row["offset"]] = row
-            while len(self._decisions) > _DECISIONS_KEPT:
-                del self._decisions[next(iter(self._decisions))]
+            for verdict in verdicts[-_VERDICTS_KEPT:]:
+                self._verdicts[verdict.offset] = verdict
+            while len(self._verdicts) > _VERDICTS_KEPT:
+                del self._verdicts[next(iter(self._verdicts))]
             self._folded.notify_all()
 
     def _publish(self, database: Database) -> None:
@@ -366,7 +366,7 @@ class Fold:
                         )
                 store.mark_complete(rebuilt.connection)
                 self._database = rebuilt
-                self._decisions.clear()
+                self._verdicts.clear()
                 self._publish(rebuilt)
                 old.close()
         return found
@@ -393,25 +393,24 @@ class Fold:
                 self._error or f"the fold did not come as far as {wanted} in {timeout_s:g} s"
             )
 
-    def decision(self, position: Position, timeout_s: float) -> dict[str, Any] | None:
+    def verdict(self, position: Position, timeout_s: float) -> Verdict | None:
         """Wait until a registry request is decided, which is before it can be queried.
 
         Returns:
-            Its row of ``fold.requests``; None if the fold passed it without a decision, as it
-            does for a repeat, or too long ago.
+            None if the fold passed it without a decision, as it does for a repeat, or too long ago.
 
         Raises:
             FoldBehind: not in time.
         """
         offset = position.offset
         self._wait_until(
-            lambda: offset in self._decisions or self._positions.get(position.within, 0) > offset,
+            lambda: offset in self._verdicts or self._positions.get(position.within, 0) > offset,
             timeout_s,
         )
-        decided = self._decisions.get(offset)
-        if decided is None:
+        verdict = self._verdicts.get(offset)
+        if verdict is None:
             self.wait_for({position.within: offset + 1}, 0)
-        return decided
+        return verdict
 
     @contextmanager
     def registry(

@@ -12,8 +12,9 @@ from modeltrail.api.access.rights import Token
 from modeltrail.api.access.tokens import new_token, token_hash
 from modeltrail.api.actor import Actor
 from modeltrail.api.errors import Conflict, InvalidRequest, NotFound
-from modeltrail.api.node import Node, Said, Verdict
+from modeltrail.api.node import Node, Said
 from modeltrail.consumers.projections.access import SERVER
+from modeltrail.consumers.projections.requests import Verdict
 
 SERVER_ACTOR = Actor(SERVER, True)
 

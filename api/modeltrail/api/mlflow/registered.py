@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
 from modeltrail.consumers.projections import registry_rules as rules
-from modeltrail.consumers.projections.registry import Entity, RegistryProjection
+from modeltrail.consumers.projections.models import Model, Version
+from modeltrail.consumers.projections.registry import RegistryProjection
 
 T = TypeVar("T")
 
@@ -21,19 +22,19 @@ def by_the_rules(rule: Callable[[str], T], value: str) -> T:
         raise InvalidRequest(refusal.message) from None
 
 
-def find_model(registry: RegistryProjection, name: str) -> Entity:
+def find_model(registry: RegistryProjection, name: str) -> Model:
     """A model by its name; raises ``NotFound``."""
     by_the_rules(rules.model_name, name)
-    model = registry.model(name)
+    model = registry.models.model(name)
     if model is None:
         raise NotFound(f"Registered Model with name={name} not found")
     return model
 
 
-def find_version(registry: RegistryProjection, name: str, number: int) -> tuple[Entity, Entity]:
+def find_version(registry: RegistryProjection, name: str, number: int) -> tuple[Model, Version]:
     """A model and its version of a number; raises ``NotFound``."""
     by_the_rules(rules.model_name, name)
-    model, version = registry.model(name), registry.version(name, number)
+    model, version = registry.models.model(name), registry.models.version(name, number)
     if model is None or version is None:
         raise no_version(name, number)
     return model, version
@@ -41,9 +42,9 @@ def find_version(registry: RegistryProjection, name: str, number: int) -> tuple[
 
 def version_by_key(
     registry: RegistryProjection, key: str | None, number: int | None
-) -> tuple[Entity, Entity] | None:
+) -> tuple[Model, Version] | None:
     """A model, whatever it is called now, and its version; None if one of them is gone."""
-    model = registry.model_by_key(key or "")
+    model = registry.models.by_key(key)
     version = model.versions.get(number or 0) if model is not None else None
     return None if model is None or version is None else (model, version)
 
@@ -53,50 +54,48 @@ def no_version(name: str, number: int) -> NotFound:
     return NotFound(f"Model Version (name={name}, version={number}) not found")
 
 
-def latest_versions(model: Entity, stages: Collection[str] = rules.STAGES) -> Iterator[Entity]:
+def latest_versions(model: Model, stages: Collection[str] = rules.STAGES) -> Iterator[Version]:
     """Of each stage the newest version, in the order of their oldest."""
-    newest: dict[str, Entity] = {}
+    newest: dict[str, Version] = {}
     for number in sorted(model.versions):
         version = model.versions[number]
-        newest[version.row["stage"]] = version  # a key that is there keeps its place
+        newest[version.stage] = version  # a key that is there keeps its place
     return (version for stage, version in newest.items() if stage in stages)
 
 
-def model_of(model: Entity) -> dict[str, Any]:
+def model_of(model: Model) -> dict[str, Any]:
     """A registered model."""
-    row = model.row
     aliases = model.values("alias")
     return wire.set_fields(
-        name=row["model"],
-        creation_timestamp=row["created_at_ms"],
-        last_updated_timestamp=row["updated_at_ms"],
-        description=row["description"] or None,
+        name=model.model,
+        creation_timestamp=model.created_at_ms,
+        last_updated_timestamp=model.updated_at_ms,
+        description=model.description or None,
         latest_versions=[plain_version_of(model, v) for v in latest_versions(model)] or None,
         tags=wire.pairs(model.values("tag")) or None,
         aliases=[{"alias": name, "version": at} for name, at in aliases.items()] or None,
     )
 
 
-def plain_version_of(model: Entity, version: Entity) -> dict[str, Any]:
+def plain_version_of(model: Model, version: Version) -> dict[str, Any]:
     """A version without its aliases, of which MLflow tells with a single version or a model."""
-    row = version.row
     return wire.set_fields(
-        name=model.row["model"],
-        version=str(row["version"]),
-        creation_timestamp=row["created_at_ms"],
-        last_updated_timestamp=row["updated_at_ms"],
-        current_stage=row["stage"],
-        description=row["description"] or "",
-        source=row["source"],
-        run_id=row["run_id"] or "",
+        name=model.model,
+        version=str(version.version),
+        creation_timestamp=version.created_at_ms,
+        last_updated_timestamp=version.updated_at_ms,
+        current_stage=version.stage,
+        description=version.description or "",
+        source=version.source,
+        run_id=version.run_id or "",
         status="READY",
         tags=wire.pairs(version.values("tag")) or None,
-        run_link=row["run_link"] or "",
+        run_link=version.run_link or "",
     )
 
 
-def version_of(model: Entity, version: Entity) -> dict[str, Any]:
+def version_of(model: Model, version: Version) -> dict[str, Any]:
     """A single version."""
-    number = str(version.row["version"])
+    number = str(version.version)
     aliases = [name for name, at in model.values("alias").items() if at == number]
     return plain_version_of(model, version) | wire.set_fields(aliases=aliases or None)

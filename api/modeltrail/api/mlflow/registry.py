@@ -34,12 +34,12 @@ from modeltrail.api.mlflow.search import (
     compile_filter,
     compile_order,
 )
-from modeltrail.api.node import Verdict
 from modeltrail.api.pages import Pages
 from modeltrail.api.registry import sources
 from modeltrail.api.registry.evidence import latest_metrics
 from modeltrail.consumers.projections import registry_rules as rules
 from modeltrail.consumers.projections.registry import RegistryProjection
+from modeltrail.consumers.projections.requests import Verdict
 from modeltrail.eventlog import REGISTRY
 
 endpoints = Endpoints()
@@ -162,7 +162,7 @@ def _decide(
 def _decided_model(call: Call, verdict: Verdict) -> dict[str, Any]:
     """The model that a request was about."""
     with call.node.registry() as registry:
-        model = registry.model_by_key(verdict.model_key or "")
+        model = registry.models.by_key(verdict.model_key)
         if model is None:
             raise NotFound(_GONE)
         return {"registered_model": model_of(model)}
@@ -188,11 +188,11 @@ def _reason(call: Call, type: str, number: int, alias: str | None = None) -> str
     if call.caller.reason:
         return call.caller.reason
     with call.node.registry() as registry:
-        version = registry.version(call["name"], number)
+        version = registry.models.version(call["name"], number)
         tag = version.open.get(("tag", REASON)) if version is not None else None
         if version is None or tag is None:
             return None
-        key, said_at, reason = version.row["model_key"], tag.from_offset, tag.value
+        key, said_at, reason = version.model_key, tag.from_offset, tag.value
     with call.node.read(stream=REGISTRY) as cursor:
         found = cursor.execute(_DECIDED_AT, [key, number, type, alias]).fetchall()
     return reason if said_at > found[0][0] else None
@@ -280,7 +280,7 @@ def search_models(call: Call) -> dict[str, Any]:
         ).fetchall()
 
     def told(registry: RegistryProjection, row: tuple[Any, ...]) -> dict[str, Any] | None:
-        model = registry.model_by_key(row[0])
+        model = registry.models.by_key(row[0])
         return None if model is None else model_of(model)
 
     return _page(call, pages, keys, told, limit, offset)
@@ -470,10 +470,9 @@ def get_download_uri(call: Call) -> dict[str, Any]:
     """Where the files of a version are."""
     number, name = _number(call), call.get("name", "")
     with call.node.registry() as registry:
-        row = find_version(registry, name, number)[1].row
-        source, created_at_ms = row["source"], row["created_at_ms"]
+        _, version = find_version(registry, name, number)
     with call.node.read(stream=REGISTRY) as cursor:
-        uri = places.download_uri(cursor, source, created_at_ms)
+        uri = places.download_uri(cursor, version.source, version.created_at_ms)
     return {"artifact_uri": uri}
 
 

@@ -14,9 +14,9 @@ import duckdb
 from modeltrail.api.errors import InvalidRequest, NotFound, Refused, Unavailable
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, Endpoints
-from modeltrail.api.node import Verdict
 from modeltrail.consumers.projections import registry_rules as rules
 from modeltrail.consumers.projections import webhooks as definitions
+from modeltrail.consumers.projections.requests import Verdict
 from modeltrail.consumers.webhooks.deliverer import Webhooks, definition
 from modeltrail.consumers.webhooks.http import UrlRefused
 from modeltrail.consumers.webhooks.secrets import WebhookKeyError
@@ -155,7 +155,7 @@ def create_webhook(call: Call) -> dict[str, Any]:
     fields["events"] = fields["events"] or []
     verdict = _decide(call, "CreateWebhook", fields)
     with call.node.read() as cursor:
-        return {"webhook": _one(cursor, verdict.event_id)}
+        return {"webhook": _one(cursor, verdict.id)}
 
 
 @endpoints.add("GET", "webhooks", {"max_results": wire.integer, "page_token": wire.text})

@@ -11,9 +11,9 @@ from starlette.responses import Response
 from modeltrail.api.access import admin as access_admin
 from modeltrail.api.access.admin import Holder
 from modeltrail.api.native.parameters import CallerHere, NodeHere, answer, json_example, reading
-from modeltrail.api.node import Verdict
 from modeltrail.api.registry.grants import check_grant, only_own, user_rights
 from modeltrail.api.routing import PooledRoute
+from modeltrail.consumers.projections.requests import Verdict
 
 router = APIRouter(prefix="/api/v1", tags=["access"], route_class=PooledRoute)
 

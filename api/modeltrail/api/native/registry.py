@@ -246,7 +246,7 @@ def _decide(
         idempotency_key=caller.idempotency_key,
         client=caller.client,
     )
-    return {"position": str(verdict.position), "event_id": verdict.event_id, "_": verdict}
+    return {"position": str(verdict.position), "event_id": verdict.id, "_": verdict}
 
 
 def _done(body: dict[str, Any], **more: Any) -> Response:

@@ -13,8 +13,8 @@ EVIDENCE_MAX = 1_000
 def latest_metrics(node: Node, model: str, version: int) -> list[dict[str, Any]]:
     """The latest metrics of a version's run and where they stood, as evidence."""
     with node.registry() as registry:
-        found_version = registry.version(model, version)
-        run_id = found_version.row["run_id"] if found_version is not None else None
+        found_version = registry.models.version(model, version)
+        run_id = found_version.run_id if found_version is not None else None
     if not run_id:
         return []
     # In one transaction: the position is that of exactly these values.

@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlsplit
 
-import pyarrow as pa
+import duckdb
 
 from modeltrail.consumers.projections import registry_rules as rules
+from modeltrail.consumers.projections.ledger import Decisions, Entity, Ledger, Row
 from modeltrail.consumers.projections.registry_rules import Rejected
-
-if TYPE_CHECKING:
-    from modeltrail.consumers.projections.registry import Entity, RegistryProjection
-
-Event = Mapping[str, Any]
+from modeltrail.consumers.projections.requests import Event, endpoint, uuid_text
 
 EVENTS: Final = (
     "registered_model.created",
@@ -53,162 +51,139 @@ SECRET_CHARACTERS_MAX = 10_000
 
 _NAME = re.compile(r"(?=.{1,63}$)[a-z0-9]([a-z0-9._-]*[a-z0-9])?", re.IGNORECASE | re.ASCII)
 
-TABLES: Final = {
-    "webhook": (
-        "fold.webhooks",
-        ("webhook_id",),
-        {
-            "webhook_id": pa.string(),
-            "name": pa.string(),
-            "endpoint": pa.string(),
-            "description": pa.string(),
-            "events": pa.string(),
-            "status": pa.string(),
-            "created_at_ms": pa.int64(),
-            "updated_at_ms": pa.int64(),
-            "created_by": pa.string(),
-            "deleted": pa.bool_(),
-        },
-        ("name", "endpoint", "description", "events", "status", "updated_at_ms", "deleted"),
-    ),
-    "webhook_secret": (
-        "fold.webhook_secrets",
-        ("webhook_id",),
-        {"webhook_id": pa.string(), "url": pa.string(), "secret": pa.string()},
-        ("url", "secret"),
-    ),
-}
-"""The tables, as ``RegistryProjection`` writes them: keys, columns, and those that change."""
 
-LOAD: Final = (
-    "FROM fold.webhooks WHERE NOT deleted",
-    "FROM fold.webhook_secrets WHERE url IS NOT NULL",
-)
-"""Queries for what ``Webhooks.load`` takes, in its order."""
+@dataclass(slots=True, kw_only=True, eq=False)
+class Webhook(Entity):
+    """A row of ``fold.webhooks``."""
+
+    table = "fold.webhooks"
+    keys = ("webhook_id",)
+    kind = "webhook"
+    webhook_id: Final[str]
+    name: str
+    endpoint: str
+    description: str | None
+    events: str
+    status: str
+    created_at_ms: Final[int]
+    created_by: Final[str]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class WebhookSecret(Row):
+    """A row of ``fold.webhook_secrets``."""
+
+    table = "fold.webhook_secrets"
+    keys = ("webhook_id",)
+    in_use = "url IS NOT NULL"
+    webhook_id: Final[str]
+    url: str | None
+    secret: str | None
 
 
 class Webhooks:
     """Decides the events about webhooks."""
 
-    def __init__(self, registry: RegistryProjection) -> None:
-        """Work for a projection, which writes the effects."""
-        self._registry = registry
-        self._webhooks: dict[str, Entity] = {}
-        self._secrets: dict[str, dict[str, Any]] = {}
+    def __init__(self, ledger: Ledger) -> None:
+        """Write the effects to a ledger."""
+        self._ledger = ledger
+        self._webhooks: dict[str, Webhook] = {}
+        self._secrets: dict[str, WebhookSecret] = {}
 
-    def load(self, tables: Iterator[Iterable[dict[str, Any]]]) -> None:
-        """Take the state from the rows that the queries of ``LOAD`` give."""
-        from modeltrail.consumers.projections.registry import Entity
+    def load(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Take the state from the tables."""
+        self._webhooks = {one.webhook_id: one for one in self._ledger.load(con, Webhook)}
+        self._secrets = {one.webhook_id: one for one in self._ledger.load(con, WebhookSecret)}
 
-        self._webhooks = {row["webhook_id"]: Entity(row) for row in next(tables)}
-        self._secrets = {row["webhook_id"]: row for row in next(tables)}
+    def decisions(self) -> Decisions:
+        """What decides each type of event, by the entity that it is about."""
+        return {
+            "webhook": {
+                "CreateWebhook": self._create,
+                "DeleteWebhook": self._delete,
+                "UpdateWebhook": self._update,
+            }
+        }
 
-    def entity(self, entity_id: str) -> Entity:
-        """A webhook that is loaded."""
-        return self._webhooks[entity_id]
-
-    def create(self, event: Event) -> None:
-        """Create a webhook, under the event's own id."""
+    def _create(self, event: Event) -> None:
         check_name(event["name"])
         check_url(event["url"])
         events = _events(event["events"], event["stage_transitions"])
         rules.description(event["description"])
         _check_status(event["status"])
         _check_secret(event["secret"])
-        webhook_id = _uuid_text(self._registry.request["event_id"])
-        webhook = self._registry.new(
-            "webhook",
-            {
-                "webhook_id": webhook_id,
-                "name": event["name"],
-                "endpoint": endpoint(event["url"]),
-                "description": event["description"] or None,
-                "events": events,
-                "status": event["status"],
-            },
+        webhook_id = uuid_text(self._ledger.request.event_id)
+        webhook = self._webhooks[webhook_id] = self._ledger.begin(
+            Webhook(
+                webhook_id=webhook_id,
+                name=event["name"],
+                endpoint=endpoint(event["url"]),
+                description=event["description"] or None,
+                events=events,
+                status=event["status"],
+                **self._ledger.created(),
+            )
         )
-        self._webhooks[webhook_id] = webhook
-        row = {"webhook_id": webhook_id, "url": event["url"], "secret": event["secret"] or None}
-        self._secrets[webhook_id] = row
-        self._registry.add("webhook_secret", row)
+        hidden = self._secrets[webhook_id] = WebhookSecret(
+            webhook_id=webhook_id, url=event["url"], secret=event["secret"] or None
+        )
+        self._ledger.add(hidden)
         self._note(webhook)
 
-    def update(self, event: Event) -> None:
+    def _update(self, event: Event) -> None:
         """Change what the event names; what it does not name stays."""
         webhook = self._webhook(event)
-        given = {
-            name: event[name]
-            for name in ("name", "description", "status")
-            if event[name] is not None
-        }
-        if "name" in given:
-            check_name(given["name"])
+        if event["name"] is not None:
+            check_name(event["name"])
         if event["url"] is not None:
             check_url(event["url"])
-            given["endpoint"] = endpoint(event["url"])
-        if "status" in given:
-            _check_status(given["status"])
+        if event["status"] is not None:
+            _check_status(event["status"])
         rules.description(event["description"])
         _check_secret(event["secret"])
-        old = json.loads(webhook.row["events"])
+        old = json.loads(webhook.events)
         chosen = [e for e in old if e != STAGE_TRANSITIONS]
         stages = event["stage_transitions"]
-        given["events"] = _events(
+        webhook.events = _events(
             chosen if event["events"] is None else event["events"],
             STAGE_TRANSITIONS in old if stages is None else stages,
         )
-        self._registry.update("webhook", webhook, **given)
-        hidden = self._secrets[webhook.row["webhook_id"]]
+        if event["name"] is not None:
+            webhook.name = event["name"]
+        if event["description"] is not None:
+            webhook.description = event["description"]
+        if event["status"] is not None:
+            webhook.status = event["status"]
+        hidden = self._secrets[webhook.webhook_id]
         if event["url"] is not None:
-            hidden["url"] = event["url"]
+            webhook.endpoint = endpoint(event["url"])
+            hidden.url = event["url"]
         if event["secret"] is not None:
-            hidden["secret"] = event["secret"] or None
-        self._registry.change("webhook_secret", hidden)
+            hidden.secret = event["secret"] or None
+        self._ledger.change(hidden)
         self._note(webhook)
-        self._registry.touch("webhook", webhook)
+        self._ledger.touch(webhook)
 
-    def delete(self, event: Event) -> None:
-        """Delete a webhook and its secret."""
+    def _delete(self, event: Event) -> None:
         webhook = self._webhook(event)
-        webhook_id = webhook.row["webhook_id"]
-        self._registry.end("webhook", webhook)
-        hidden = self._secrets.pop(webhook_id)
-        hidden.update(url=None, secret=None)
-        self._registry.change("webhook_secret", hidden)
-        del self._webhooks[webhook_id]
+        self._ledger.end(webhook)
+        hidden = self._secrets.pop(webhook.webhook_id)
+        hidden.url = hidden.secret = None
+        self._ledger.change(hidden)
+        del self._webhooks[webhook.webhook_id]
 
-    def _webhook(self, event: Event) -> Entity:
+    def _webhook(self, event: Event) -> Webhook:
         webhook = self._webhooks.get(event["webhook_id"])
         if webhook is None:
             raise Rejected(rules.MISSING, f"Webhook with ID {event['webhook_id']} not found.")
         return webhook
 
-    def _note(self, webhook: Entity) -> None:
+    def _note(self, webhook: Webhook) -> None:
         """Keep as intervals what decides about deliveries, and where they go."""
-        row = webhook.row
-        for name in ("name", "endpoint", "events", "status"):
-            self._registry.put("webhook", webhook, name, None, row[name])
-
-
-DECISIONS: Final[dict[str, Callable[[Webhooks, Event], None]]] = {
-    "CreateWebhook": Webhooks.create,
-    "DeleteWebhook": Webhooks.delete,
-    "UpdateWebhook": Webhooks.update,
-}
-
-
-def endpoint(url: str) -> str:
-    """A URL as everybody may see it: without its path and query."""
-    try:
-        parts = urlsplit(url)
-        port = "" if parts.port is None else f":{parts.port}"
-        host = parts.hostname or ""
-    except ValueError:
-        return "(not shown)"
-    if ":" in host:
-        host = f"[{host}]"
-    rest = "(not shown)" if parts.path not in ("", "/") or parts.query else ""
-    return f"{parts.scheme}://{host}{port}/{rest}"
+        self._ledger.put(webhook, "name", None, webhook.name)
+        self._ledger.put(webhook, "endpoint", None, webhook.endpoint)
+        self._ledger.put(webhook, "events", None, webhook.events)
+        self._ledger.put(webhook, "status", None, webhook.status)
 
 
 def check_name(name: str) -> None:
@@ -272,8 +247,3 @@ def _check_status(status: str) -> None:
 def _check_secret(secret: str | None) -> None:
     if secret is not None and len(secret) > SECRET_CHARACTERS_MAX:
         raise Rejected(rules.INVALID, "The webhook's secret is too long.")
-
-
-def _uuid_text(value: bytes) -> str:
-    text = value.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
