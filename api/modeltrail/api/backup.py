@@ -37,6 +37,7 @@ from modeltrail.consumers.fold import rebuild
 from modeltrail.consumers.webhooks.secrets import KEY_FILE as WEBHOOK_KEY_FILE
 from modeltrail.consumers.webhooks.state import STATE_FILE
 from modeltrail.eventlog import EventLog, LogError, Partition
+from modeltrail.eventlog.durable import sync
 from modeltrail.eventlog.embedded import EmbeddedLog
 
 FORMAT = 1
@@ -200,7 +201,7 @@ def restore(source: Path, data: Path, *, progress: Progress = lambda what: None)
         if data.exists():
             data.rmdir()
         os.rename(work, data)
-        _sync(data.parent)
+        sync(data.parent)
     return Backup(
         backup.made_at_ms, backup.program, backup.heads, backup.keys, backup.artifacts, findings
     )
@@ -254,7 +255,7 @@ def _finish(work: Path, folder: Path, target: Path) -> None:
         old = target.with_name(f".{target.name}.replaced-{secrets.token_hex(4)}")
         os.rename(target, old)
     os.rename(whole, target)
-    _sync(target.parent)
+    sync(target.parent)
     if old is not None:
         shutil.rmtree(old)
 
@@ -442,12 +443,4 @@ def _verify(
 
 def _sync_tree(folder: Path) -> None:
     for path in (folder, *folder.rglob("*")):
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        sync(path)

@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 from modeltrail.consumers import store
 from modeltrail.consumers.chain import Head, heads, links
 from modeltrail.eventlog import REGISTRY_PARTITION, Partition
+from modeltrail.eventlog.durable import replacing, sync
 from modeltrail.eventlog.private import open_private
 
 logger = logging.getLogger("modeltrail.checkpoints")
@@ -258,14 +259,8 @@ def _key(path: Path) -> Ed25519PrivateKey:
     except FileNotFoundError:
         new = Ed25519PrivateKey.generate()
         pem = new.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        beside = path.with_name(path.name + ".new")
-        beside.unlink(missing_ok=True)
-        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        with replacing(path, 0o600) as file:
             file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-        _sync_folder(path.parent)
         return new
     try:
         key = load_pem_private_key(pem, password=None)
@@ -284,7 +279,7 @@ def _append_line(path: Path, line: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     if new:
-        _sync_folder(path.parent)
+        sync(path.parent)
 
 
 def _cut_torn_line(path: Path) -> None:
@@ -298,11 +293,3 @@ def _cut_torn_line(path: Path) -> None:
                 os.fsync(file.fileno())
     except FileNotFoundError:
         pass
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -34,6 +34,7 @@ from modeltrail.eventlog.base import (
     Position,
     check_events,
 )
+from modeltrail.eventlog.durable import sync
 from modeltrail.eventlog.private import make_folder, open_private
 
 logger = logging.getLogger("modeltrail.eventlog")
@@ -365,11 +366,7 @@ class EmbeddedLog:
             if fresh:
                 # A file is durable only once its folder's entry is.
                 for folder in (self._folder, self._folder.parent):
-                    fd = os.open(folder, os.O_RDONLY)
-                    try:
-                        os.fsync(fd)
-                    finally:
-                        os.close(fd)
+                    sync(folder)
         except sqlite3.Error as e:
             raise self._translated(e) from e
         except OSError as e:

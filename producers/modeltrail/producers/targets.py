@@ -12,6 +12,7 @@ import os
 import threading
 from contextlib import nullcontext
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 from urllib.parse import quote, urlsplit
 
@@ -24,6 +25,7 @@ from modeltrail.eventlog import (
     mistake_in,
     open_log,
 )
+from modeltrail.eventlog.durable import replacing
 from modeltrail.producers.forks import fork_gate
 from modeltrail.producers.settings import Settings, absolute_url, without_secrets
 from modeltrail.schemas import writer_schemas
@@ -151,30 +153,15 @@ class FolderStore:
 
     def upload(self, owner: str, path: str, file: str) -> Stored:
         """See ``Target.upload``: written beside, fsynced, then renamed."""
-        final = os.path.join(self._folder, *owner.split("/"), *path.split("/"))
-        parent = os.path.dirname(final)
-        os.makedirs(parent, exist_ok=True)
-        part = os.path.join(parent, f".{os.urandom(8).hex()}.part")
+        final = Path(self._folder, *owner.split("/"), *path.split("/"))
+        final.parent.mkdir(parents=True, exist_ok=True)
         digest, size = hashlib.sha256(), 0
-        try:
-            with open(file, "rb") as source, open(part, "wb") as copy:
-                while chunk := source.read(_CHUNK_BYTES):
-                    digest.update(chunk)
-                    copy.write(chunk)
-                    size += len(chunk)
-                copy.flush()
-                os.fsync(copy.fileno())
-            os.replace(part, final)
-        except BaseException:
-            if os.path.exists(part):
-                os.unlink(part)
-            raise
-        folder = os.open(parent, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-        return Stored(size, digest.hexdigest(), "file://" + quote(final))
+        with open(file, "rb") as source, replacing(final) as copy:
+            while chunk := source.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                copy.write(chunk)
+                size += len(chunk)
+        return Stored(size, digest.hexdigest(), "file://" + quote(str(final)))
 
 
 class HttpTarget:

@@ -13,6 +13,7 @@ from typing import BinaryIO, Literal
 
 from modeltrail.api.artifacts.storage import PIECE_BYTES, BadArtifacts, Entry, Pieces, Stat
 from modeltrail.api.errors import InvalidRequest, Unavailable
+from modeltrail.eventlog.durable import sync
 
 
 class Folder:
@@ -185,11 +186,7 @@ class FileSink:
             self._out.close()
             self._target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(self._temporary, self._target)
-            folder = os.open(self._target.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync(self._target.parent)
         except (IsADirectoryError, NotADirectoryError, FileExistsError):
             raise InvalidRequest(
                 f"{self._target.name!r} cannot be stored: a folder and a file of one name collide"

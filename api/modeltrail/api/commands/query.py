@@ -19,6 +19,7 @@ from modeltrail.api.commands.common import (
     table,
 )
 from modeltrail.api.results import QueryResult
+from modeltrail.eventlog.durable import replacing
 
 _TERMINAL_ROWS = 1_000
 _TERMINAL_ROWS_SHOWN = 40
@@ -83,14 +84,8 @@ def _print(data: bytes, args: argparse.Namespace) -> None:
 
 def _store(pieces: Iterator[bytes], file: Path) -> int:
     """Write a file whole or not at all; returns its size in bytes."""
-    beside = file.with_name(f".{file.name}.part")
-    try:
-        with beside.open("wb") as out:
-            size = _copy(pieces, out)
-        beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)
-    return size
+    with replacing(file) as out:
+        return _copy(pieces, out)
 
 
 def _copy(pieces: Iterator[bytes], out: IO[bytes]) -> int:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import re
-import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -29,6 +27,7 @@ from modeltrail.api.commands.common import (
     table,
 )
 from modeltrail.api.errors import ClientError
+from modeltrail.eventlog.durable import replacing
 
 if TYPE_CHECKING:
     from modeltrail.api.client import Client
@@ -397,17 +396,12 @@ def _is_there(target: Path, size: int, digest: str | None) -> bool:
 
 
 def _store(pieces: Iterator[bytes], target: Path, digest: str | None) -> None:
-    """Write a file beside and rename it, so that it is there whole or not at all."""
+    """Write a file whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{secrets.token_hex(8)}.part")
     found = hashlib.sha256()
-    try:
-        with part.open("xb") as file:
-            for piece in pieces:
-                file.write(piece)
-                found.update(piece)
+    with replacing(target) as file:
+        for piece in pieces:
+            file.write(piece)
+            found.update(piece)
         if digest is not None and found.hexdigest() != digest:
             raise CommandError(f"{target.name} came with other bytes than were recorded for it")
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)

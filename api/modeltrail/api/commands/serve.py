@@ -9,7 +9,6 @@ import ipaddress
 import json
 import logging
 import os
-import secrets
 import signal
 import socket
 import sys
@@ -17,7 +16,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modeltrail.api.commands.common import (
     CommandError,
@@ -30,6 +29,7 @@ from modeltrail.api.commands.common import (
 )
 from modeltrail.api.commands.first_admin import first_admin
 from modeltrail.api.data_folder import DataFolder
+from modeltrail.eventlog.durable import replacing
 
 if TYPE_CHECKING:
     import uvicorn
@@ -159,7 +159,8 @@ def _run(
     gc.set_threshold(50_000, 20, 100)
     gc.enable()
     info = {"url": url, "pid": os.getpid(), "artifacts": storage.url}
-    _write_info(folder.info, info)
+    with replacing(folder.info) as file:
+        file.write(json.dumps(info).encode())
     stack.callback(folder.info.unlink, missing_ok=True)
     say(f"Modeltrail is at {url}  (data: {folder.path}, log: {log.url})")
     sys.stdout.flush()
@@ -322,12 +323,6 @@ def _half_of_memory() -> int:
     """Half of the machine's memory, in bytes; the rest is for others."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return max(total // 2, 256 * 1024**2)
-
-
-def _write_info(path: Path, info: dict[str, Any]) -> None:
-    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    beside.write_text(json.dumps(info), encoding="utf-8")
-    os.replace(beside, path)
 
 
 @contextmanager
