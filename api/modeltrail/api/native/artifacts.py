@@ -39,7 +39,7 @@ _STORED = {
     summary="Files of a run",
     responses=json_example({"artifacts": [{"path": "model/model.pkl", "size_bytes": 1024}]}),
 )
-def list_artifacts(run_id: str, node: NodeHere, caller: CallerHere) -> Response:
+def list_artifacts(run_id: str, node: NodeHere) -> Response:
     """The files that are stored for a run, by path."""
     return answer({"artifacts": [file._asdict() for file in node.artifacts.list(run_id)]})
 
@@ -83,9 +83,7 @@ async def put_artifact(
     response_class=Response,
     responses={200: {"description": "Its bytes.", "content": {"application/octet-stream": {}}}},
 )
-def get_artifact(
-    run_id: str, path: str, request: Request, node: NodeHere, caller: CallerHere
-) -> Response:
+def get_artifact(run_id: str, path: str, request: Request, node: NodeHere) -> Response:
     """The bytes, always as a download: an artifact must never run as a page of this server.
 
     A `Range` of bytes is answered as such.
@@ -100,7 +98,7 @@ def get_artifact(
     openapi_extra=_BYTES,
 )
 async def put_model_artifact(
-    model_id: str, path: str, request: Request, node: NodeHere, caller: CallerHere
+    model_id: str, path: str, request: Request, node: NodeHere
 ) -> Response:
     """Store the body as a run's artifact is stored; the client appends the event itself."""
     stored = await receive(node.artifacts, of_model(model_id), path, request)

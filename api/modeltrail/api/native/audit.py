@@ -11,7 +11,6 @@ from modeltrail.api.answers import page
 from modeltrail.api.artifacts import check
 from modeltrail.api.errors import InvalidRequest
 from modeltrail.api.native.parameters import (
-    CallerHere,
     Limit,
     LogEnd,
     NodeHere,
@@ -65,7 +64,6 @@ router = APIRouter(prefix="/api/v1", tags=["audit"], route_class=PooledRoute)
 )
 def audit(
     node: NodeHere,
-    caller: CallerHere,
     log_end: LogEnd,
     model: Annotated[str | None, Query(description="Registered model.")] = None,
     version: Annotated[int | None, Query(ge=1, le=2**62)] = None,
@@ -121,7 +119,6 @@ def audit(
 )
 def audit_artifacts(
     node: NodeHere,
-    caller: CallerHere,
     log_end: LogEnd,
     run: Annotated[str | None, Query(description="Of this run, and models it logged.")] = None,
     model: Annotated[str | None, Query(description="Of this registered model's versions.")] = None,
@@ -153,7 +150,6 @@ def audit_artifacts(
 )
 def audit_chain(
     node: NodeHere,
-    caller: CallerHere,
     partition: Annotated[
         str | None, Query(description="As in `runs:0`; without it no links are given.")
     ] = None,

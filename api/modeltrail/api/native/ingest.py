@@ -221,7 +221,7 @@ def _check_key(kind: str, key: str, value: str | None) -> None:
     summary="Fingerprints of the writer schemas that are known",
     responses=json_example({"fingerprints": ["a1b2c3d4e5f60718"]}),
 )
-def list_schemas(node: NodeHere, caller: CallerHere) -> Response:
+def list_schemas(node: NodeHere) -> Response:
     """Fingerprints (CRC-64-AVRO, eight little-endian bytes) in hexadecimal."""
     known = {**writer_schemas(), **node.log.schemas()}
     return answer({"fingerprints": sorted(fingerprint.hex() for fingerprint in known)})
@@ -232,7 +232,7 @@ def list_schemas(node: NodeHere, caller: CallerHere) -> Response:
     summary="A writer schema",
     responses=json_example({"type": "record", "name": "Heartbeat"}, "The Avro schema."),
 )
-def get_schema(fingerprint: str, node: NodeHere, caller: CallerHere) -> Response:
+def get_schema(fingerprint: str, node: NodeHere) -> Response:
     """The schema as JSON; an Avro reader in any language can read the events with it."""
     known = {**writer_schemas(), **node.log.schemas()}
     for found, text in known.items():
@@ -252,7 +252,7 @@ def get_schema(fingerprint: str, node: NodeHere, caller: CallerHere) -> Response
         }
     },
 )
-def put_schema(fingerprint: str, node: NodeHere, caller: CallerHere, body: Body) -> Response:
+def put_schema(fingerprint: str, node: NodeHere, body: Body) -> Response:
     """Keep a writer schema with the log. It must be one that this server's own can read."""
     try:
         text = body.decode()

@@ -157,7 +157,7 @@ def health(node: NodeHere) -> Response:
         }
     },
 )
-def metrics(request: Request, node: NodeHere, caller: CallerHere) -> Response:
+def metrics(request: Request, node: NodeHere) -> Response:
     """Lag, dead letters, requests and their times, disk."""
     # Imported when it is first asked for: a start should not pay for it.
     from prometheus_client import CollectorRegistry, generate_latest
@@ -254,7 +254,7 @@ def _disk(node: Node) -> dict[str, int] | None:
         }
     ),
 )
-def status(node: NodeHere, caller: CallerHere) -> Response:
+def status(node: NodeHere) -> Response:
     """Versions, positions and lag of each partition, dead letters, errors, disk."""
     found = node.fold.status()
     body: dict[str, Any] = {
@@ -296,7 +296,6 @@ def whoami(caller: CallerHere) -> Response:
 )
 def dead_letters(
     node: NodeHere,
-    caller: CallerHere,
     log_end: LogEnd,
     limit: Limit = 100,
     page_token: PageToken = None,
@@ -321,7 +320,7 @@ def dead_letters(
     summary="Try the dead letters again",
     responses=json_example({"applied": 3, "left": 0}),
 )
-def retry_dead_letters(node: NodeHere, caller: CallerHere) -> Response:
+def retry_dead_letters(node: NodeHere) -> Response:
     """After a fix (a schema became known, a newer program): apply those that can be applied now."""
     try:
         applied = node.fold.retry_dead_letters()

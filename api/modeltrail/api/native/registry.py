@@ -371,7 +371,7 @@ def list_experiments(
     "/experiments/{experiment_id}", summary="One experiment", responses=json_example(_EXPERIMENT)
 )
 def get_experiment(
-    experiment_id: str, node: NodeHere, caller: CallerHere, log_end: LogEnd, as_of: AsOf = None
+    experiment_id: str, node: NodeHere, log_end: LogEnd, as_of: AsOf = None
 ) -> Response:
     """An experiment, now or at an earlier moment."""
     with reading(node, log_end) as cursor:
@@ -462,9 +462,7 @@ def list_models(
 
 
 @router.get("/models/{model}", summary="One registered model", responses=json_example(_MODEL))
-def get_model(
-    model: str, node: NodeHere, caller: CallerHere, log_end: LogEnd, as_of: AsOf = None
-) -> Response:
+def get_model(model: str, node: NodeHere, log_end: LogEnd, as_of: AsOf = None) -> Response:
     """A registered model, now or at an earlier moment, under the name it had then."""
     with reading(node, log_end) as cursor:
         offset = offset_of(cursor, as_of)
@@ -531,7 +529,6 @@ def delete_version(
 def list_versions(
     model: str,
     node: NodeHere,
-    caller: CallerHere,
     log_end: LogEnd,
     as_of: AsOf = None,
     stage: Annotated[str | None, Query(description="Only those in this stage.")] = None,
@@ -563,7 +560,6 @@ def get_version(
     model: str,
     version: Number,
     node: NodeHere,
-    caller: CallerHere,
     log_end: LogEnd,
     as_of: AsOf = None,
 ) -> Response:
@@ -612,7 +608,6 @@ def get_stage(
     model: str,
     version: Number,
     node: NodeHere,
-    caller: CallerHere,
     log_end: LogEnd,
     as_of: AsOf = None,
 ) -> Response:
@@ -720,9 +715,7 @@ _ALIAS = {
     summary="Aliases of a model",
     responses=json_example({"aliases": [_ALIAS]}),
 )
-def list_aliases(
-    model: str, node: NodeHere, caller: CallerHere, log_end: LogEnd, as_of: AsOf = None
-) -> Response:
+def list_aliases(model: str, node: NodeHere, log_end: LogEnd, as_of: AsOf = None) -> Response:
     """Aliases, where they point, who set them, when and why; now or at an earlier moment."""
     with reading(node, log_end) as cursor:
         offset = offset_of(cursor, as_of)
@@ -739,7 +732,6 @@ def get_alias(
     model: str,
     alias: str,
     node: NodeHere,
-    caller: CallerHere,
     log_end: LogEnd,
     as_of: AsOf = None,
 ) -> Response:

@@ -124,7 +124,6 @@ def list_runs(
 def get_run(
     run_id: str,
     node: NodeHere,
-    caller: CallerHere,
     log_end: LogEnd,
     extremes: Annotated[
         bool,
@@ -172,7 +171,6 @@ def metric_history(
     run_id: str,
     key: str,
     node: NodeHere,
-    caller: CallerHere,
     log_end: LogEnd,
     limit: Annotated[int, Query(ge=1, le=1_000_000)] = 10_000,
     page_token: PageToken = None,

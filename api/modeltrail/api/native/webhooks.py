@@ -15,7 +15,6 @@ from starlette.responses import Response
 from modeltrail.api.answers import page, parse_time, rows
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.native.parameters import (
-    CallerHere,
     Limit,
     LogEnd,
     NodeHere,
@@ -117,7 +116,7 @@ def _deliverer(node: Node) -> Deliverer:
         }
     ),
 )
-def webhooks(node: NodeHere, caller: CallerHere, log_end: LogEnd) -> Response:
+def webhooks(node: NodeHere, log_end: LogEnd) -> Response:
     """Never their secrets, nor the paths of their URLs.
 
     `delivery` is null on a server that does not deliver.
@@ -148,7 +147,6 @@ def delivery_status(node: Node) -> dict[str, Any] | None:
 )
 def deliveries(
     node: NodeHere,
-    caller: CallerHere,
     webhook: _WebhookId = None,
     state: Annotated[
         str | None, Query(pattern="^(pending|delivered|dead)$", description="Only in this state.")
@@ -186,7 +184,7 @@ def _shown(delivery: dict[str, Any]) -> dict[str, Any]:
     summary="Try dead letters again",
     responses=json_example({"retried": 3}),
 )
-def retry(node: NodeHere, caller: CallerHere, body: Retry) -> Response:
+def retry(node: NodeHere, body: Retry) -> Response:
     """In the order in which they were meant to be delivered."""
     return answer({"retried": _deliverer(node).retry(body.webhook, body.delivery)})
 
@@ -196,7 +194,7 @@ def retry(node: NodeHere, caller: CallerHere, body: Retry) -> Response:
     summary="Deliver again from a position or time on",
     responses=json_example({"replay": 1, "from": "registry:0:17", "to": "registry:0:42"}),
 )
-def replay(node: NodeHere, caller: CallerHere, body: Replay) -> Response:
+def replay(node: NodeHere, body: Replay) -> Response:
     """Each webhook gets what it asked for when it was active, under the same delivery ids."""
     deliverer, start, webhook = _deliverer(node), body.start, body.webhook
     with node.read() as cursor:
