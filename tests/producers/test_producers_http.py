@@ -115,6 +115,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
             return
+        self.close_connection |= fault == "closed"  # after an answer that does not say so
         self.answer(200, {"appended": len(payloads), "positions": {"runs:0": 0}})
 
 
@@ -156,6 +157,19 @@ def test_faults_lose_nothing_and_keep_the_order(home: Any, server: Ingest) -> No
     assert [e["envelope"]["sequence"] for _, e in events] == list(range(len(events)))
     assert sum(len(e["values"]) // 8 for t, e in events if t == "MetricsLogged") == 40
     assert not server.faults
+
+
+def test_a_connection_that_was_closed_while_idle_is_no_outage(
+    home: Any, server: Ingest, caplog: Any
+) -> None:
+    server.known = set(writer_schemas())
+    server.faults = ["closed"] * 3
+    with start_run(url=server.url) as run:
+        for step in range(3):
+            run.log({"m": 1.0}, step)
+            assert run.flush(30)
+            time.sleep(1)
+    assert caplog.text == ""
 
 
 def test_a_refused_event_is_set_aside_and_shown(home: Any, server: Ingest, caplog: Any) -> None:

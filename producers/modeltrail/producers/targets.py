@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import select
 import threading
 from contextlib import nullcontext
 from http import HTTPStatus
@@ -242,6 +243,9 @@ class HttpTarget:
         import http.client
 
         connection = self._connections.get(threading.get_ident())
+        if connection is not None and select.select([connection.sock], [], [], 0)[0]:
+            self._drop_connection()  # the server closed it because it was idle
+            connection = None
         if connection is None:
             kind = http.client.HTTPSConnection if self._https else http.client.HTTPConnection
             connection = kind(self._host, self._port, timeout=_CONNECT_TIMEOUT_S)
