@@ -1,4 +1,4 @@
-"""What a training job imports.
+"""Log runs from a training job.
 
     from modeltrail.producers import start_run
 
@@ -6,8 +6,8 @@
         for step in range(1000):
             run.log({"loss": loss}, step)
 
-A log call never blocks and never raises. Everything goes to an outbox on the local disk first
-and is delivered from there in order, by this process or later by ``modeltrail sync``.
+A log call never blocks and never raises. Everything is written to an outbox on the local disk
+first, and delivered from there in order, by this process or later by ``modeltrail sync``.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ __all__ = ["Run", "SyncResult", "active_run", "start_run", "sync"]
 
 
 def __getattr__(name: str) -> object:
-    """Load ``sync`` when it is first asked for: a training job never does."""
+    """Import ``sync`` on first use, because training jobs do not need it."""
     if name in ("sync", "SyncResult"):
         import importlib
 
-        # import_module, since the import statement would bind the module's name over the function.
+        # Use import_module: the import statement would bind the module's name over the function.
         module = importlib.import_module("modeltrail.producers.syncing")
         globals()["sync"], globals()["SyncResult"] = module.sync, module.SyncResult
         return globals()[name]

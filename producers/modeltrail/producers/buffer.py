@@ -1,7 +1,7 @@
-"""What training threads append to, and what they count in: no lock, no input or output.
+"""The buffer that training threads append to, and their counters: no locks, no I/O.
 
-``list.append``, ``extend`` by a list, slicing and ``del`` of a slice are each one atomic step in
-CPython, and so is ``next`` of an ``itertools.count``. That is all the locking that there is.
+``list.append``, ``extend`` with a list, slicing, ``del`` of a slice and ``next`` of an
+``itertools.count`` are each one atomic step in CPython. No other locking is needed.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from modeltrail.producers.environment import Git
 
 POINTS_MAX = 20_000
-"""Points that a process buffers until the writer takes them (some 200 bytes each)."""
+"""Maximum number of points in the buffer of a process (about 200 bytes each)."""
 SLOTS_MAX = 2_048
-"""The same for everything else, in slots of ``SLOT_BYTES`` bytes."""
+"""Maximum size of all other buffered entries, in slots of ``SLOT_BYTES`` bytes."""
 SLOT_BYTES = 4_096
 SERIES_CHUNK = 4_096
 _COUNTING_WAIT_S = 1.0
 
 
 class Series(NamedTuple):
-    """What points belong to, where it is more than a metric's key."""
+    """What points belong to, if that is more than a metric's key."""
 
     key: str
     model_id: str | None = None
@@ -39,7 +39,7 @@ Entry = tuple["Producer", str, Any, int]
 
 
 def take(items: list[Any]) -> list[Any]:
-    """Take all items out of a list that others append to meanwhile."""
+    """Remove and return all items of a list, while other threads append to it."""
     n = len(items)
     taken = items[:n]
     del items[:n]
@@ -47,42 +47,40 @@ def take(items: list[Any]) -> list[Any]:
 
 
 class Tally:
-    """Counts without a lock: ``next`` of an ``itertools.count`` is one atomic step."""
+    """A counter without a lock: ``next`` of an ``itertools.count`` is one atomic step."""
 
     def __init__(self) -> None:
-        """Begin at 0."""
         self._count = count()
         self._reads = 0
 
     def add(self) -> int:
-        """Count one; returns 0 for the first."""
+        """Count one. Returns 0 for the first."""
         return next(self._count) - self._reads
 
     def read(self) -> int:
-        """How many were counted. For one thread at a time."""
+        """Return the count. Only one thread at a time may call this."""
         value = next(self._count) - self._reads
         self._reads += 1
         return value
 
 
 class Mark:
-    """Asks the writer how far the outbox is once everything before it was written."""
+    """Asks the writer for the outbox's position once everything before the mark was written."""
 
     appended: tuple[int, int] | None = None
 
 
 class Buffer:
-    """What training threads append to."""
+    """The buffer that training threads append to."""
 
     def __init__(self) -> None:
-        """An empty buffer."""
         self.points: list[Point] = []
         self.entries: list[Entry | None] = []
 
     def put(self, entry: Entry, size_bytes: int = 0) -> bool:
-        """Append an entry other than a point; False where there is no room.
+        """Append an entry that is not a point. Returns False if there is no room.
 
-        One entry takes a slot for each 4 KiB, so that the length of the list bounds the memory.
+        An entry takes one slot for each 4 KiB, so that the length of the list limits the memory.
         """
         if len(self.entries) >= SLOTS_MAX:
             return False
@@ -91,9 +89,9 @@ class Buffer:
 
 
 class Producer:
-    """One process writing one run: an id, a sequence, and what waits to be written.
+    """One process that writes one run: its producer id, sequence numbers and pending events.
 
-    Training threads only count in ``drops``; all else belongs to the writer's thread.
+    Training threads use only ``drops``; everything else belongs to the writer's thread.
     """
 
     def __init__(
@@ -104,9 +102,10 @@ class Producer:
         owner: bool,
         subject: str = "run_id",
     ) -> None:
-        """Of the run's owner, or of a process that adds to a run of another one.
+        """Make a producer for the process that owns the run, or for one that adds to it.
 
-        ``subject`` is the field for the id: "model_id" where ``run_id`` is a logged model's.
+        ``subject`` is the field that holds the id: "model_id" if ``run_id`` is the id of a logged
+        model.
         """
         self.run_id = run_id
         self.subject = subject
@@ -119,9 +118,9 @@ class Producer:
         self.points_lost = 0
         self.others_lost = 0
         self.points_dropped = 0
-        """Metric points that could not be kept, as of the last ``count_drops``."""
+        """Metric points that were dropped, as of the last ``count_drops``."""
         self.others_dropped = 0
-        """Params, tags, artifacts and other events that could not be, as of then."""
+        """Params, tags, artifacts and other events that were dropped, likewise."""
         self._counting = threading.Lock()
         self._refused = 0
         self.pending: deque[tuple[str, Any, int, int]] = deque()
@@ -134,12 +133,13 @@ class Producer:
         self.artifacts_sequence = 0
 
     def count_drops(self) -> int:
-        """Bring the counts of what was dropped up to date. Safe in every thread.
+        """Update the counts of dropped points and events. Thread-safe.
 
         Returns:
             The metric points that never got into the buffer.
         """
-        # With a limit, since a signal handler may interrupt a thread that holds it, and wait here.
+        # With a time limit, because a signal handler may interrupt the thread that holds the lock
+        # and then wait here.
         if self._counting.acquire(timeout=_COUNTING_WAIT_S):
             try:
                 self._refused = sum(

@@ -1,4 +1,4 @@
-"""One process's way to one target: its outbox and the threads that deliver from it."""
+"""The channel of one process to one target: its outbox and the threads that deliver from it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from modeltrail.producers.outbox import Outbox, create_outbox, pack_frame
 from modeltrail.producers.settings import Settings, without_secrets
 
 _SLACK_BYTES = 16 * 1024 * 1024
-"""Past the cap, for all but metrics and artifacts: a run's end still gets in, with its counts."""
+"""Space beyond the cap for everything except metrics and artifacts, such as a run's end."""
 
 
 class Channel:
-    """Opens at the first use, so that a process which logs nothing leaves nothing behind."""
+    """Opens on first use, so that a process that logs nothing leaves nothing on disk."""
 
     def __init__(self, settings: Settings) -> None:
-        """Nothing is made on disk yet."""
         self.settings = settings
         self._lock = threading.RLock()
         self._outbox: Outbox | None = None
@@ -44,11 +43,15 @@ class Channel:
             raise OSError(errno.EDQUOT, "the outbox has reached its cap (outbox_bytes_max)")
 
     def put_events(self, frames: list[bytes], points: int) -> None:
-        """Append events to the outbox, all or none. Raises ``OSError``: disk full or cap reached.
+        """Append all of these events to the outbox, or none.
 
         Args:
             frames: The events.
-            points: Metric points in them; 0 makes them important enough for the last reserves.
+            points: Number of metric points in them. With 0, the events may use the last reserves of
+                space.
+
+        Raises:
+            OSError: the disk is full or the cap is reached.
         """
         outbox = self._open()
         data = b"".join(frames)
@@ -63,7 +66,7 @@ class Channel:
             outbox.events.append(data, len(frames))
 
     def put_artifact(self, run_id: str, order: bytes) -> None:
-        """Append the order to upload a spooled file. Raises ``OSError``."""
+        """Append a request to upload a spooled file. Raises ``OSError``."""
         outbox = self._open()
         outbox.artifacts.append(pack_frame(run_id, order, 0))
         with self._lock:
@@ -72,12 +75,12 @@ class Channel:
                 self._artifacts = Deliverer("artifacts", way, way.step_artifacts)
 
     def spool(self, path: str) -> str:
-        """Copy a file into the outbox, in the caller's thread; returns the copy's name.
+        """Copy a file into the outbox, in the caller's thread. Returns the name of the copy.
 
-        A copy and no link: the training code may go on writing to its file.
+        It is a copy, not a link, because the training code may continue to write to its file.
 
         Raises:
-            OSError: it cannot be read, the disk is full, or the cap is reached.
+            OSError: the file cannot be read, the disk is full, or the cap is reached.
         """
         outbox = self._open()
         self._room(outbox, os.path.getsize(path), 0)
@@ -99,19 +102,19 @@ class Channel:
                 deliverer.wake()
 
     def appended(self) -> tuple[int, int]:
-        """Events and artifacts appended so far."""
+        """Return how many events and artifacts were appended so far."""
         outbox = self._outbox
         return (outbox.events.appended, outbox.artifacts.appended) if outbox else (0, 0)
 
     def handled(self, appended: tuple[int, int]) -> bool:
-        """True when all up to there was delivered, or was refused and set aside."""
+        """Return whether everything up to there was delivered, or refused and set aside."""
         outbox = self._outbox
         if outbox is None:
             return True
         return outbox.events.handled >= appended[0] and outbox.artifacts.handled >= appended[1]
 
     def hopeless(self, appended: tuple[int, int]) -> bool:
-        """True where only artifacts are missing, and they wait for a setting."""
+        """Return whether only artifacts are missing and they wait for a setting."""
         outbox, delivery = self._outbox, self._delivery
         if outbox is None or delivery is None or not delivery.waits_for_setting:
             return False
@@ -119,46 +122,46 @@ class Channel:
 
     @property
     def stuck(self) -> bool:
-        """True while deliveries fail."""
+        """Return whether deliveries currently fail."""
         return self._delivery is not None and self._delivery.error is not None
 
     @property
     def patience_s(self) -> float:
-        """What is left of the time that this process waits for the target, in seconds.
+        """Return how long this process may still wait for the target, in seconds.
 
-        All waits of ``finish``, ``flush`` and the exit that ended in vain share
-        ``finish_timeout_s``: a target that is away holds up a process once, and not each of its
-        runs. Once everything that they waited for was delivered, the time is whole again.
+        All unsuccessful waits of ``finish``, ``flush`` and the exit share ``finish_timeout_s``, so
+        a target that is away delays a process once, not once for each run. When everything they
+        waited for is delivered, the full time is available again.
         """
         if self._awaited is not None and self.handled(self._awaited):
             self._waited_s, self._awaited = 0.0, None
         return max(0.0, self.settings.finish_timeout_s - self._waited_s)
 
     def waited(self, seconds: float, appended: tuple[int, int] | None, *, in_vain: bool) -> None:
-        """Take a wait, for all up to ``appended``, from what is left of the time."""
+        """Subtract a wait, for everything up to ``appended``, from the remaining time."""
         self._waited_s = self._waited_s + seconds if in_vain else 0.0
         self._awaited = appended if in_vain else None
 
     def refused(self, run_id: str) -> tuple[int, int]:
-        """Events and points of a run that the target refused."""
+        """Return how many events and points of a run the target refused."""
         return self._delivery.refused.get(run_id, (0, 0)) if self._delivery else (0, 0)
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes in the outbox that were not delivered yet."""
+        """Bytes in the outbox that are not delivered yet."""
         return self._outbox.waiting_bytes if self._outbox else 0
 
     @property
     def left_over(self) -> str | None:
-        """The outbox's folder, where something in it was not delivered."""
+        """The outbox's folder, if something in it was not delivered."""
         outbox = self._outbox
         return None if outbox is None or outbox.empty else outbox.path
 
     def close(self, deadline: float) -> None:
-        """Stop delivering and remove the outbox if it is empty; it opens again if it is used again.
+        """Stop delivering, and remove the outbox if it is empty. It opens again on the next use.
 
-        A delivery under way is waited for until ``deadline``, of the monotonic clock. The thread of
-        one that takes longer is left alone, and keeps the outbox, until the process ends.
+        Waits for a delivery in progress until ``deadline``, of the monotonic clock. A delivery that
+        takes longer keeps its thread and the outbox until the process ends.
         """
         with self._lock:
             outbox, delivery = self._outbox, self._delivery
@@ -175,6 +178,6 @@ class Channel:
             outbox.close()
 
     def abandon(self) -> None:
-        """In the child of a fork: close the files, which belong to the parent."""
+        """In the child of a fork, close the files, which belong to the parent."""
         if self._outbox is not None:
             self._outbox.close(forked=True)

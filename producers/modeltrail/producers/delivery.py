@@ -1,4 +1,4 @@
-"""Delivery: reads the outbox in order and hands it to the target, for as long as that takes."""
+"""Deliver an outbox to its target, in order, and retry until it succeeds."""
 
 from __future__ import annotations
 
@@ -30,19 +30,18 @@ _BATCH_EVENTS_MAX = 2000
 
 
 class Delivery:
-    """One outbox's way to its target; shared by the threads that walk it."""
+    """The delivery of one outbox to its target, shared by the threads that do it."""
 
     def __init__(self, outbox: Outbox, url: str, settings: Settings) -> None:
-        """Nothing is opened before the first delivery."""
         self.outbox = outbox
         self.refused: dict[str, tuple[int, int]] = {}
-        """Run id to the events and points of it that the target refused."""
+        """Run id to the events and points of that run that the target refused."""
         self.refused_events = 0
         self.refused_artifacts = 0
         self.waits_for_setting = False
-        """True while artifacts have no place to go to, and waiting will not give them one."""
+        """True while artifacts have no destination, so that waiting does not help."""
         self.error: str | None = None
-        """Why delivery does not go on at present."""
+        """The current obstacle to delivery, or None."""
         self._url = url
         self._settings = settings
         self._target: Target | None = None
@@ -51,7 +50,7 @@ class Delivery:
         self._warned: set[str] = set()
 
     def target(self) -> Target:
-        """The target, opened at the first use. Raises ``LogError``."""
+        """Return the target, opened on first use. Raises ``LogError``."""
         with self._opening:
             if self._target is None:
                 with fork_gate:
@@ -63,12 +62,15 @@ class Delivery:
         """Close the target."""
         with self._opening:
             if self._target is not None:
-                with contextlib.suppress(Exception):  # what was acknowledged is safe already
+                with contextlib.suppress(Exception):  # everything acknowledged is safe already
                     self._target.close()
                 self._target = None
 
     def step_events(self) -> bool:
-        """Deliver one batch of events; False where none wait. Raises what the target raises."""
+        """Deliver one batch of events. Returns False if none are waiting.
+
+        Raises the target's errors.
+        """
         queue = self.outbox.events
         frames = queue.read()
         for at in range(0, len(frames), _BATCH_EVENTS_MAX):
@@ -82,9 +84,9 @@ class Delivery:
         except LogRefused as error:
             if len(frames) == 1:
                 if not self._taken and not isinstance(error, EventRefused):
-                    raise  # more likely it refuses us than this event: wait for a repair
+                    raise  # it probably refuses this client, not this event: wait for a repair
                 self._set_aside(frames[0], str(error))
-            else:  # find the one that is refused; those before it are delivered on the way
+            else:  # find the refused event; those before it are delivered on the way
                 half = len(frames) // 2
                 self._deliver(queue, frames[:half])
                 self._deliver(queue, frames[half:])
@@ -92,7 +94,7 @@ class Delivery:
         queue.done(frames)
 
     def step_artifacts(self) -> bool:
-        """Deliver some artifacts, each with its event; False where none wait."""
+        """Deliver some artifacts, each with its event. Returns False if none are waiting."""
         queue = self.outbox.artifacts
         frames = queue.read()
         for frame in frames:
@@ -149,31 +151,31 @@ class Delivery:
         self.warn_once("refused", f"an event was refused and is kept in {folder}: {why}")
 
     def warn_once(self, kind: str, message: str) -> None:
-        """Warn, the first time that this kind of thing happens here."""
+        """Log a warning, once for each kind."""
         if kind not in self._warned:
             self._warned.add(kind)
             warn(message)
 
 
 class Deliverer(threading.Thread):
-    """Repeats one kind of step until it is told to stop, with growing pauses after errors."""
+    """Repeats one step until it is stopped, with growing pauses after errors."""
 
     def __init__(self, name: str, delivery: Delivery, step: Callable[[], bool]) -> None:
-        """Start delivering; ``step`` returns False when there is nothing to do."""
+        """Start delivering. ``step`` returns False when there is nothing to do."""
         super().__init__(name=f"modeltrail-{name}", daemon=True)
         self._delivery = delivery
         self._step = step
         self._stopping = False
-        # A SimpleQueue and no Event: its put() may be called by a signal handler.
+        # A SimpleQueue, not an Event, because a signal handler may call its put().
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self.start()
 
     def wake(self) -> None:
-        """There is something to deliver; does not cut a pause after an error short."""
+        """Signal that there is something to deliver. Does not shorten a pause after an error."""
         self._wake.put(None)
 
     def stop(self) -> None:
-        """End after the step under way."""
+        """Stop after the current step."""
         self._stopping = True
         self._wake.put(None)
 
@@ -187,7 +189,7 @@ class Deliverer(threading.Thread):
                     self._delivery.error = None
                 pause_s = 0.0
                 self._sleep(None)
-            except Exception as error:  # whatever it is, the events are safe and time may help
+            except Exception as error:  # whatever happened, the events are safe and time may help
                 self._delivery.error = f"{type(error).__name__}: {error}"
                 if not self._delivery.waits_for_setting:
                     self._delivery.warn_once(
@@ -208,7 +210,7 @@ class Deliverer(threading.Thread):
                 if until is None:
                     break
         with contextlib.suppress(queue.Empty):
-            while True:  # any number of calls is one reason to look
+            while True:  # any number of wake-ups needs one check
                 self._wake.get_nowait()
 
 

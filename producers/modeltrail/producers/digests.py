@@ -1,4 +1,4 @@
-"""Digests of datasets: enough to tell whether two runs used the same bytes."""
+"""Digests of datasets, which tell whether two runs used the same bytes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _CHUNK_BYTES = 1024 * 1024
 
 
 def digest_of(data: Any) -> str:
-    """The first 32 hexadecimal digits of a SHA-256 of the content.
+    """Return the first 32 hexadecimal digits of a SHA-256 of the content.
 
     Args:
         data: A path of a file or folder, bytes, a data frame (by its CSV text) or an array (by
             type, shape and bytes).
 
     Raises:
-        TypeError: none of those.
+        TypeError: it is none of these.
         OSError: the path cannot be read.
     """
     sha = hashlib.sha256()
@@ -32,7 +32,7 @@ def digest_of(data: Any) -> str:
     elif hasattr(data, "tobytes"):
         kind = str(getattr(data, "dtype", ""))
         sha.update(f"{kind} {getattr(data, 'shape', '')}".encode())
-        # The bytes of an array of objects are addresses, which tell nothing.
+        # The bytes of an array of objects are addresses, which say nothing about the content.
         sha.update(repr(data.tolist()).encode() if kind == "object" else data.tobytes())
     else:
         raise TypeError(f"no digest of a {type(data).__name__}; pass digest= or data=")

@@ -1,6 +1,6 @@
-"""Where a run's code came from and what it runs on.
+"""Describe the code of a run and the machine that it runs on.
 
-Gathered in the producers' own threads: nothing here runs in a training thread.
+The producers' own threads collect this; nothing here runs in a training thread.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _GIT_TIMEOUT_S = 2.0
 
 
 def user_name() -> str:
-    """The user's name, from the environment or else the password database."""
+    """Return the user's name, from the environment or else the password database."""
     for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         if os.environ.get(variable):
             return os.environ[variable]
@@ -30,7 +30,7 @@ def user_name() -> str:
 
 
 def entry_point() -> str | None:
-    """The script, module or notebook that was started."""
+    """Return the script, module or notebook that was started."""
     main: Any = sys.modules.get("__main__")
     spec: Any = getattr(main, "__spec__", None)
     if spec is not None and spec.name:
@@ -43,10 +43,11 @@ def entry_point() -> str | None:
 
 
 def packages() -> dict[str, str]:
-    """Installed distributions that can be imported: name to version.
+    """Return the installed distributions that can be imported: name to version.
 
-    Read from the names of their ``.dist-info`` folders (the specification "Recording installed
-    projects" fixes them): two milliseconds, where parsing every METADATA file takes hundreds.
+    They are read from the names of the ``.dist-info`` folders, which the specification "Recording
+    installed projects" fixes. This takes two milliseconds; parsing all METADATA files takes
+    hundreds.
     """
     found: dict[str, str] = {}
     for folder in sys.path:
@@ -60,7 +61,7 @@ def packages() -> dict[str, str]:
 
 
 def describe() -> dict[str, Any]:
-    """All of ``RunStarted.source`` but Git, in a few milliseconds."""
+    """Return everything in ``RunStarted.source`` except Git, in a few milliseconds."""
     system = os.uname()
     return {
         "entry_point": entry_point(),
@@ -73,19 +74,18 @@ def describe() -> dict[str, Any]:
 
 
 def without_credentials(remote: str) -> str:
-    """A Git remote's URL without user name, password or token in it."""
+    """Return the URL of a Git remote without user name, password or token."""
     scheme, sep, rest = remote.partition("://")
-    if not sep:  # scp-like, as in git@host:path; the user is part of the address, no secret
+    if not sep:  # scp-like, such as git@host:path; the user is part of the address and not secret
         return remote
     host, slash, path = rest.partition("/")
     return scheme + sep + host.rpartition("@")[2] + slash + path.partition("?")[0]
 
 
 class Git(threading.Thread):
-    """Asks Git about a folder, in a thread of its own, since it may take seconds."""
+    """Asks Git about a folder in a separate thread, because it may take seconds."""
 
     def __init__(self, folder: str) -> None:
-        """Start asking."""
         super().__init__(name="modeltrail-git", daemon=True)
         self._folder = folder
         self._deadline = time.monotonic() + _GIT_TIMEOUT_S
@@ -95,16 +95,16 @@ class Git(threading.Thread):
 
     @property
     def ready(self) -> bool:
-        """True when all is known, or the time is up."""
+        """Return whether all facts are known or the time is up."""
         return self._finished or time.monotonic() > self._deadline
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What is known so far: the ``git_`` fields of ``RunStarted.source``."""
+        """Return the facts known so far: the ``git_`` fields of ``RunStarted.source``."""
         return dict(self._facts)
 
     def run(self) -> None:
-        """Ask; whatever fails leaves its field out."""
+        """Ask Git. A question that fails leaves its field out."""
         try:
             head = self._ask("rev-parse", "HEAD", "--abbrev-ref", "HEAD")
             if head is None:
@@ -123,7 +123,7 @@ class Git(threading.Thread):
         with fork_gate:
             import subprocess
 
-        # Git must neither prompt, nor take locks that a colleague's commit would trip over.
+        # Git must neither prompt nor take locks that could disturb another commit.
         env = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
         try:
             done = subprocess.run(
@@ -143,6 +143,6 @@ class Git(threading.Thread):
 
 
 def code_folder() -> str:
-    """The folder whose Git repository the run's code belongs to."""
+    """Return the folder whose Git repository contains the code of the run."""
     path = getattr(sys.modules.get("__main__"), "__file__", None)
     return os.path.dirname(os.path.abspath(path)) if path else os.getcwd()

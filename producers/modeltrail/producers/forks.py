@@ -1,7 +1,8 @@
-"""A gate that keeps a fork from copying what another thread has half done.
+"""A gate that prevents a fork while another thread is in a critical section.
 
-A child inherits locks in the state they have at the fork: those of the import system, and those
-inside SQLite. Where a thread of ours held one just then, the child would wait for it for ever.
+A child inherits locks in the state that they have at the fork, such as those of the import system
+and those inside SQLite. If a thread of this package held one at that moment, the child would wait
+for it forever.
 """
 
 from __future__ import annotations
@@ -13,33 +14,33 @@ _WAIT_S = 2.0
 
 
 class ForkGate:
-    """Held by our threads while they import a module or use SQLite; a fork waits for it."""
+    """Held by this package's threads while they import a module or use SQLite.
+
+    A fork waits for it.
+    """
 
     def __init__(self) -> None:
-        """Open."""
         self._lock = threading.Lock()
         self._forking = False
 
     def __enter__(self) -> None:
-        """Hold up forks."""
         self._lock.acquire()
 
     def __exit__(self, *error: object) -> None:
-        """Let forks go on."""
         self._lock.release()
 
     def before_fork(self) -> None:
-        """Wait, but not for ever: a fork that hangs is worse than a child that may."""
+        """Wait, but with a limit: a fork that hangs is worse than a child that may."""
         self._forking = self._lock.acquire(timeout=_WAIT_S)
 
     def after_fork_in_parent(self) -> None:
-        """Open again."""
+        """Open the gate again."""
         if self._forking:
             self._forking = False
             self._lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Forget who held it in the parent."""
+        """Forget which threads held the gate in the parent."""
         self._lock = threading.Lock()
         self._forking = False
 

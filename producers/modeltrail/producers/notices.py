@@ -1,4 +1,4 @@
-"""Warnings: through the logger ``modeltrail``, and never an error of their own."""
+"""Warnings through the logger ``modeltrail``, which never cause an error of their own."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ def warn(message: str) -> None:
     with fork_gate:
         import logging
 
-    with contextlib.suppress(Exception):  # a handler's failure must not end a thread of ours
+    with contextlib.suppress(Exception):  # a failing handler must not end a producer's thread
         logging.getLogger("modeltrail").warning("%s", message)

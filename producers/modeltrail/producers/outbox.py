@@ -1,18 +1,18 @@
-"""The outbox: what a process wrote to its local disk and has not delivered yet.
+"""The outbox: what a process has written to its local disk and not delivered yet.
 
-One folder per process and target:
+There is one folder for each process and target:
 
     <root>/<host>-<pid>-<random>/
-        lock        held (flock) while the owner lives, so that nobody else delivers from it
+        lock        held (flock) while the owner lives, so that no other process delivers from it
         meta.json   the target, without secrets
-        reserve     some bytes to give up for the last events of a run when the disk is full
+        reserve     some bytes to free for the last events of a run when the disk is full
         events/     segments of frames, and the position up to which they were delivered
-        artifacts/  the same for artifacts: they wait in line apart, so that a long upload never
-                    holds up a heartbeat
+        artifacts/  the same for artifacts, in a separate queue, so that a long upload never
+                    delays a heartbeat
         spool/      copies of the artifacts' files
 
-Nothing is fsynced here: the operating system keeps what a killed process wrote, and the log's own
-fsync is what an acknowledgement stands for.
+Nothing here is fsynced: the operating system keeps what a killed process wrote, and only the log
+acknowledges events, after its own fsync.
 """
 
 from __future__ import annotations
@@ -32,31 +32,34 @@ from modeltrail.producers.notices import warn
 SEGMENT_BYTES = 2 * 1024 * 1024
 _RESERVE_BYTES = 64 * 1024
 _LITTER_AGE_S = 3600.0
-_HEADER = struct.Struct("<IIIH")  # payload bytes, CRC-32 of all that follows it, points, key bytes
+_HEADER = struct.Struct("<IIIH")  # payload bytes, CRC-32 of everything after it, points, key bytes
 _POSITION = struct.Struct("<QQI")  # segment, offset, CRC-32 of the two
 
 
 class Frame(NamedTuple):
-    """One event, or one artifact to upload, as the outbox holds it."""
+    """One event, or one artifact to upload, as stored in the outbox."""
 
     key: str
     payload: bytes
     points: int
-    """Metric points inside."""
+    """Number of metric points in it."""
     segment: int
     end: int
-    """Where the frame ends within its segment."""
+    """Offset of its end in its segment."""
 
 
 def pack_frame(key: str, payload: bytes, points: int) -> bytes:
-    """A frame's bytes."""
+    """Return the bytes of a frame."""
     name = key.encode()
     rest = struct.pack("<IH", points, len(name)) + name + payload
     return struct.pack("<II", len(payload), zlib.crc32(rest)) + rest
 
 
 def parse_frames(data: bytes, segment: int, start: int) -> list[Frame]:
-    """The whole, undamaged frames at the head of ``data``, which began at offset ``start``."""
+    """Return the whole, undamaged frames at the start of ``data``.
+
+    ``start`` is the offset of ``data`` in its segment.
+    """
     frames, at = [], 0
     while at + _HEADER.size <= len(data):
         length, crc, points, key_bytes = _HEADER.unpack_from(data, at)
@@ -73,7 +76,8 @@ def parse_frames(data: bytes, segment: int, start: int) -> list[Frame]:
 class SegmentQueue:
     """A first-in-first-out queue of frames in files.
 
-    One thread appends and one thread reads; they share nothing but whole-value attributes.
+    One thread appends and one thread reads. They share only attributes that are assigned as a
+    whole.
     """
 
     def __init__(self, folder: str, segment_bytes: int = SEGMENT_BYTES) -> None:
@@ -90,18 +94,18 @@ class SegmentQueue:
         self._place = self._read_position(segments)
         self.end = (segments[-1] + 1, 0) if segments else self._place
         self.appended = 0
-        """Frames appended by this process."""
+        """Number of frames appended by this process."""
         self.handled = 0
-        """Frames passed by this process, delivered or set aside."""
+        """Number of frames delivered or set aside by this process."""
         self.unrecorded: str | None = None
-        """Why the position on disk is behind; None where it is not."""
+        """Why the position on disk is behind, or None if it is not."""
         self.damaged = 0
-        """Segments whose rest could not be read: torn by a kill or a power cut."""
+        """Number of segments whose rest could not be read: torn by a kill or a power cut."""
         self._bytes_in = sum(
             os.path.getsize(self._path(s)) for s in segments if s >= self._place[0]
         )
         self._bytes_out = self._place[1]
-        # Now, while there may be room: its blocks are there then when the disk is full.
+        # Write it now, while there may be room, so that its blocks exist when the disk is full.
         self.record()
 
     def _path(self, segment: int) -> str:
@@ -113,21 +117,21 @@ class SegmentQueue:
             segment, offset, crc = _POSITION.unpack(data)
             if crc == zlib.crc32(data[:16]) and (segment in segments or not segments):
                 return segment, offset
-        # Lost or torn: begin with the oldest segment. The fold removes what comes twice.
+        # Lost or torn: start with the oldest segment. The fold drops what arrives twice.
         return (segments[0], 0) if segments else (0, 0)
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes not passed yet."""
+        """Number of bytes not handled yet."""
         return max(0, self._bytes_in - self._bytes_out)
 
     @property
     def empty(self) -> bool:
-        """True where everything was passed."""
+        """Return whether everything was handled."""
         return self._place >= self.end
 
     def append(self, frames: bytes, n: int = 1) -> None:
-        """Append ``n`` frames; after an ``OSError`` nothing of them is left."""
+        """Append ``n`` frames. After an ``OSError``, none of them is stored."""
         if self._fd < 0 or self._size >= self._segment_bytes:
             self._roll()
         try:
@@ -138,7 +142,7 @@ class SegmentQueue:
             try:
                 os.ftruncate(self._fd, self._size)
             except OSError:
-                self._size = self._segment_bytes  # go on in a new segment; readers skip the rest
+                self._size = self._segment_bytes  # continue in a new segment; readers skip the rest
             raise
         self._size += len(frames)
         self._bytes_in += len(frames)
@@ -155,7 +159,7 @@ class SegmentQueue:
         self.end = (segment, 0)
 
     def read(self) -> list[Frame]:
-        """The next frames, a segment's at most; empty where there are none."""
+        """Return the next frames, at most those of one segment; empty if there are none."""
         while self._place < self.end:
             segment, offset = self._place
             end = self.end
@@ -175,7 +179,7 @@ class SegmentQueue:
         return []
 
     def done(self, frames: list[Frame]) -> None:
-        """Pass these frames, the first ones of the last ``read``."""
+        """Mark these frames as handled; they are the first ones of the last ``read``."""
         if not frames:
             return
         last = frames[-1]
@@ -191,10 +195,10 @@ class SegmentQueue:
         for old in range(passed, segment):
             _unlink(self._path(old))
         if self.unrecorded is not None and passed < segment:
-            self.record()  # there is room now
+            self.record()  # there is space now
 
     def record(self) -> None:
-        """Write the position, in place. What was delivered stays so where that fails."""
+        """Write the position, in place. If that fails, what was delivered stays delivered."""
         head = struct.pack("<QQ", *self._place)
         try:
             os.pwrite(self._position_fd, head + struct.pack("<I", zlib.crc32(head)), 0)
@@ -211,7 +215,7 @@ class SegmentQueue:
 
 
 class Outbox:
-    """One process's outbox for one target; owned by whoever holds its lock."""
+    """The outbox of one process for one target. Whoever holds its lock owns it."""
 
     def __init__(self, path: str, lock_fd: int, target: str) -> None:
         """Use ``Outbox.create`` or ``Outbox.adopt``."""
@@ -226,9 +230,9 @@ class Outbox:
 
     @classmethod
     def create(cls, root: str, target: str) -> Outbox:
-        """Make a new outbox below ``root`` for a target (without secrets). Raises ``OSError``."""
+        """Create an outbox below ``root`` for a target (without secrets). Raises ``OSError``."""
         name = f"{os.uname().nodename}-{os.getpid()}-{os.urandom(4).hex()}"
-        # Nobody looks at names that begin with a dot: it gets its name once the lock is held.
+        # Names that begin with a dot are ignored. It gets its final name once the lock is held.
         hidden, path = os.path.join(root, "." + name), os.path.join(root, name)
         os.mkdir(hidden, 0o700)
         with open(os.path.join(hidden, "meta.json"), "w", encoding="utf-8") as file:
@@ -242,10 +246,12 @@ class Outbox:
 
     @classmethod
     def adopt(cls, path: str) -> Outbox | None:
-        """Take over an outbox whose owner is gone; None where it is alive or the outbox is no more.
+        """Take over an outbox whose owner has ended.
+
+        Returns None if the owner is alive or the outbox is gone.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: the outbox cannot be read.
         """
         try:
             lock_fd = _lock(path)
@@ -255,38 +261,38 @@ class Outbox:
             with open(os.path.join(path, "meta.json"), encoding="utf-8") as file:
                 target = str(json.load(file)["target"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
-            os.close(lock_fd)  # its owner removed it, or it is no outbox
+            os.close(lock_fd)  # its owner removed it, or it is not an outbox
             return None
         return cls(path, lock_fd, target)
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes on disk that were not delivered yet."""
+        """Bytes on disk that are not delivered yet."""
         return self.events.waiting_bytes + self.artifacts.waiting_bytes + self.spool_bytes
 
     @property
     def empty(self) -> bool:
-        """True where everything was delivered."""
+        """Return whether everything was delivered."""
         return self.events.empty and self.artifacts.empty
 
     def give_up_reserve(self) -> bool:
-        """Free a few bytes of a full disk, once; False where that was done before."""
+        """Free a few bytes of a full disk. Returns False if that was done before."""
         return _unlink(os.path.join(self.path, "reserve"))
 
     @property
     def unrecorded(self) -> str | None:
-        """Why what was passed by this process is not noted on disk; None where it is."""
+        """Why the position of what this process handled is not on disk, or None if it is."""
         queues = (self.events, self.artifacts)
         return next((q.unrecorded for q in queues if q.handled and q.unrecorded), None)
 
     def make_recordable(self) -> None:
-        """Give up the reserve where the disk has no room for the positions."""
+        """Free the reserve if the disk has no room for the positions."""
         if (self.events.unrecorded or self.artifacts.unrecorded) and self.give_up_reserve():
             self.events.record()
             self.artifacts.record()
 
     def set_aside(self, frame: Frame, spooled: str | None = None) -> str:
-        """Keep a refused event (and its file) for people to look at; returns the folder."""
+        """Keep a refused event (and its file) for inspection. Returns the folder."""
         folder = os.path.join(os.path.dirname(self.path), "refused")
         os.makedirs(folder, 0o700, exist_ok=True)
         with open(os.path.join(folder, os.path.basename(self.path) + ".frames"), "ab") as file:
@@ -306,13 +312,13 @@ class Outbox:
         self.spool_bytes -= size
 
     def close(self, *, forked: bool = False) -> None:
-        """Give up the lock; where everything was delivered, remove the folder too.
+        """Release the lock. If everything was delivered, remove the folder too.
 
         Args:
-            forked: This is a child's copy of the parent's outbox: close and touch nothing.
+            forked: This is a child's copy of the parent's outbox: close it and change nothing.
         """
         if not forked and self.empty:
-            # Under a hidden name, or what a kill leaves of it would look like an outbox for ever.
+            # Under a hidden name, or the remains after a kill would look like an outbox forever.
             hidden = _hidden(self.path)
             with contextlib.suppress(OSError):
                 os.rename(self.path, hidden)
@@ -323,7 +329,10 @@ class Outbox:
 
 
 def _lock(folder: str) -> int:
-    """Open and lock a folder's lock file. Raises ``BlockingIOError`` where another holds it."""
+    """Open and lock a folder's lock file.
+
+    Raises ``BlockingIOError`` if another process holds it.
+    """
     fd = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -339,9 +348,9 @@ def _hidden(path: str) -> str:
 
 
 def remove_litter(path: str) -> None:
-    """Remove a hidden folder that a kill left, while an outbox was made or removed, an hour ago.
+    """Remove an hour-old hidden folder, left by a kill while an outbox was created or removed.
 
-    There are no events in it: it gets its name before the first, and loses it after the last.
+    It contains no events: an outbox is renamed before its first event and after its last.
     """
     with contextlib.suppress(OSError):
         if time.time() - os.stat(path).st_mtime > _LITTER_AGE_S:
@@ -357,21 +366,21 @@ def _unlink(path: str) -> bool:
 
 
 def default_root() -> str:
-    """Where outboxes are by default: ``modeltrail/outbox`` in the user's state folder."""
+    """Return the default folder of outboxes: ``modeltrail/outbox`` in the user's state folder."""
     state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return os.path.join(state, "modeltrail", "outbox")
 
 
 def temporary_root() -> str:
-    """Where outboxes go when the usual folder is not writable."""
+    """Return the folder of outboxes for when the usual one is not writable."""
     return os.path.join(os.environ.get("TMPDIR") or "/tmp", f"modeltrail-outbox-{os.getuid()}")
 
 
 def create_outbox(root: str | None, target: str) -> Outbox:
-    """Make an outbox in ``root`` (None: the default), else in the temporary folder.
+    """Create an outbox in ``root`` (None: the default), or else in the temporary folder.
 
     Raises:
-        OSError: neither can be written.
+        OSError: neither is writable.
     """
     wanted = os.path.abspath(root) if root else default_root()
     try:
@@ -381,7 +390,7 @@ def create_outbox(root: str | None, target: str) -> Outbox:
         fallback = temporary_root()
         os.makedirs(fallback, 0o700, exist_ok=True)
         if os.stat(fallback).st_uid != os.getuid():
-            raise  # another user's folder in a shared place is not to be trusted
+            raise  # another user's folder in a shared place is not trusted
         outbox = Outbox.create(fallback, target)
         warn(
             f"the outbox {wanted} cannot be written ({error.strerror}); using {fallback}. "

@@ -1,4 +1,4 @@
-"""What one process has: buffer, writer, channels, and the hooks for fork, exit and SIGTERM."""
+"""The state of the producers in one process, and the hooks for fork, exit and SIGTERM."""
 
 from __future__ import annotations
 
@@ -25,8 +25,11 @@ if TYPE_CHECKING:
 _CLOSE_S = 0.2
 _POLL_S = 0.002
 _WRITE_S = 2.5
-"""How long a wait for the outbox may take where no time for the target is left. What is not there
-is lost with the process, and the first event of a run may wait two seconds for Git."""
+"""How long to wait for the outbox if no time for the target is left.
+
+Anything not written by then is lost with the process. The first event of a run may wait two seconds
+for Git.
+"""
 _WRITE_AGAIN_S = 0.6
 _ROOM_WAITS_MAX = 200
 _LOSSY_SHOWN_MAX = 10
@@ -36,23 +39,22 @@ class Process:
     """The producers' state in one process. A forked child gets a new one."""
 
     def __init__(self) -> None:
-        """Nothing is started yet."""
         self.buffer = Buffer()
         self.open_runs: dict[int, Run] = {}
         """Runs to end or flush at exit."""
-        self._lock = threading.RLock()  # reentrant: the SIGTERM handler may interrupt its holder
+        self._lock = threading.RLock()  # reentrant: the SIGTERM handler may interrupt the holder
         self._writer: Writer | None = None
         self._channels: dict[Settings, Channel] = {}
         self._stalled_at = -1
         self._unwritten = False
         self.lossy: dict[int, Producer] = {}
-        """By id: what could not keep all that it was given."""
+        """By id: producers that lost something."""
 
     def channel(self, settings: Settings) -> Channel:
-        """The channel of a target; one for all runs that log to it.
+        """Return the channel of a target, which all runs that log to it share.
 
-        The first call takes some 0.1 s for imports. They are made here and not in a thread: beside
-        a busy training thread an import takes seconds, and the buffer would be full by then.
+        The first call takes about 0.1 s for imports. They are done here and not in a thread: next
+        to a busy training thread an import takes seconds, and the buffer would be full by then.
         """
         with fork_gate:
             from modeltrail.producers.channel import Channel
@@ -61,7 +63,7 @@ class Process:
             return self._channels.setdefault(settings, Channel(settings))
 
     def start(self) -> Writer:
-        """The writer, started at the first call."""
+        """Return the writer, started on the first call."""
         writer = self._writer
         if writer is None:
             with self._lock:
@@ -75,15 +77,17 @@ class Process:
         return writer
 
     def wake(self) -> None:
-        """Let the writer look at once."""
+        """Make the writer check the buffer at once."""
         if self._writer is not None:
             self._writer.wake(hurry=True)
 
     def make_room(self) -> bool:
-        """Where points come faster than the writer takes them, let it run; True if there is room.
+        """Let the writer run because points arrive faster than it takes them.
 
-        Gives up the interpreter for 0.2 s or so at most. Where the writer took nothing in it,
-        because a disk hangs, the next calls do not wait at all until it has taken something.
+        Returns True if there is room.
+
+        Releases the interpreter for at most about 0.2 s. If the writer takes nothing in that time,
+        because a disk hangs, later calls do not wait until it has taken something.
         """
         writer, points = self._writer, self.buffer.points
         if writer is None or writer.passes == self._stalled_at:
@@ -97,11 +101,11 @@ class Process:
         return False
 
     def wait_delivered(self, marks: Iterable[tuple[Run, Mark]], timeout_s: float | None) -> None:
-        """Wait until all up to the marks was delivered.
+        """Wait until everything up to the marks was delivered.
 
         Args:
-            marks: Runs and what they asked the writer for.
-            timeout_s: Longest wait, in seconds; None for what is left of ``finish_timeout_s``.
+            marks: Runs, and the marks that they gave the writer.
+            timeout_s: Maximum wait, in seconds; None for what is left of ``finish_timeout_s``.
         """
         began = time.monotonic()
         waiting = [(run.channel, mark) for run, mark in marks]
@@ -135,7 +139,7 @@ class Process:
             channel.waited(spent_s, max(appended, default=None), in_vain=in_vain)
 
     def shutdown(self, status: str, message: str | None) -> None:
-        """End or flush all open runs within ``finish_timeout_s``; say what was left or lost."""
+        """End or flush all open runs within ``finish_timeout_s``. Report what was left or lost."""
         if self._writer is None:
             return
         runs = list(self.open_runs.values())
@@ -161,7 +165,7 @@ class Process:
             warn(f"not all was delivered; it is kept in {folder}. Deliver it by: modeltrail sync")
 
     def _say_lost(self, writer: Writer) -> None:
-        """Say of each run what could not be kept: dropped before, or still only in memory."""
+        """Report for each run what was lost: dropped before, or still only in memory."""
         unwritten = writer.unwritten()
         lossy = {**self.lossy, **{id(producer): producer for producer in unwritten}}
         for n, producer in enumerate(lossy.values()):
@@ -181,7 +185,7 @@ class Process:
                 )
 
     def abandon(self) -> None:
-        """In the child of a fork: let go of the parent's files."""
+        """In the child of a fork, let go of the parent's files."""
         for channel in self._channels.values():
             channel.abandon()
 
@@ -193,18 +197,18 @@ _exit_pid = 0
 
 
 def current() -> Process:
-    """This process's state."""
+    """Return the state of this process."""
     return _process
 
 
 def know(run: Run) -> None:
-    """Remember a run, to hand it over to the child of a fork."""
+    """Remember a run, so that the child of a fork can continue it."""
     _runs.add(run)
 
 
 def _after_fork_in_child() -> None:
     global _process
-    # Kept for ever: collecting it could close the parent's log under its feet.
+    # Kept forever: collecting it could close the parent's log while it is in use.
     _inherited.append(_process)
     _process.abandon()
     _process = Process()
@@ -213,7 +217,7 @@ def _after_fork_in_child() -> None:
 
 
 def _install_exit() -> None:
-    """Flush at exit; multiprocessing's children leave by ``os._exit``, past ``atexit``."""
+    """Flush at exit. Children of multiprocessing leave by ``os._exit``, which skips ``atexit``."""
     global _exit_pid
     if _exit_pid == os.getpid():
         return
@@ -230,7 +234,7 @@ def _install_exit() -> None:
 def _at_exit() -> None:
     error: BaseException | None = sys.exc_info()[1]
     if error is None and not hasattr(sys, "ps1"):
-        error = getattr(sys, "last_value", None)  # set when an uncaught exception was printed
+        error = getattr(sys, "last_value", None)  # set if an uncaught exception was printed
     try:
         _process.shutdown(*outcome(error))
     except Exception as problem:  # never a traceback at exit
@@ -240,20 +244,20 @@ def _at_exit() -> None:
 
 
 def outcome(error: BaseException | None) -> tuple[str, str | None]:
-    """The status and message of a run that this exception ended."""
+    """Return the status and message of a run that this exception ended."""
     if error is None or (isinstance(error, SystemExit) and not error.code):
         return "FINISHED", None
     if isinstance(error, KeyboardInterrupt):
         return "KILLED", "KeyboardInterrupt"
     try:
         text = str(error)
-    except Exception:  # an exception class of the user's may fail here
+    except Exception:  # a user's exception class may fail here
         text = "(no message)"
     return "FAILED", f"{type(error).__name__}: {text}"
 
 
 def install_sigterm() -> None:
-    """End runs as KILLED on SIGTERM, where nobody else handles it."""
+    """End runs as KILLED on SIGTERM, unless the program handles it."""
     import signal
 
     if threading.current_thread() is not threading.main_thread():
@@ -273,7 +277,10 @@ def _on_sigterm(number: int, frame: Any) -> None:
 
 
 def wait_until(done: Any, timeout_s: float) -> bool:
-    """Poll: no lock that a signal handler could find taken. True when ``done()`` was."""
+    """Poll until ``done()`` is true or time is up. Returns whether it was.
+
+    Uses no lock, because a signal handler could find it taken.
+    """
     deadline = time.monotonic() + timeout_s
     while not done():
         if time.monotonic() >= deadline:

@@ -1,4 +1,4 @@
-"""Runs: what a training job calls."""
+"""Runs: the API of a training job."""
 
 from __future__ import annotations
 
@@ -48,21 +48,21 @@ def start_run(
     user: str | None = None,
     token: str | None = None,
 ) -> Run:
-    """Start a run, or resume one. Returns at once; whether the target can be reached is no matter.
+    """Start or resume a run. Returns at once, whether or not the target can be reached.
 
-    Use it as a context manager, or call ``Run.finish`` by hand. A run that nobody finished ends
-    with the interpreter: FINISHED, or FAILED where an uncaught exception ended the program.
+    Use the run as a context manager, or call ``Run.finish``. A run that is not finished ends with
+    the interpreter: as FINISHED, or as FAILED if an uncaught exception ended the program.
 
     Args:
-        experiment: Name of the experiment, of 1 to 500 characters; it need not exist. What cannot
-            be a name is warned about, and the run is in ``Default``.
+        experiment: Name of the experiment, of 1 to 500 characters; it is created if needed. An
+            invalid name causes a warning, and the run goes to ``Default``.
         name: Display name.
         params: Params known at the start.
         tags: Tags known at the start.
-        parent: The run, or its id, that this one is nested in.
-        run_id: Resume this run: it is RUNNING again, and what is logged is added to it.
+        parent: The run in which this one is nested, or its id.
+        run_id: Resume this run: it is RUNNING again, and new data is added to it.
         url: Where to log to; default ``MODELTRAIL_URL``, else the folder ``./modeltrail-data``.
-        user: Whose run it is; default the operating system's user.
+        user: The user of the run; default: the operating system's user.
         token: Bearer token for ``http(s)://`` targets; default ``MODELTRAIL_TOKEN``.
 
     Raises:
@@ -89,38 +89,40 @@ def start_run(
 
 
 def active_run() -> Run | None:
-    """The run that this thread or task started last and has not finished; None without one."""
+    """Return the latest unfinished run of this thread or task, or None."""
     runs = [run for run in _active.get() if not run.finished]
     return runs[-1] if runs else None
 
 
 class Run:
-    """A run. Every method may be called from any thread, and none raises for what it is given.
+    """A run. Its methods are thread-safe, and none raises because of a bad argument.
 
-    What cannot be kept is counted and warned about once per kind through the logger
-    ``modeltrail``. After a fork, the child's copy adds to the same run as a writer of its own; only
-    the process that started the run ends it. A pickled run, too, adds to the same run.
+    Data that cannot be kept is counted, and the logger ``modeltrail`` warns once for each kind.
+    After a fork, the child's copy adds to the same run as a separate writer; only the process that
+    started the run ends it. A pickled run also adds to the same run.
     """
 
     _subject = "run_id"
-    """The field of its events that holds its id."""
+    """The field of this object's events that holds its id."""
 
     def __init__(self, run_id: str, settings: Settings, *, user: str | None, owner: bool) -> None:
         """Use ``start_run``."""
         self.run_id = run_id
         self.settings = settings
         self.name: str | None = None
-        """Display name; None where this process did not give one."""
+        """Display name, or None if this process did not set one."""
         self.status = "RUNNING"
-        """RUNNING, or how this process ended the run."""
+        """RUNNING, or the status with which this process ended the run."""
         self.finished = False
         """True after ``finish``."""
         self.managed = False
-        """Whether another library's rules say when it ends. The interpreter's exit does not end
-        it then, and logging after its end is nothing to warn about."""
+        """Whether another library decides when the run ends.
+
+        If so, the interpreter's exit does not end it, and logging after its end causes no warning.
+        """
         self._user = user
         self.owner = owner
-        """Whether this process ends the run, and shows until then that it is alive."""
+        """Whether this process ends the run, and sends its heartbeats until then."""
         self._steps = count()
         self._attach()
         process.know(self)
@@ -136,7 +138,7 @@ class Run:
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, Any] | None = None,
     ) -> None:
-        """Record the start of a new run; see ``start_run``. One of the experiment's is needed."""
+        """Record the start of a new run; see ``start_run``. Needs an experiment's name or id."""
         from modeltrail.producers.environment import code_folder
 
         self.name = self._text("name", name)
@@ -159,7 +161,7 @@ class Run:
         process.install_sigterm()
 
     def resume(self, name: str | None = None) -> None:
-        """Record that the run is RUNNING again, and that this process shows that it is alive."""
+        """Record that the run is RUNNING again, with heartbeats from this process."""
         self.finished = False
         self.owner = self._producer.owner = True
         self.status = "RUNNING"
@@ -173,11 +175,11 @@ class Run:
         process.install_sigterm()
 
     def act_as(self, user: Any) -> None:
-        """Let the run be of this user; None for the operating system's."""
+        """Set the run's user; None for the operating system's user."""
         self._user = self._producer.user = self._text("user", user)
 
     def experiment_named(self, name: Any) -> str:
-        """An experiment's name out of what was given for one."""
+        """Return a valid experiment name for what the caller passed."""
         text = self._text("experiment", name, EXPERIMENT_CHARS_MAX)
         if text is not None and text.strip():
             return text
@@ -185,7 +187,7 @@ class Run:
         return "Default"
 
     def _text(self, what: str, value: Any, chars_max: int = KEY_CHARS_MAX) -> str | None:
-        """Text that fits; what does not is cut or left out, and warned about."""
+        """Return a value as text that fits. Cut or leave out what does not, with a warning."""
         if value is None:
             return None
         try:
@@ -209,7 +211,7 @@ class Run:
         self._append: Callable[[Any], None] = self._append_first
 
     def _append_first(self, point: Any) -> None:
-        """Wake what a process needs at its first log call; later ones go straight to the list."""
+        """Start what a process needs for its first log call. Later calls append directly."""
         self._process.open_runs[id(self)] = self
         self._process.start()
         if self.finished and not self.managed:
@@ -218,17 +220,20 @@ class Run:
         self._append(point)
 
     def after_fork(self) -> None:
-        """In the child of a fork: become a writer of its own, once something is logged."""
+        """In the child of a fork, become a separate writer once something is logged."""
         self.owner = False
         self._attach()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A pickled run adds to the same run from another process, and never ends it."""
+        """Pickle the run so that another process can add to it, but never end it."""
         settings = self.settings._replace(token=None)
         return _unpickle, (self.run_id, settings, self._user)
 
     def __repr__(self) -> str:
-        """As in ``<Run 'first' RUNNING 3f0c... at http://host:5000>``, with what was dropped."""
+        """Return for example ``<Run 'first' RUNNING 3f0c... at http://host:5000>``.
+
+        Points that were dropped are counted in it.
+        """
         from modeltrail.producers.settings import without_secrets
 
         name = "" if self.name is None else f"{self.name!r} "
@@ -250,18 +255,20 @@ class Run:
         return self._producer.others_dropped
 
     def log(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log metric values of this moment. Takes about a microsecond; no lock, no I/O.
+        """Log metric values at the current time.
 
-        Only where a process logs faster than its writer can take, about a million points a second
-        on a free core, a call in ten thousand lets the writer run, for 0.2 s or so at most. Where a
-        disk hangs that happens once; from then on points are dropped and counted at once.
+        Takes about a microsecond, without locks or I/O.
+
+        If a process logs faster than its writer can keep up, about a million points a second on a
+        free core, one call in ten thousand lets the writer run, for at most about 0.2 s. If a disk
+        hangs, this happens once; after that, points are dropped and counted at once.
 
         Values are converted to float at once (a tensor on a GPU waits for the GPU). NaN and
-        infinities are kept. Text and other things that are no number are dropped and counted.
+        infinities are kept. Text and other values that are not numbers are dropped and counted.
 
         Args:
             metrics: Key (1 to 250 characters) to value.
-            step: Default: the number of calls without a step before this one, in this process.
+            step: Default: the number of earlier calls without a step in this process.
         """
         try:
             now_ms = time.time_ns() // 1_000_000
@@ -288,15 +295,15 @@ class Run:
                     self._drop("full", "metric points come faster than they can be written")
                     continue
                 append((producer, key, step, now_ms, value))
-        except Exception as error:  # not a mapping, or one that changes while it is read
+        except Exception as error:  # not a mapping, or it changes while being read
             self._drop("value", f"log() was given what it cannot read: {error!r:.200}")
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Do the same as ``log``, under the name that MLflow has for it."""
+        """Do the same as ``log``, under MLflow's name."""
         self.log(metrics, step)
 
     def log_metric(self, key: str, value: Any, step: int | None = None) -> None:
-        """Log one metric value of this moment; see ``log``."""
+        """Log one metric value at the current time; see ``log``."""
         try:
             metrics = {key: value}
         except TypeError:  # not even hashable
@@ -305,13 +312,13 @@ class Run:
         self.log(metrics, step)
 
     def log_point(self, series: str | Series, value: float, step: int, timestamp_ms: int) -> None:
-        """Log one point whose values were checked before, at the cost of ``log``.
+        """Log one point whose values are already checked, at the cost of ``log``.
 
         Args:
             series: Metric key (1 to 250 characters), alone or with what it belongs to.
             value: The value.
             step: The step, of 64 bits.
-            timestamp_ms: When, in ms since 1970 UTC.
+            timestamp_ms: The time, in ms since 1970 UTC.
         """
         if len(self._points) >= POINTS_MAX and not self._process.make_room():
             self._drop("full", "metric points come faster than they can be written")
@@ -333,14 +340,15 @@ class Run:
         values: Iterable[Any],
         timestamps_ms: Iterable[int] | None = None,
     ) -> None:
-        """Log many points of one metric. Costs some ten nanoseconds a point for lists and arrays.
+        """Log many points of one metric. Lists and arrays take some ten nanoseconds a point.
 
-        Where more than some 300,000 points wait to be written it waits too, for a second at most.
+        If more than about 300,000 points are waiting to be written, it waits too, for at most a
+        second.
 
         Args:
             key: Metric key (1 to 250 characters).
             steps: A step for each value.
-            values: The values, as many as steps.
+            values: The values.
             timestamps_ms: A time for each value, in ms since 1970 UTC; default: now for all.
         """
         try:
@@ -374,7 +382,10 @@ class Run:
                 time.sleep(0.001)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Log params; values are kept as text of 64 KiB at most. A param's first value stands."""
+        """Log params. Values are stored as text of at most 64 KiB.
+
+        The first value of a param stays.
+        """
         texts = self._texts(params, "param")
         if texts:
             self.record("ParamsLogged", {"params": texts}, sum(map(len, texts.values())))
@@ -394,7 +405,7 @@ class Run:
             self._drop("text", f"not a tag key of 1 to 250 characters: {key!r:.100}")
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
-        """Set tags; values are kept as text of 64 KiB at most."""
+        """Set tags. Values are stored as text of at most 64 KiB."""
         texts = self._texts(tags, "tag")
         if texts:
             self.record("TagsChanged", {"tags": texts}, sum(map(len, texts.values())))
@@ -418,17 +429,18 @@ class Run:
         profile: str | None = None,
         tags: Mapping[str, Any] | None = None,
     ) -> None:
-        """Say which data the run used.
+        """Record a dataset that the run used.
 
         Args:
             name: Name of the dataset.
-            data: A path, an array or a data frame to compute the digest of, in this thread.
-            digest: The digest, where it is known.
+            data: A path, an array or a data frame; its digest is computed in this thread.
+            digest: The digest, if it is known.
             source: Where the data came from; default: the path.
-            source_type: Kind of source, as in ``s3``; default ``local`` for a path, else ``code``.
+            source_type: Kind of source, such as ``s3``; default: ``local`` for a path, else
+                ``code``.
             schema: JSON description of the columns.
             profile: JSON summary.
-            tags: Tags of this use, as in ``{"context": "training"}``.
+            tags: Tags of this use, such as ``{"context": "training"}``.
         """
         try:
             if digest is None:
@@ -451,7 +463,7 @@ class Run:
         self.record("DatasetsLogged", {"datasets": [dataset]}, len(schema or profile or ""))
 
     def log_artifact(self, path: str | os.PathLike[str], artifact_path: str | None = None) -> None:
-        """Store a file with the run. Copies it to the outbox now; the upload comes later.
+        """Store a file with the run. The file is copied to the outbox now and uploaded later.
 
         Args:
             path: The file, or a folder (see ``log_artifacts``).
@@ -498,7 +510,7 @@ class Run:
         tags: Mapping[str, Any] | None = None,
         aliases: Iterable[str] = (),
     ) -> None:
-        """Ask for a model version made from this run; a server gives it its number later.
+        """Request a model version made from this run. A server assigns its number later.
 
         Args:
             name: The registered model; it is created if it does not exist.
@@ -523,20 +535,20 @@ class Run:
     def finish(
         self, status: str = "FINISHED", message: str | None = None, timeout_s: float | None = None
     ) -> bool:
-        """End the run and wait until all of it was delivered. A second call only waits.
+        """End the run and wait until everything is delivered. A second call only waits.
 
-        In a forked or unpickled copy the run goes on, and only what the copy logged is flushed.
+        In a forked or unpickled copy, the run continues, and only what the copy logged is flushed.
 
         Args:
             status: FINISHED, FAILED or KILLED.
-            message: Why, where it did not go well.
-            timeout_s: Longest wait, in seconds; default ``MODELTRAIL_FINISH_TIMEOUT_S``, else 5 s,
-                less what this process has waited in vain since all was delivered. What is not
-                delivered by then is delivered in the background while the process lives, and else
-                by ``modeltrail sync``.
+            message: The reason for a failure.
+            timeout_s: Maximum wait, in seconds; default ``MODELTRAIL_FINISH_TIMEOUT_S``, else 5 s,
+                minus the time that this process has already waited in vain. What is not delivered
+                by then is delivered in the background while the process lives, or else by
+                ``modeltrail sync``.
 
         Returns:
-            True where everything was delivered, and nothing refused.
+            True if everything was delivered and nothing refused.
         """
         self.end(status, message)
         return self.flush(timeout_s)
@@ -544,7 +556,7 @@ class Run:
     def end(
         self, status: str, message: str | None = None, *, ended_at_ms: int | None = None
     ) -> None:
-        """End the run like ``finish``, without waiting."""
+        """End the run like ``finish``, but do not wait."""
         if self.finished:
             return
         self.finished = True
@@ -562,14 +574,14 @@ class Run:
             self.status = known
             self.record("RunEnded", fields, force=True)
         elif id(self) in self._process.open_runs:
-            self.record("Heartbeat", {})  # with the counts of this process
+            self.record("Heartbeat", {})  # contains the counts of this process
         self._append = self._append_first
 
     def flush(self, timeout_s: float | None = None) -> bool:
-        """Wait until all that was logged up to now was delivered; True where it was.
+        """Wait until everything logged so far is delivered. Returns whether it was.
 
         Args:
-            timeout_s: Longest wait; default as for ``finish``.
+            timeout_s: Maximum wait; default as for ``finish``.
         """
         mark = self.mark()
         if mark is None:
@@ -579,13 +591,13 @@ class Run:
 
     @property
     def channel(self) -> Channel:
-        """This process's way to the run's target."""
+        """The channel from this process to the run's target."""
         return self._producer.channel
 
     def mark(self) -> Mark | None:
-        """Ask the writer to say when all that was logged up to now is in the outbox.
+        """Ask the writer to report when everything logged so far is in the outbox.
 
-        None where nothing was logged since all of it was delivered.
+        Returns None if nothing was logged since the last complete delivery.
         """
         if id(self) not in self._process.open_runs:
             return None
@@ -595,7 +607,7 @@ class Run:
         return mark
 
     def delivered(self, mark: Mark) -> bool:
-        """Whether all up to the mark was delivered, or was refused and set aside."""
+        """Return whether everything up to the mark was delivered, or refused and set aside."""
         if mark.appended is None or not self._producer.channel.handled(mark.appended):
             return False
         if self.finished:
@@ -604,11 +616,10 @@ class Run:
 
     @property
     def stuck(self) -> bool:
-        """Whether delivery does not go on at present, because the log or a setting is missing."""
+        """Return whether delivery is stopped, because the log or a setting is missing."""
         return self._producer.channel.stuck
 
     def __enter__(self) -> Run:
-        """The run itself."""
         return self
 
     def __exit__(
@@ -617,12 +628,15 @@ class Run:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Finish: FAILED after an exception, KILLED after Ctrl-C; exceptions go on."""
+        """Finish the run: FAILED after an exception, KILLED after Ctrl-C.
+
+        Does not suppress exceptions.
+        """
         if not self.finished:
             self.finish(*process.outcome(error))
 
     def _texts(self, texts: Mapping[str, Any] | None, kind: str) -> dict[str, str]:
-        """Keys and values as text; what cannot be is dropped."""
+        """Return keys and values as text, without those that cannot be converted."""
         clean: dict[str, str] = {}
         try:
             for key, value in (texts or {}).items():
@@ -652,18 +666,18 @@ class Run:
         return True
 
     def record(self, type: str, fields: Any, size: int = 0, *, force: bool = False) -> None:
-        """Append an event that the caller made. Never raises.
+        """Append an event made by the caller. Never raises.
 
         Args:
-            type: Type of the event.
-            fields: Its fields, but for envelope and id.
-            size: About how many characters are in it, where it may be large.
-            force: Whether it gets in where the buffer is full.
+            type: Event type.
+            fields: Its fields, without the envelope and the id.
+            size: Approximate number of characters in it, if it may be large.
+            force: Append it even if the buffer is full.
         """
         try:
             if not self._put(type, fields, size, force=force):
                 self._drop("text", f"{type} is lost: events come faster than they can be written")
-        except Exception as error:  # as in: no more threads can be started
+        except Exception as error:  # for example, no more threads can be started
             self._drop("text", f"{type} is lost: {error!r:.200}")
 
     def _drop(self, reason: str, what: str) -> None:
@@ -674,7 +688,7 @@ class Run:
     def _warn(self, kind: str, what: str) -> None:
         if kind not in self._producer.warned:
             self._producer.warned.add(kind)
-            # By way of the writer: logging may do input and output, and this is a training thread.
+            # Through the writer, because logging may do I/O and this is a training thread.
             self._process.buffer.put((self._producer, "warn", what, 0))
 
 
@@ -684,7 +698,7 @@ def _unpickle(run_id: str, settings: Settings, user: str | None) -> Run:
 
 
 def new_run_id() -> str:
-    """A new run's id: 32 random hexadecimal digits."""
+    """Return a new run id: 32 random hexadecimal digits."""
     return os.urandom(16).hex()
 
 
@@ -703,7 +717,7 @@ def _now_ms() -> int:
 
 
 def _column(kind: str, items: Iterable[Any], convert: Callable[[Any], Any]) -> Any:
-    """A copy of the items as an array; at C speed where the items are plain numbers."""
+    """Return a copy of the items as an array, at C speed for plain numbers."""
     from array import array
 
     to_list = getattr(items, "tolist", None)

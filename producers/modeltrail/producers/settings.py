@@ -9,25 +9,27 @@ DEFAULT_URL = "./modeltrail-data"
 
 
 class Settings(NamedTuple):
-    """What can be set; every field names its variable."""
+    """The settings; each field names its variable."""
 
     url: str = DEFAULT_URL
     """``MODELTRAIL_URL``: folder, ``file:``, ``kafka://`` or ``http(s)://`` to log to."""
     token: str | None = None
-    """``MODELTRAIL_TOKEN``: bearer token for ``http(s)://`` targets; never written to disk."""
+    """``MODELTRAIL_TOKEN``: bearer token for ``http(s)://`` targets. Never written to disk."""
     outbox: str | None = None
     """``MODELTRAIL_OUTBOX``: folder of the outboxes; default in the user's state folder."""
     outbox_bytes_max: int = 4 * 1024**3
-    """``MODELTRAIL_OUTBOX_BYTES_MAX``: most bytes that one process keeps for one target."""
+    """``MODELTRAIL_OUTBOX_BYTES_MAX``: maximum size of a process's outbox for one target."""
     artifacts: str | None = None
-    """``MODELTRAIL_ARTIFACTS``: folder or server that takes the artifacts of Kafka targets."""
+    """``MODELTRAIL_ARTIFACTS``: folder or server for the artifacts of Kafka targets."""
     finish_timeout_s: float = 5.0
-    """``MODELTRAIL_FINISH_TIMEOUT_S``: how long a process waits for a target that is away, in all
-    calls of ``finish()`` and ``flush()`` and at its exit together."""
+    """``MODELTRAIL_FINISH_TIMEOUT_S``: how long a process waits for a target that is away.
+
+    This is the total of all calls of ``finish()`` and ``flush()`` and of the exit.
+    """
     heartbeat_s: float = 30.0
-    """``MODELTRAIL_HEARTBEAT_S``: how often a run shows that it is alive."""
+    """``MODELTRAIL_HEARTBEAT_S``: time between heartbeats of a run."""
     server: str | None = None
-    """``MODELTRAIL_SERVER``: the server that the MLflow plugin asks; takes artifacts as well."""
+    """``MODELTRAIL_SERVER``: server that the MLflow plugin reads from, and that takes artifacts."""
     read_timeout_s: float = 5.0
     """``MODELTRAIL_READ_TIMEOUT_S``: how long a read of the plugin waits for own events first."""
 
@@ -54,10 +56,10 @@ _said: set[str] = set()
 
 
 def read_settings(url: str | os.PathLike[str] | None = None, token: str | None = None) -> Settings:
-    """Settings from the environment; the arguments go first.
+    """Return the settings from the environment. Arguments take precedence.
 
-    A value that cannot be read is warned about and falls back to the default: a typo must not stop
-    training. A URL that cannot be one is kept, so that events wait in the outbox for the right one.
+    A value that cannot be read causes a warning and is replaced by the default, because a typo must
+    not stop training. An invalid URL is kept, so that events wait in the outbox for the right one.
     """
     env = os.environ
     plain = Settings()
@@ -79,7 +81,7 @@ def read_settings(url: str | os.PathLike[str] | None = None, token: str | None =
 
 
 def new_problems() -> list[str]:
-    """What is wrong with the variables in the environment, each problem once in a process."""
+    """Return what is wrong with the variables in the environment. Each problem is returned once."""
     env = os.environ
     found = []
     for name, least in _NUMBERS_MIN.items():
@@ -90,7 +92,7 @@ def new_problems() -> list[str]:
             found.append(f"{name}={env[name]!r} is ignored: expected {', '.join(values)}")
     for name in ("MODELTRAIL_URL", "MODELTRAIL_ARTIFACTS"):
         text = env.get(name, "").strip()
-        # An object store is a place for artifacts, and none for events.
+        # An object store can hold artifacts, but not events.
         store = name == "MODELTRAIL_ARTIFACTS" and "://" in text
         if text and not store and (wrong := _mistake_in(text)):
             found.append(f"{name}: {wrong}")
@@ -106,10 +108,10 @@ def new_problems() -> list[str]:
 
 
 def _meant(name: str) -> list[str]:
-    """Unknown names are others' business, unless they are like ours."""
+    """Return the settings that an unknown name may be a typo of; none if it looks unrelated."""
     own = name.removeprefix("MODELTRAIL_")
     if own.startswith(("SERVICE_", "PORT")):
-        return []  # as Kubernetes sets them for a service of that name
+        return []  # Kubernetes sets these for a service of that name
     from difflib import get_close_matches
 
     known = [variable.removeprefix("MODELTRAIL_") for variable in VARIABLES]
@@ -118,7 +120,8 @@ def _meant(name: str) -> list[str]:
 
 
 def _mistake_in(url: str) -> str | None:
-    from modeltrail.eventlog import mistake_in  # not above: an import of ours must cost little
+    # not at the top: importing the producers must be cheap
+    from modeltrail.eventlog import mistake_in
 
     return mistake_in(url)
 
@@ -137,9 +140,9 @@ def _as_number(name: str) -> float | None:
 
 
 def absolute_url(url: str) -> str:
-    """The URL with a folder made absolute, so that it holds after a change of directory.
+    """Return the URL with an absolute folder, so that it holds after a change of directory.
 
-    One that was meant for another URL stays as it is; ``open_log`` refuses it.
+    A mistyped URL is returned unchanged; ``open_log`` refuses it.
     """
     url = url.strip()
     scheme, colon, rest = url.partition(":")
@@ -154,7 +157,7 @@ def absolute_url(url: str) -> str:
 
 
 def without_secrets(url: str) -> str:
-    """The URL without user name, password, and options that hold a password, key or token."""
+    """Return the URL without user name, password, and options with a password, key or token."""
     head, mark, query = url.partition("?")
     scheme, sep, rest = head.partition("://")
     if sep:

@@ -1,4 +1,4 @@
-"""Delivers what ended processes left behind in their outboxes."""
+"""Deliver what ended processes left in their outboxes."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from modeltrail.producers.settings import read_settings, without_secrets
 
 
 class SyncResult(NamedTuple):
-    """What became of one outbox."""
+    """The result for one outbox."""
 
     folder: str
     target: str
-    """Where it belongs, without secrets."""
+    """Its target, without secrets."""
     events: int
-    """Events delivered now."""
+    """Number of events delivered by this call."""
     artifacts: int
-    """Artifacts delivered now."""
+    """Number of artifacts delivered by this call."""
     refused: int
-    """What the target refused of both; kept in the folder ``refused`` beside the outboxes."""
+    """Number of both that the target refused.
+
+    They are kept in the folder ``refused`` beside the outboxes.
+    """
     damaged: int
-    """Segments with a torn end, as a kill or power cut leaves them."""
+    """Number of segments with a torn end, left by a kill or power cut."""
     left_bytes: int
-    """Bytes still waiting; 0 where the outbox is done and removed."""
+    """Bytes still waiting; 0 if the outbox is empty and removed."""
     error: str | None
     """Why something is left."""
 
@@ -41,19 +44,19 @@ def sync(
     timeout_s: float | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[SyncResult]:
-    """Deliver all abandoned outboxes; those of living processes are left to their owners.
+    """Deliver all abandoned outboxes. Outboxes of living processes are left alone.
 
     Args:
         outbox: Folder of the outboxes; default ``MODELTRAIL_OUTBOX``, else the usual folders.
-        url: Deliver to this target instead of each outbox's own; needed where that has a password.
+        url: Deliver to this target instead of the outbox's own; needed if that has a password.
         token: Bearer token for ``http(s)://`` targets; default ``MODELTRAIL_TOKEN``.
-        timeout_s: Return after this time, in seconds; default: no limit. A batch that is under way
-            then may still arrive: its outbox is given back when that is known.
-        progress: Called after each batch with folder, bytes done and bytes in all, from another
-            thread if there is a ``timeout_s``.
+        timeout_s: Return after this time, in seconds; default: no limit. A batch in progress may
+            still arrive; its outbox is released once that is known.
+        progress: Called after each batch with the folder, the bytes done and the total bytes; from
+            another thread if there is a ``timeout_s``.
 
     Returns:
-        A result for each outbox that was looked at.
+        A result for each outbox found.
     """
     deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
     configured = outbox or read_settings().outbox
@@ -70,7 +73,7 @@ def sync(
                 continue
             try:
                 found = Outbox.adopt(path)
-            except OSError as error:  # one that cannot be opened must not keep back the others
+            except OSError as error:  # an outbox that cannot be opened must not hold up the others
                 left = SyncResult(path, "", 0, 0, 0, 0, 1, f"cannot be opened: {error}")
                 results.append(left)
                 continue
@@ -87,7 +90,7 @@ def _sync(
     progress: Callable[[str, int, int], None] | None,
 ) -> SyncResult:
     settings = read_settings(url, token)
-    # The outbox does not hold secrets; the environment may name the same target with them.
+    # The outbox contains no secrets; the environment may name the same target with them.
     same = url is not None or without_secrets(settings.url) == outbox.target
     delivery = Delivery(outbox, settings.url if same else outbox.target, settings)
     total = outbox.waiting_bytes
@@ -109,7 +112,7 @@ def _sync(
     if deadline == float("inf"):
         deliver()
     else:
-        # A client may wait for its server much longer, in many places: it is left alone with that.
+        # A client may wait for its server much longer, in many places. Leave its thread to it.
         thread = threading.Thread(target=deliver, name="modeltrail-sync", daemon=True)
         thread.start()
         thread.join(max(0.0, deadline - time.monotonic()))

@@ -1,7 +1,7 @@
-"""Where events and artifacts go: a log, or a server's ingest endpoint.
+"""The targets of events and artifacts: a log, or a server's ingest endpoint.
 
-A target is used by the deliverers' threads only. ``LogRefused`` means that retrying these very
-bytes will not help; every other error means that it may.
+Only the deliverers' threads use a target. ``LogRefused`` means that a retry with the same bytes
+will not help; after any other error it may.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 1024 * 1024
 _CONNECT_TIMEOUT_S = 5.0
 _ANSWER_TIMEOUT_S = 30.0
-HTTP_BODY_BYTES_MAX = 24 * 1024 * 1024  # the endpoint takes 32 MiB
+HTTP_BODY_BYTES_MAX = 24 * 1024 * 1024  # the endpoint accepts 32 MiB
 
 
 class NoArtifactStore(LogMisconfigured):
-    """The target holds events only, and nothing says where artifacts go."""
+    """The target takes events only, and no setting says where artifacts go."""
 
 
 class EventRefused(LogRefused):
-    """The server refuses the events for what is in them, not the caller."""
+    """The server refuses the events because of their content, not because of the caller."""
 
 
 class Stored(NamedTuple):
-    """An artifact as its store holds it."""
+    """An artifact in its store."""
 
     size_bytes: int
     sha256: str
@@ -61,37 +61,36 @@ class Stored(NamedTuple):
 
 
 class Target(Protocol):
-    """Takes events and artifacts. For several threads."""
+    """A destination for events and artifacts. Thread-safe."""
 
     def append(self, frames: list[Frame]) -> None:
-        """Append events, in order; returns when they are durable. Raises ``LogError``."""
+        """Append events in order, and return when they are durable. Raises ``LogError``."""
         ...
 
     def upload(self, owner: str, path: str, file: str) -> Stored:
-        """Store the file as an artifact at ``path``. Raises ``LogError``, ``OSError``.
+        """Store a file as the artifact at ``path``. Raises ``LogError`` or ``OSError``.
 
         The owner is the id of a run, or ``models/`` and the id of a logged model.
         """
         ...
 
     def close(self) -> None:
-        """Free what is held."""
+        """Release all resources."""
         ...
 
 
 def open_target(url: str, settings: Settings) -> Target:
-    """The target that a URL names. Raises ``LogError``; try again later."""
+    """Return the target that a URL names. Raises ``LogError``; try again later."""
     if url.startswith(("http://", "https://")):
         return HttpTarget(url, settings.token)
     return LogTarget(url, settings)
 
 
 class LogTarget:
-    """A log that this process appends to itself."""
+    """A log to which this process appends directly."""
 
     def __init__(self, url: str, settings: Settings) -> None:
-        """Open the log."""
-        # SQLite in a forked child hangs if its locks were held at the fork.
+        # SQLite hangs in a forked child if its locks were held during the fork.
         self._gate = fork_gate if url.startswith("/") else nullcontext()
         with self._gate:
             self._log: EventLog = open_log(url)
@@ -105,13 +104,11 @@ class LogTarget:
         self._settings = settings
 
     def append(self, frames: list[Frame]) -> None:
-        """See ``Target.append``."""
         events = [NewEvent(RUNS, frame.key, frame.payload) for frame in frames]
         with self._gate:
             self._log.append(events)
 
     def upload(self, owner: str, path: str, file: str) -> Stored:
-        """See ``Target.upload``."""
         if self._store is None:
             self._store = self._open_store()
         return self._store.upload(owner, path, file)
@@ -140,7 +137,6 @@ class LogTarget:
         return FolderStore(absolute_url(elsewhere))
 
     def close(self) -> None:
-        """See ``Target.close``."""
         with self._gate:
             self._log.close()
 
@@ -149,11 +145,11 @@ class FolderStore:
     """Artifacts in a folder: ``<folder>/<owner>/<path>``."""
 
     def __init__(self, folder: str) -> None:
-        """Use a folder, which is made at the first upload."""
+        """Use a folder, which is created at the first upload."""
         self._folder = folder
 
     def upload(self, owner: str, path: str, file: str) -> Stored:
-        """See ``Target.upload``: written beside, fsynced, then renamed."""
+        """Write the file beside its destination, fsync and rename it; see ``Target.upload``."""
         final = Path(self._folder, *owner.split("/"), *path.split("/"))
         final.parent.mkdir(parents=True, exist_ok=True)
         digest, size = hashlib.sha256(), 0
@@ -166,10 +162,10 @@ class FolderStore:
 
 
 class HttpTarget:
-    """A Modeltrail server's ingest endpoint."""
+    """The ingest endpoint of a Modeltrail server."""
 
     def __init__(self, url: str, token: str | None) -> None:
-        """Use the server at ``url``; connects at the first request."""
+        """Use the server at ``url``. Connects at the first request."""
         parts = urlsplit(url)
         if not parts.hostname:
             raise LogMisconfigured(f"no host in {url!r}; expected as in 'https://server:5000'")
@@ -178,10 +174,9 @@ class HttpTarget:
         self._path = parts.path.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-        self._connections: dict[int, http.client.HTTPConnection] = {}  # one a thread
+        self._connections: dict[int, http.client.HTTPConnection] = {}  # one for each thread
 
     def append(self, frames: list[Frame]) -> None:
-        """See ``Target.append``."""
         start, size = 0, 0
         for i, one in enumerate(frames):
             if i > start and size + len(one.payload) > HTTP_BODY_BYTES_MAX:
@@ -204,7 +199,7 @@ class HttpTarget:
                 fingerprint = str(answer.get("fingerprint", ""))
                 text = known.get(_unhex(fingerprint))
                 if text is None:
-                    break  # written by an older release of ours, and the server never saw it
+                    break  # written by an older version, and the server never saw it
                 self._check(
                     *self._request(
                         "PUT",
@@ -219,7 +214,6 @@ class HttpTarget:
         raise LogRefused(f"{self._name} does not know the events' schema: {answer}")
 
     def upload(self, owner: str, path: str, file: str) -> Stored:
-        """See ``Target.upload``."""
         kind, slash, name = owner.partition("/")
         kind, name = ("logged-models", name) if slash else ("runs", kind)
         digest = hashlib.sha256()
@@ -267,7 +261,8 @@ class HttpTarget:
             if response.will_close or response.length:
                 self._drop_connection()
         except (OSError, http.client.HTTPException) as error:
-            # Whether the events arrived is unknown; sent again, the fold removes repeats.
+            # It is unknown whether the events arrived. They are sent again, and the fold drops
+            # repeats.
             self._drop_connection()
             raise LogUnavailable(f"{self._name}: {error or type(error).__name__}") from None
         except BaseException:
@@ -286,7 +281,7 @@ class HttpTarget:
         if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
             raise EventRefused(said)
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            # Not the events' fault: they wait until somebody puts the token right.
+            # The events are not at fault: they wait until the token is corrected.
             raise LogUnavailable(f"{said}. Check MODELTRAIL_TOKEN.")
         raise LogUnavailable(said)
 
@@ -296,7 +291,7 @@ class HttpTarget:
             connection.close()
 
     def close(self) -> None:
-        """See ``Target.close``; the deliverers have stopped by then."""
+        """Close all connections. The deliverers have stopped by then."""
         while self._connections:
             self._connections.popitem()[1].close()
 

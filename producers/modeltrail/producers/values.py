@@ -1,4 +1,4 @@
-"""Turning what users hand in into plain values, at once, so that nothing of theirs is kept."""
+"""Convert the caller's values to plain ones at once, so that no caller's object is kept."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ INT64_MAX = 2**63 - 1
 
 
 def as_float(value: Any) -> float:
-    """A number of any kind as a float: bool, int, NumPy scalar, tensor of one element.
+    """Return a number of any kind as a float: bool, int, NumPy scalar, tensor of one element.
 
-    Text is refused even where it spells a number: it is more often a mistake than a metric.
+    Text is refused even if it spells a number, because it is more likely a mistake than a metric.
 
     Raises:
-        Exception: whatever the value's own conversion raises.
+        Exception: any error of the value's own conversion.
     """
     if isinstance(value, str | bytes | bytearray):
         raise TypeError(f"a metric must be a number, not {type(value).__name__}")
@@ -27,7 +27,12 @@ def as_float(value: Any) -> float:
 
 
 def as_step(step: Any) -> int:
-    """A step as an int of 64 bits. Raises whatever its conversion raises, or ``OverflowError``."""
+    """Return a step as an int of 64 bits.
+
+    Raises:
+        OverflowError: it does not fit.
+        Exception: any error of the value's own conversion.
+    """
     number = int(step)
     if not -INT64_MAX - 1 <= number <= INT64_MAX:
         raise OverflowError("a step must fit into 64 bits")
@@ -35,7 +40,7 @@ def as_step(step: Any) -> int:
 
 
 def as_text(value: Any) -> str:
-    """``str(value)`` that UTF-8 can hold: lone surrogates become escapes."""
+    """Return ``str(value)`` as valid UTF-8: lone surrogates become escapes."""
     text = str(value)
     try:
         text.encode()
@@ -45,14 +50,14 @@ def as_text(value: Any) -> str:
 
 
 def is_key(key: Any) -> bool:
-    """True for text of 1 to 250 characters that UTF-8 can hold."""
+    """Return whether this is text of 1 to 250 characters that UTF-8 can encode."""
     if not isinstance(key, str) or not 0 < len(key) <= KEY_CHARS_MAX:
         return False
     return key.isascii() or as_text(key) == key
 
 
 def artifact_name(path: Any) -> str:
-    """A safe relative path with '/' separators. Raises ``ValueError``."""
+    """Return a safe relative path with '/' separators. Raises ``ValueError``."""
     text = as_text(path).replace("\\", "/")
     parts = [part for part in text.split("/") if part not in ("", ".")]
     if text.startswith("/") or ".." in parts or not parts or "\0" in text or len(text) > 1024:

@@ -1,7 +1,8 @@
-"""The writer: one thread a process, from the buffer to the outbox.
+"""The writer: one thread in each process, from the buffer to the outbox.
 
-A busy training thread gives up the interpreter every 5 ms only, so each call here that gives it up
-(a read, a write, a wait) costs that long. Hence few of them, and for many points at once.
+A busy training thread releases the interpreter only every 5 ms, so every call here that releases it
+(a read, a write, a wait) costs that long. The writer therefore makes few such calls, each for many
+points.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 EVENT_POINTS_MAX = 4_096
 PENDING_POINTS_MAX = 200_000
-"""Points that a process keeps packed while the outbox takes none, before it drops them."""
+"""How many packed points a process keeps while the outbox accepts none, before it drops points."""
 PENDING_EVENTS_MAX = 10_000
 
 _FIRST = ("RunStarted", "RunUpdated")
@@ -43,13 +44,13 @@ _GIT_POINTS_MAX = PENDING_POINTS_MAX // 2
 
 
 class Writer(threading.Thread):
-    """Drains the buffer every 25 ms and writes events to the outboxes.
+    """Empties the buffer every 25 ms and writes events to the outboxes.
 
-    Points are written as soon as there are a thousand, and 100 ms after the first at the latest.
+    Points are written once there are a thousand, or 100 ms after the first.
     """
 
     def __init__(self, buffer: Buffer, lossy: dict[int, Producer]) -> None:
-        """Start writing; those that lose something are put into ``lossy``."""
+        """Start the thread. Producers that lose something are added to ``lossy``."""
         super().__init__(name="modeltrail-writer", daemon=True)
         self._buffer = buffer
         self._lossy = lossy
@@ -68,16 +69,16 @@ class Writer(threading.Thread):
         self._random = b""
         self._gits: dict[str, Git] = {}
         self.passes = 0
-        """How often the writer has taken what there was: it is alive while this grows."""
+        """How often the writer has emptied the buffer: it is alive while this grows."""
         self.start()
 
     def wake(self, *, hurry: bool = False) -> None:
-        """Look at once; in a hurry try a full disk again too."""
+        """Empty the buffer at once. If in a hurry, also try a full disk again."""
         self._hurry |= hurry
         self._wake.put(None)
 
     def unwritten(self) -> dict[Producer, tuple[int, int]]:
-        """The points and other events that are in memory only. For the exit, when time is up."""
+        """Return the points and other events that are only in memory, for a timed-out exit."""
         found: dict[Producer, tuple[int, int]] = {}
 
         def count(producer: Producer, points: int, others: int) -> None:
@@ -98,7 +99,7 @@ class Writer(threading.Thread):
         return found
 
     def run(self) -> None:
-        """Write for as long as the process lives."""
+        """Write until the process ends."""
         while True:
             with contextlib.suppress(queue.Empty):
                 self._wake.get(timeout=_INTERVAL_S)
@@ -116,8 +117,8 @@ class Writer(threading.Thread):
             warn(message)
 
     def _step(self, now: float) -> None:
-        # Entries first: a point that was logged before an entry is in the buffer by now, and is
-        # written before it. So a run's last point never comes after its end.
+        # Take entries first: a point logged before an entry is already in the buffer, and is
+        # written before it. So no point of a run comes after its end.
         entries = take(self._buffer.entries)
         for entry in entries:
             if entry is not None and entry[1] in _FIRST:
@@ -160,7 +161,7 @@ class Writer(threading.Thread):
         if self._pending_points + points > PENDING_POINTS_MAX // 2:
             now = time.monotonic()
             if now >= self._retry_at:
-                self._write(now)  # a long series: not all of it in memory at once
+                self._write(now)  # a long series does not fit into memory at once
         if (points and self._pending_points + points > PENDING_POINTS_MAX) or (
             self._pending_events >= PENDING_EVENTS_MAX and type not in ("RunEnded", "Mark")
         ):
@@ -171,7 +172,7 @@ class Writer(threading.Thread):
         self._pending_events += 1
 
     def _lose(self, producer: Producer, points: int) -> None:
-        # The number is used up, so that the fold sees a hole where the event should have been.
+        # Use up the number, so that the fold sees a gap where the event should have been.
         producer.sequence += 1
         producer.points_lost += points
         producer.others_lost += not points
@@ -245,7 +246,7 @@ class Writer(threading.Thread):
         return git is not None and not git.ready and self._pending_points < _GIT_POINTS_MAX
 
     def _write_some(self, producer: Producer) -> None:
-        """Write a few pending events by one system call, since each gives up the interpreter."""
+        """Write a few pending events with one system call; each call releases the interpreter."""
         frames: list[bytes] = []
         size = points = taken = 0
         for type, fields, at_ms, n in islice(producer.pending, _WRITE_EVENTS_MAX):
@@ -274,10 +275,10 @@ class Writer(threading.Thread):
             self._pop(producer)
 
     def _give_way(self, producer: Producer, n: int) -> None:
-        """Where not all of it fits: write what does, and drop points that others wait behind."""
+        """Write what fits, and drop the points that other events wait behind."""
         for _ in range(n):
             type, fields, at_ms, points = producer.pending[0]
-            # Encoded anew: numbers and counts depend on what was dropped on the way here.
+            # Encode it again: numbers and counts depend on what was dropped since.
             payload = self._encode(producer, type, fields, at_ms, 0)
             try:
                 producer.channel.put_events([pack_frame(producer.run_id, payload, points)], points)
@@ -294,7 +295,7 @@ class Writer(threading.Thread):
             fields.appended = producer.channel.appended()
         elif type == "artifact":
             self._write_artifact(producer, fields, at_ms)
-        else:  # does not fit its schema
+        else:  # the event does not fit its schema
             self._lose(producer, points)
 
     def _pop(self, producer: Producer) -> None:
@@ -347,7 +348,10 @@ class Writer(threading.Thread):
         )
 
     def _event_id(self, at_ms: int) -> bytes:
-        """A UUIDv7. Asks for random bytes in bulk: each call gives up the interpreter."""
+        """Return a UUIDv7.
+
+        Reads random bytes in bulk, because each call releases the interpreter.
+        """
         if len(self._random) < 10:
             self._random = os.urandom(4000)
         data, self._random = bytearray(self._random[:10]), self._random[10:]
@@ -363,7 +367,7 @@ class Writer(threading.Thread):
 
 
 def _parts(texts: dict[str, str | None]) -> list[dict[str, str | None]]:
-    """Cut a map into ones of a megabyte at most, so that no event gets too large."""
+    """Split a map into maps of at most a megabyte, so that no event gets too large."""
     parts: list[dict[str, str | None]] = [{}]
     size = 0
     for key, text in texts.items():

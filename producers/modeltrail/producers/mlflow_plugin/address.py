@@ -1,4 +1,4 @@
-"""Tracking URIs of the plugin, taken apart."""
+"""Parse the plugin's tracking URIs."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ PREFIX = "modeltrail+"
 
 
 class Address(NamedTuple):
-    """Where a tracking URI leads."""
+    """A parsed tracking URI."""
 
     target: str
-    """What the producers log to: a folder, ``kafka://`` or ``http(s)://``."""
+    """The target of the producers: a folder, ``kafka://`` or ``http(s)://``."""
     server: str | None
-    """The server that the URI names, or that it is."""
+    """The server named in the URI, or the URI's own server."""
 
     def find_server(self, configured: str | None) -> str | None:
-        """The server to read from, as far as anybody says where it is.
+        """Return the server to read from, or None.
 
-        That is the one of the URI, else the configured one, else the one that serves the folder.
+        It is the one in the URI, or else the configured one, or else the one that serves the
+        folder.
         """
         found = self.server or configured
         if found is None and os.path.isabs(self.target):
@@ -36,9 +37,9 @@ class Address(NamedTuple):
 
 
 def parse_address(uri: str) -> Address:
-    """Take a tracking URI apart; a relative folder is one of the working directory as of now.
+    """Parse a tracking URI. A relative folder becomes absolute, based on the working directory.
 
-    ``?server=URL`` is for the plugin; all other options are the log's.
+    ``?server=URL`` is for the plugin; all other options are for the log.
     """
     plain = uri[len(PREFIX) :] if uri.lower().startswith(PREFIX) else uri
     head, _, query = plain.partition("?")

@@ -1,4 +1,4 @@
-"""Artifacts: written through the outbox, read from a server or from the folder they are in."""
+"""Artifacts: written through the outbox, read from a server or a folder."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Artifacts(ArtifactRepository):  # type: ignore[misc]  # MLflow ships no ty
     """The files of a run or of a logged model."""
 
     def __init__(self, artifact_uri: str, store: TrackingStore) -> None:
-        """Look up nothing yet.
+        """Make a repository; nothing is looked up yet.
 
         Raises:
-            MlflowException: the URI is not one of a run's or a logged model's artifacts.
+            MlflowException: the URI is not that of a run's or a logged model's artifacts.
         """
         super().__init__(artifact_uri)
         self._store = store
@@ -52,7 +52,7 @@ class Artifacts(ArtifactRepository):  # type: ignore[misc]  # MLflow ships no ty
         return "/".join(part for part in (self._within, artifact_path) if part) or None
 
     def log_artifact(self, local_file: str, artifact_path: str | None = None) -> None:
-        """Store a file. Copies it to the outbox; the upload comes later."""
+        """Store a file. It is copied to the outbox now and uploaded later."""
         if not os.path.exists(local_file):
             raise FileNotFoundError(f"No such file or directory: '{local_file}'")
         self._writer().log_artifact(local_file, self._path(artifact_path))
@@ -64,7 +64,7 @@ class Artifacts(ArtifactRepository):  # type: ignore[misc]  # MLflow ships no ty
         self._writer().log_artifacts(local_dir, self._path(artifact_path))
 
     def list_artifacts(self, path: str | None = None) -> list[Any]:
-        """What is directly in a folder."""
+        """List what is directly in a folder."""
         remote = self._remote()
         if remote is not None:
             return list(remote.list_artifacts(path))
@@ -93,12 +93,15 @@ class Artifacts(ArtifactRepository):  # type: ignore[misc]  # MLflow ships no ty
         shutil.copyfile(file, local_path)
 
     def delete_artifacts(self, artifact_path: str | None = None) -> None:
-        """Delete files, which the server does."""
+        """Delete files. Only the server can do this."""
         self._store.server.require()
         self._remote().delete_artifacts(artifact_path)
 
     def _remote(self) -> Any:
-        """The server's repository, where one answers; what was logged here is delivered first."""
+        """Return the server's repository if a server answers.
+
+        Deliver what was logged here first.
+        """
         server = self._store.server
         self._store.flush(self._store.settings.read_timeout_s)
         if not server.answers:
@@ -106,7 +109,10 @@ class Artifacts(ArtifactRepository):  # type: ignore[misc]  # MLflow ships no ty
         return _Remote(self.artifact_uri, str(server.url))
 
     def _folder(self) -> str:
-        """The folder of the files; raises ``MlflowException`` where they cannot be read here."""
+        """Return the folder of the files.
+
+        Raises ``MlflowException`` if they cannot be read here.
+        """
         settings = self._store.settings
         root = _artifact_folder(settings)
         if root is None:
@@ -116,7 +122,7 @@ class Artifacts(ArtifactRepository):  # type: ignore[misc]  # MLflow ships no ty
 
 
 def _artifact_folder(settings: Settings) -> str | None:
-    """Where the producers put artifacts, if that is a folder."""
+    """Return where the producers store artifacts, if that is a folder."""
     if settings.url.startswith("/"):
         return os.path.join(settings.url, "artifacts")
     elsewhere = settings.artifacts

@@ -1,4 +1,4 @@
-"""What all parts of the tracking store share: what is known here, and whom else to ask."""
+"""Base of the tracking store: what this process knows, and the server to ask."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ logger = logging.getLogger("modeltrail")
 
 
 class BaseStore(AbstractStore):  # type: ignore[misc]  # MLflow ships no types
-    """A tracking store that has no methods of MLflow's yet."""
+    """A tracking store without MLflow's methods."""
 
     def __init__(self, store_uri: str) -> None:
-        """Open nothing yet; ``store_uri`` is the tracking URI."""
+        """Make a store; nothing is opened yet. ``store_uri`` is the tracking URI."""
         super().__init__()
         address = parse_address(store_uri)
         settings = read_settings(address.target)
@@ -52,7 +52,7 @@ class BaseStore(AbstractStore):  # type: ignore[misc]  # MLflow ships no types
         lifetime.know(self)
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until all that was logged is delivered; not at all while deliveries fail."""
+        """Wait until everything logged is delivered. Does not wait while deliveries fail."""
         marks = [(run, run.mark()) for run in list(process.current().open_runs.values())]
 
         def over() -> bool:
@@ -62,12 +62,12 @@ class BaseStore(AbstractStore):  # type: ignore[misc]  # MLflow ships no types
         return all(mark is None or run.delivered(mark) for run, mark in marks)
 
     def from_server(self, name: str, *args: Any, missing: bool = False) -> Any:
-        """What the server says; None where it cannot say.
+        """Return the server's answer, or None if it has none.
 
         Args:
             name: The method of MLflow's REST store.
             args: Its arguments.
-            missing: Whether it may not be on the server yet; else what the server refuses raises.
+            missing: Whether the object may not be on the server yet. Otherwise a refusal raises.
         """
         if not self.server.answers:
             return None
@@ -81,13 +81,13 @@ class BaseStore(AbstractStore):  # type: ignore[misc]  # MLflow ships no types
             return None
 
     def warn_away(self, error: MlflowException) -> None:
-        """Say once that the server could not answer."""
+        """Warn once that the server did not answer."""
         if not self._warned:
             self._warned = True
             logger.warning("answered from what this process knows, not by the server: %s", error)
 
     def writable_run(self, run_id: str) -> KnownRun:
-        """A run to log to; raises ``MlflowException`` where it is known to be none."""
+        """Return a run to log to. Raises ``MlflowException`` if it is known not to exist."""
         run = self.known.runs.get(run_id)
         if run is None:
             run = self.adopt_run(run_id)
@@ -99,7 +99,7 @@ class BaseStore(AbstractStore):  # type: ignore[misc]  # MLflow ships no types
         return run
 
     def adopt_run(self, run_id: str) -> KnownRun:
-        """A run that another process started. Where a server answers, it must know the run."""
+        """Return a run that another process started. If a server answers, it must know the run."""
         _validate_run_id(run_id)
         found = self.from_server("get_run", run_id)
         with self.known.lock:
@@ -121,18 +121,18 @@ class BaseStore(AbstractStore):  # type: ignore[misc]  # MLflow ships no types
             return known
 
     def new_run(self, run_id: str, *, owner: bool, user: str | None = None) -> KnownRun:
-        """A run with a writer of this process, in the experiment that was chosen last."""
+        """Return a run with a writer of this process, in the experiment chosen last."""
         writer = Run(run_id, self.settings, user=user or None, owner=owner)
         writer.managed = True
         experiment_id = self.known.last_experiment_id
         return KnownRun(writer, owner, experiment_id, self.location(experiment_id))
 
     def location(self, experiment_id: str) -> str:
-        """URI under which the runs of an experiment keep their artifacts."""
+        """Return the URI under which the runs of an experiment store their artifacts."""
         found = self.known.experiment(experiment_id)
         return found.location if found else f"mlflow-artifacts:/{experiment_id}"
 
 
 def now_ms() -> int:
-    """Milliseconds since 1970 UTC."""
+    """Return the time in ms since 1970 UTC."""
     return time.time_ns() // 1_000_000

@@ -1,4 +1,4 @@
-"""MLflow's entities, made of what this process knows."""
+"""MLflow's entities, made from what this process knows."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ from modeltrail.producers.mlflow_plugin.known import (
     Point,
 )
 
-# MLflow 3 knows what a metric belongs to, and lists a run's models; MLflow 2 does not.
+# In MLflow 3 metrics have an owner and runs list their models; not so in MLflow 2.
 HAS_MODELS = "model_id" in inspect.signature(Metric.__init__).parameters
 _RUN_UUID = "run_uuid" in inspect.signature(RunInfo.__init__).parameters
 
 
 def experiment_of(found: KnownExperiment) -> Any:
-    """An experiment, which is active as far as this process knows."""
+    """Return an experiment. It is active as far as this process knows."""
     name = found.name or f"(experiment {found.experiment_id})"
     return Experiment(found.experiment_id, name, found.location, "active")
 
 
 def artifact_uri(run: KnownRun) -> str:
-    """Where a run keeps its artifacts, as the server says too."""
+    """Return where a run stores its artifacts, as the server would."""
     return f"{run.experiment_location.rstrip('/')}/{run.writer.run_id}/artifacts"
 
 
 def info_of(run: KnownRun) -> Any:
-    """A run's info."""
+    """Return a run's info."""
     run_id = run.writer.run_id
     return RunInfo(
         **({"run_uuid": run_id} if _RUN_UUID else {}),
@@ -62,7 +62,7 @@ def info_of(run: KnownRun) -> Any:
 
 
 def run_of(run: KnownRun) -> Any:
-    """A run with all that this process logged to it."""
+    """Return a run with everything that this process logged to it."""
     run_id = run.writer.run_id
     if not run.readable:
         return MlflowRun(info_of(run), _UnknownData(run_id))
@@ -94,7 +94,7 @@ def _tags(dataset: dict[str, object]) -> dict[str, str]:
 
 
 def metric_of(run_id: str, key: str, point: Point) -> Any:
-    """A metric point."""
+    """Return a metric point."""
     if not HAS_MODELS:
         return Metric(key, point.value, point.timestamp_ms, point.step)
     return Metric(
@@ -110,7 +110,7 @@ def metric_of(run_id: str, key: str, point: Point) -> Any:
 
 
 def model_of(model: KnownModel) -> Any:
-    """A logged model."""
+    """Return a logged model."""
     from mlflow.entities import LoggedModel, LoggedModelStatus
 
     return LoggedModel(
@@ -130,9 +130,9 @@ def model_of(model: KnownModel) -> Any:
 
 
 class _UnknownData(RunData):  # type: ignore[misc]  # MLflow ships no types
-    """Params, tags and metrics of a run that another process started, with no server to ask.
+    """Data of a run that another process started, if there is no server to ask.
 
-    Such a run can be written to, and resumed. What would have to be read is refused, not made up.
+    Such a run can be written to and resumed. Reading its params, tags or metrics raises.
     """
 
     def __init__(self, run_id: str) -> None:
@@ -148,15 +148,12 @@ class _UnknownData(RunData):  # type: ignore[misc]  # MLflow ships no types
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Not known here."""
         self._refuse()
 
     @property
     def params(self) -> dict[str, str]:
-        """Not known here."""
         self._refuse()
 
     @property
     def tags(self) -> dict[str, str]:
-        """Not known here."""
         self._refuse()

@@ -1,6 +1,8 @@
-"""What MLflow loads where Modeltrail is installed, used or not: hence nothing is imported here.
+"""The entry points that MLflow loads.
 
-MLflow loads its plugins while its own modules are half imported, too.
+It loads them even if they are not used, so nothing is imported here.
+
+MLflow also loads plugins while its own modules are half imported.
 """
 
 from __future__ import annotations
@@ -9,14 +11,14 @@ from typing import Any
 
 
 def tracking_store(store_uri: str, artifact_uri: str | None = None) -> Any:
-    """The tracking store of a URI of this plugin."""
+    """Return the tracking store for a URI of this plugin."""
     from modeltrail.producers.mlflow_plugin.store import TrackingStore
 
     return TrackingStore(store_uri)
 
 
 def registry_store(store_uri: str, tracking_uri: str | None = None) -> Any:
-    """The model registry of a URI of this plugin."""
+    """Return the model registry for a URI of this plugin."""
     from modeltrail.producers.mlflow_plugin.registry import RegistryStore
 
     return RegistryStore(store_uri)
@@ -25,10 +27,10 @@ def registry_store(store_uri: str, tracking_uri: str | None = None) -> Any:
 def artifact_repository(
     artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None
 ) -> Any:
-    """The repository of an ``mlflow-artifacts:`` URI: this plugin's, or MLflow's own.
+    """Return the repository of an ``mlflow-artifacts:`` URI: this plugin's, or MLflow's own.
 
-    It stands in for MLflow's, so that the URIs of runs and logged models are the same for every
-    client. With any tracking URI but the plugin's it makes what MLflow would have made.
+    It replaces MLflow's, so that runs and logged models have the same URIs for every client. For
+    tracking URIs of other kinds it returns what MLflow would.
     """
     from mlflow.tracking._tracking_service.utils import _get_store, get_tracking_uri
 

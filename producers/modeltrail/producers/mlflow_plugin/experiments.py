@@ -1,4 +1,4 @@
-"""Experiments: on the server, or in the name that the first run gives."""
+"""Experiments: on the server, or named by their first run."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from modeltrail.producers.mlflow_plugin.known import (
 
 
 class Experiments(BaseStore):
-    """The part of the tracking store that is about experiments."""
+    """The methods of the tracking store for experiments."""
 
     def get_experiment(self, experiment_id: str) -> Any:
-        """An experiment, from the server or as far as this process knows."""
+        """Return an experiment, from the server or as far as this process knows."""
         found = self.from_server("get_experiment", str(experiment_id), missing=True)
         if found is not None:
             return self._note(found)
@@ -39,7 +39,10 @@ class Experiments(BaseStore):
         return entities.experiment_of(self.known.note(known))
 
     def get_experiment_by_name(self, experiment_name: str) -> Any:
-        """An experiment, or None. Without a server each name has one: a run may just name it."""
+        """Return an experiment, or None.
+
+        Without a server every name has one, which a run may use.
+        """
         if self.server.answers:
             found = self.from_server("get_experiment_by_name", experiment_name, missing=True)
             if found is not None:
@@ -64,7 +67,7 @@ class Experiments(BaseStore):
         artifact_location: str | None = None,
         tags: Sequence[Any] | None = None,
     ) -> str:
-        """Create an experiment: on the server, or by its name in the first run that is in it."""
+        """Create an experiment: on the server, or by its name in its first run."""
         _validate_experiment_name(name)
         if self.server.answers:
             return str(self.rest.create_experiment(name, artifact_location, tags))

@@ -1,4 +1,4 @@
-"""Headers of the requests that this plugin makes to a server, and of no others."""
+"""Headers for the requests that this plugin makes to a server."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ _asking = threading.local()
 
 
 def announce() -> None:
-    """The next request of this thread is one of this plugin's."""
+    """Mark the next request of this thread as one of this plugin's."""
     _asking.on = True
 
 
 class Headers:
-    """Lets the server read up to the log's end as of now: this process appends beside it.
+    """Make the server read up to the current end of the log, because this process appends directly.
 
-    A provider in the sense of ``mlflow.tracking.request_header``, which MLflow makes when it is
-    imported, whether it is of use or not.
+    A provider for ``mlflow.tracking.request_header``. MLflow creates it when it is imported, even
+    if it is not used.
     """
 
     def in_context(self) -> bool:
-        """Whether the request to be made is one of this plugin's."""
+        """Return whether the next request is one of this plugin's."""
         return getattr(_asking, "on", False)
 
     def request_headers(self) -> dict[str, str]:
-        """The headers, for one request."""
+        """Return the headers for one request."""
         from modeltrail.producers.environment import user_name
 
         _asking.on = False

@@ -1,7 +1,7 @@
-"""What one process knows of its own experiments, runs and logged models, without asking anybody.
+"""What this process knows about its own experiments, runs and logged models.
 
-It answers what MLflow reads while training. Everything here is bounded: of each metric the latest
-points are kept, of runs and models those that were used last.
+It answers MLflow's reads during training. Everything here is limited: the latest points of each
+metric, and the runs and models used last.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from modeltrail.producers.run import Run
 from modeltrail.schemas import experiment_id
 
 POINTS_KEPT_MAX = 1_000
-"""Points of each metric that are kept, the last ones logged."""
+"""How many of the latest points of each metric are kept."""
 _ITEMS_MAX = 1_000
 _NAME_VARIABLE = "MODELTRAIL_EXPERIMENT_NAME"
 
@@ -45,7 +45,7 @@ class Metric:
     logged: int = 0
 
     def add(self, point: Point) -> None:
-        """Add a point. The latest one is that of the greatest step, then time, then value."""
+        """Add a point. The latest is the one with the greatest step, then time, then value."""
         self.points.append(point)
         self.logged += 1
         if point[:3] >= self.latest[:3]:
@@ -57,8 +57,8 @@ class KnownRun:
     """A run that this process writes to.
 
     Attributes:
-        writer: What writes its events.
-        readable: Whether this process started or resumed it, and answers for what is in it.
+        writer: Writes its events.
+        readable: Whether this process started or resumed the run and can answer reads.
         experiment_id: Its experiment.
         experiment_location: URI of the artifacts of that experiment.
     """
@@ -83,7 +83,7 @@ class KnownRun:
 
 @dataclass(slots=True)
 class KnownModel:
-    """A logged model that this process made or writes to."""
+    """A logged model that this process created or writes to."""
 
     writer: Run
     model_id: str
@@ -102,27 +102,27 @@ class KnownModel:
 
 
 class Latest(Generic[T]):
-    """Keeps the things that were used last, and those that must not be forgotten."""
+    """Keeps the items used last, and those still needed."""
 
     def __init__(self, needed: Callable[[T], bool] = lambda item: False) -> None:
-        """Begin with none; ``needed`` says whether a thing must not be forgotten."""
+        """Start empty. ``needed`` tells whether an item must be kept."""
         self._items: OrderedDict[str, T] = OrderedDict()
         self._needed = needed
 
     def get(self, key: str) -> T | None:
-        """The thing, if it is still known. May be called without the lock."""
+        """Return the item if it is still kept. May be called without the lock."""
         item = self._items.get(key)
         if item is not None:
-            with contextlib.suppress(KeyError):  # forgotten this very moment
+            with contextlib.suppress(KeyError):  # it may be removed at this moment
                 self._items.move_to_end(key)
         return item
 
     def all(self) -> list[T]:
-        """All things, those used last at the end."""
+        """Return all items, the ones used last at the end."""
         return list(self._items.values())
 
     def put(self, key: str, item: T) -> None:
-        """Keep a thing, and forget the one that was not used for longest if there are too many."""
+        """Keep an item. If there are too many, drop the one not used for longest."""
         self._items[key] = item
         self._items.move_to_end(key)
         if len(self._items) > _ITEMS_MAX:
@@ -133,23 +133,22 @@ class Latest(Generic[T]):
 
 
 class KnownExperiment(NamedTuple):
-    """An experiment. Its id is derived from its name, unless a server gave it another one.
+    """An experiment. Its id is derived from its name, unless a server assigned another one.
 
-    The name is empty where only the id was handed on by a parent process.
+    The name is empty if a parent process passed on only the id.
     """
 
     experiment_id: str
     name: str
     location: str
     from_server: bool
-    """Whether it is on a server, as far as is known; else runs name their experiment."""
+    """Whether it is known to be on a server. Otherwise runs name their experiment."""
 
 
 class Known:
-    """All that one process knows. Hold ``lock`` while using it."""
+    """Everything that this process knows. Hold ``lock`` while using it."""
 
     def __init__(self) -> None:
-        """Know the default experiment."""
         self.lock = threading.RLock()
         self.runs: Latest[KnownRun] = Latest(
             lambda run: run.writer.owner and not run.writer.finished
@@ -158,14 +157,14 @@ class Known:
         self._experiments: dict[str, KnownExperiment] = {}
         self._names: dict[str, str] = {}
         self.created: set[str] = set()
-        """Names of experiments that the script created, as far as this process saw."""
+        """Names of experiments that the script created."""
         self.last_experiment_id = "0"
-        """The experiment that was looked at last: the one to which unknown runs are ascribed."""
+        """The experiment used last; unknown runs are assigned to it."""
         self._experiments["0"] = experiment("Default")
         self._names["Default"] = "0"
 
     def renew_lock(self) -> None:
-        """In the child of a fork: another thread of the parent may have held it."""
+        """In the child of a fork, replace the lock: a thread of the parent may have held it."""
         self.lock = threading.RLock()
 
     def note(self, found: KnownExperiment) -> KnownExperiment:
@@ -173,16 +172,16 @@ class Known:
         self._experiments[found.experiment_id] = found
         self._names[found.name] = found.experiment_id
         self.last_experiment_id = found.experiment_id
-        if found.name:  # MLflow hands the id on to child processes, and they need the name too
+        if found.name:  # MLflow passes the id to child processes, which need the name too
             os.environ[_NAME_VARIABLE] = found.name
         return found
 
     def named(self, name: str) -> KnownExperiment | None:
-        """The experiment of a name."""
+        """Return the experiment with a name."""
         return self._experiments.get(self._names.get(name, ""))
 
     def experiment(self, experiment_id: str) -> KnownExperiment | None:
-        """The experiment of an id, if this process or the one that started it chose it."""
+        """Return the experiment with an id, if this process or its parent chose it."""
         found = self._experiments.get(experiment_id)
         if found is not None or experiment_id != os.environ.get("MLFLOW_EXPERIMENT_ID"):
             return found
@@ -194,6 +193,6 @@ class Known:
 
 
 def experiment(name: str) -> KnownExperiment:
-    """An experiment that nobody told us of."""
+    """Return an experiment that is not known yet."""
     found = experiment_id(name)
     return KnownExperiment(found, name, f"mlflow-artifacts:/{found}", from_server=False)

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from modeltrail.producers.mlflow_plugin.base import BaseStore
 
-# For ever, as MLflow keeps its stores too.
+# Kept forever, as MLflow keeps its stores.
 _stores: list[BaseStore] = []
 _ends_runs = False
 
 
 def know(store: BaseStore) -> None:
-    """Remember a store, to tell it of forks and of the exit."""
+    """Remember a store, so that it learns of forks and of the exit."""
     _stores.append(store)
 
 
 def end_runs_at_exit() -> None:
-    """End MLflow's active runs before the producers flush, which is before MLflow would.
+    """End MLflow's active runs before the producers flush, which is earlier than MLflow would.
 
-    ``atexit`` calls what was registered last first, and MLflow registers when it is imported.
+    ``atexit`` calls the functions registered last first, and MLflow registers its own on import.
     """
     global _ends_runs
     if not _ends_runs:
@@ -36,7 +36,7 @@ def _at_exit() -> None:
 
     for store in _stores:
         store.exiting = True
-    with contextlib.suppress(Exception):  # as MLflow does: never a traceback at exit
+    with contextlib.suppress(Exception):  # as in MLflow, never a traceback at exit
         while fluent.active_run() is not None:
             fluent.end_run()
 

@@ -1,4 +1,4 @@
-"""Logged models of MLflow 3: written as runs are, by writers of their own."""
+"""Logged models of MLflow 3, each written by its own writer, like a run."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _BY_NAME = re.compile(r"\s*name\s*=\s*'([^']*)'\s*")
 
 
 class ModelWriter(Run):
-    """Writes the events of a logged model as those of a run are written."""
+    """Writes the events of a logged model, like ``Run`` those of a run."""
 
     _subject = "model_id"
 
 
 class LoggedModels(BaseStore):
-    """The part of the tracking store that is about logged models."""
+    """The methods of the tracking store for logged models."""
 
     def create_logged_model(
         self,
@@ -43,7 +43,7 @@ class LoggedModels(BaseStore):
         params: Sequence[Any] | None = None,
         model_type: str | None = None,
     ) -> Any:
-        """Create a logged model, which waits for its files."""
+        """Create a logged model that is waiting for its files."""
         name = name or _generate_random_name()
         if any(character in name for character in _BAD_IN_NAMES):
             raise MlflowException(
@@ -89,7 +89,7 @@ class LoggedModels(BaseStore):
             return entities.model_of(model)
 
     def writable_model(self, model_id: str) -> KnownModel:
-        """A logged model to write to."""
+        """Return a logged model to write to."""
         known = self.known.models.get(model_id)
         if known is not None:
             return known
@@ -115,7 +115,7 @@ class LoggedModels(BaseStore):
         return known
 
     def get_logged_model(self, model_id: str, allow_deleted: bool = False) -> Any:
-        """A logged model: from the server, else what this process knows of it."""
+        """Return a logged model: from the server, or else what this process knows about it."""
         known = self.known.models.get(model_id)
         if known is None:
             self.server.require()
@@ -126,7 +126,7 @@ class LoggedModels(BaseStore):
         return entities.model_of(known)
 
     def finalize_logged_model(self, model_id: str, status: Any) -> Any:
-        """Say that the files of a model are all there, or that they never will be."""
+        """Record that all files of a model are stored, or that storing them failed."""
         model = self.writable_model(model_id)
         with self.known.lock:
             model.status, model.updated_at_ms = str(getattr(status, "value", status)), now_ms()
@@ -143,7 +143,7 @@ class LoggedModels(BaseStore):
                 model.writer.record("LoggedModelUpdated", {"tags": values})
 
     def delete_logged_model_tag(self, model_id: str, key: str) -> None:
-        """Delete a tag of a logged model, which must be there."""
+        """Delete a tag of a logged model. The tag must exist."""
         model = self.writable_model(model_id)
         with self.known.lock:
             if model.tags.pop(key, None) is None:
@@ -154,7 +154,7 @@ class LoggedModels(BaseStore):
             model.writer.record("LoggedModelUpdated", {"tags": {key: None}})
 
     def log_logged_model_params(self, model_id: str, params: Sequence[Any]) -> None:
-        """Log params of a logged model; the first value of each stands."""
+        """Log params of a logged model. The first value of each param stays."""
         model = self.writable_model(model_id)
         with self.known.lock:
             new = {k: v for k, v in _pairs(params).items() if k not in model.params}
@@ -169,10 +169,10 @@ class LoggedModels(BaseStore):
         *args: Any,
         **options: Any,
     ) -> Any:
-        """Logged models: of the server.
+        """Search the logged models of the server.
 
-        Without one, those of a name among this process's own: so MLflow looks for the models of a
-        run when it lists the run's artifacts. Any other search raises.
+        Without a server, only a search by name is answered, from this process's own models: MLflow
+        uses it to list a run's artifacts. Any other search raises.
         """
         by_name = _BY_NAME.fullmatch(filter_string or "")
         if by_name is None or self.server.answers:

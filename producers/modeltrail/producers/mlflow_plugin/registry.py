@@ -1,4 +1,4 @@
-"""The model registry: all of it is the server's, who decides in the log's order."""
+"""The model registry. All calls go to the server, which decides in the log's order."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from mlflow.tracking._tracking_service.utils import _get_store
 class RegistryStore(RestStore):  # type: ignore[misc]  # MLflow ships no types
     """MLflow's own client of the registry.
 
-    Before each request it lets the server see what this process logged, so that a version can be
-    made of a run that has just ended.
+    Before each request it delivers what this process logged, so that a version can be created from
+    a run that has just ended.
     """
 
     def __init__(self, store_uri: str) -> None:
-        """Ask nobody yet; without a server each call raises ``MlflowException``, which says so."""
+        """Make a client; nothing is contacted yet.
+
+        Without a server each call raises ``MlflowException``.
+        """
         super().__init__(_get_store(store_uri).server.creds)

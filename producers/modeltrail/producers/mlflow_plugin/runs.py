@@ -1,4 +1,4 @@
-"""Runs: what is logged goes to the producers, what is read comes from a server or from here."""
+"""Runs: writes go to the producers, reads to a server or to what this process knows."""
 
 from __future__ import annotations
 
@@ -49,10 +49,9 @@ _ENDED = ("FINISHED", "FAILED", "KILLED")
 
 
 class Runs(BaseStore):
-    """The part of the tracking store that is about runs."""
+    """The methods of the tracking store for runs."""
 
     def __init__(self, store_uri: str) -> None:
-        """Begin with no runs."""
         super().__init__(store_uri)
         self._ending: deque[tuple[Run, Mark]] = deque()
 
@@ -64,7 +63,7 @@ class Runs(BaseStore):
         tags: Iterable[Any],
         run_name: str | None,
     ) -> Any:
-        """Start a run. Returns at once; whether the log or a server can be reached is no matter."""
+        """Start a run. Returns at once, whether or not the log or a server can be reached."""
         values = {}
         for tag in tags or ():
             checked = _validate_tag(tag.key, tag.value)
@@ -78,7 +77,7 @@ class Runs(BaseStore):
             )
         with self.known.lock:
             self._forget_ended()
-            # What a client sends for lack of a name says nothing.
+            # A client that has no name sends this; it means nothing.
             user = values.get("mlflow.user") or ("" if user_id == "unknown" else user_id)
             user = user or user_name()
             run = self.new_run(new_run_id(), owner=True, user=user)
@@ -89,7 +88,7 @@ class Runs(BaseStore):
             run.tags = values
             run.started_at_ms = start_time or now_ms()
             known = self.known.experiment(run.experiment_id)
-            # By its name where nobody said that the experiment exists: the server makes it then.
+            # By name if the experiment is not known to exist: the server then creates it.
             named = known is not None and not known.from_server
             run.writer.begin(
                 experiment_name=known.name if known is not None and named else None,
@@ -104,7 +103,7 @@ class Runs(BaseStore):
         return entities.run_of(run)
 
     def get_run(self, run_id: str) -> Any:
-        """A run: from the server, else what this process knows of it."""
+        """Return a run: from the server, or else what this process knows about it."""
         known = self.known.runs.get(run_id)
         found = self.from_server("get_run", run_id, missing=known is not None)
         if found is not None and (known is None or self._delivered(known)):
@@ -125,10 +124,13 @@ class Runs(BaseStore):
     def update_run_info(
         self, run_id: str, run_status: Any, end_time: int | None, run_name: str | None
     ) -> Any:
-        """Change a run's status, end or name. Ending one waits for the local disk, not the log."""
+        """Change a run's status, end or name.
+
+        Ending a run waits for the local disk, not for the log.
+        """
         run = self.writable_run(run_id)
         if self.exiting and not run.writer.owner:
-            # A forked child may inherit active runs, and MLflow would end them as it exits.
+            # A forked child may inherit active runs, which MLflow would end when the child exits.
             return entities.info_of(run)
         status = None if run_status is None else RunStatus.to_string(run_status)
         with self.known.lock:
@@ -165,19 +167,19 @@ class Runs(BaseStore):
             process.wait_until(lambda: mark.appended is not None, _WRITE_WAIT_S)
 
     def _forget_ended(self) -> None:
-        """Let go of ended runs that were delivered."""
+        """Drop ended runs that were delivered."""
         while self._ending and self._ending[0][0].delivered(self._ending[0][1]):
             self._ending.popleft()
 
     def delete_run(self, run_id: str) -> None:
-        """Move a run to the deleted ones."""
+        """Move a run to the deleted runs."""
         run = self.writable_run(run_id)
         with self.known.lock:
             run.deleted = True
             run.writer.record("RunDeleted", {})
 
     def restore_run(self, run_id: str) -> None:
-        """Bring a deleted run back."""
+        """Restore a deleted run."""
         run = self.known.runs.get(run_id) or self.adopt_run(run_id)
         with self.known.lock:
             run.deleted = False
@@ -214,7 +216,7 @@ class Runs(BaseStore):
             del model.metrics[:-_MODEL_POINTS_KEPT_MAX]
 
     def log_param(self, run_id: str, param: Any) -> None:
-        """Log a param; another value than the one that this process knows is refused."""
+        """Log a param. A value that differs from the one that this process knows is refused."""
         checked = _validate_param(param.key, param.value)
         self._add_params(self.writable_run(run_id), {checked.key: str(checked.value)})
 
@@ -242,7 +244,7 @@ class Runs(BaseStore):
     def _add_tags(self, run: KnownRun, tags: dict[str, str]) -> None:
         with self.known.lock:
             name = tags.pop(_RUN_NAME, "")
-            if name:  # kept once, so that name and tag cannot differ
+            if name:  # kept in one place, so that name and tag cannot differ
                 run.name = name
                 run.writer.record("RunUpdated", {"name": name})
             run.tags |= tags
@@ -250,7 +252,7 @@ class Runs(BaseStore):
                 run.writer.set_tags(tags)
 
     def delete_tag(self, run_id: str, key: str) -> None:
-        """Delete a tag, which must be there as far as this process can tell."""
+        """Delete a tag. It must exist, as far as this process can tell."""
         run = self.writable_run(run_id)
         if key == _RUN_NAME:
             raise MlflowException(
@@ -271,7 +273,7 @@ class Runs(BaseStore):
     def log_batch(
         self, run_id: str, metrics: Sequence[Any], params: Sequence[Any], tags: Sequence[Any]
     ) -> None:
-        """Log metrics, params and tags; of a batch that is refused, nothing is logged."""
+        """Log metrics, params and tags. A refused batch logs nothing."""
         _validate_run_id(run_id)
         checked = _validate_batch_log_data(metrics, params, tags)
         if checked is not None:
@@ -312,7 +314,7 @@ class Runs(BaseStore):
             run.writer.record("RunModelsLogged", {"inputs": inputs})
 
     def log_outputs(self, run_id: str, models: Sequence[Any]) -> None:
-        """Log which logged models a run made."""
+        """Log the logged models that a run created."""
         _validate_run_id(run_id)
         run = self.writable_run(run_id)
         outputs = [(model.model_id, int(model.step or 0)) for model in models]
@@ -322,7 +324,7 @@ class Runs(BaseStore):
             run.writer.record("RunModelsLogged", {"outputs": listed})
 
     def record_logged_model(self, run_id: str, mlflow_model: Any) -> None:
-        """Add a model to the tag in which MLflow 2 lists those of a run."""
+        """Add a model to the tag in which MLflow 2 lists a run's models."""
         model = mlflow_model.get_tags_dict()
         run = self.writable_run(run_id)
         with self.known.lock:
@@ -338,7 +340,7 @@ class Runs(BaseStore):
         max_results: int | None = None,
         page_token: str | None = None,
     ) -> Any:
-        """A metric's points: from the server, else the last ones that this process logged."""
+        """Return a metric's points: from the server, or else the last ones that were logged here."""
         known = self.known.runs.get(run_id)
         if known is None:
             self.server.require()

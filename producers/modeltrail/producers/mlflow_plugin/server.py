@@ -1,4 +1,4 @@
-"""The server that reads and the registry go to."""
+"""The server that answers reads and has the registry."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ logger = logging.getLogger("modeltrail")
 
 _PROBE_TIMEOUT_S = 2
 _TRUSTED_S = 5.0
-"""How long a server that answered is taken to be there, and one that did not to be away."""
+"""How long the result of a check, that the server answers or does not, is trusted."""
 
 
 class Server:
-    """Knows where the server is and whether it answers, and lets it see what was logged here."""
+    """Finds the server, checks that it answers, and delivers what was logged here before reads."""
 
     def __init__(self, address: Address, flush: Callable[[float], bool]) -> None:
-        """Ask nobody yet.
+        """Make a client; nothing is contacted yet.
 
         Args:
-            address: Where the tracking URI leads.
-            flush: Waits up to so many seconds until all that was logged here is delivered.
+            address: The parsed tracking URI.
+            flush: Waits up to the given seconds until everything logged here is delivered.
         """
         self._address = address
         self._flush = flush
@@ -39,12 +39,12 @@ class Server:
 
     @property
     def url(self) -> str | None:
-        """Its URL; None where there is none."""
+        """The server's URL, or None."""
         return self._address.find_server(read_settings().server)
 
     @property
     def answers(self) -> bool:
-        """Whether there is a server and it answers, as of some seconds ago at most."""
+        """Return whether there is a server and it answered within the last seconds."""
         url = self.url
         if url is None:
             return False
@@ -56,9 +56,9 @@ class Server:
         return self._probed[1]
 
     def creds(self) -> Any:
-        """What MLflow's REST clients ask for before each request.
+        """Return the credentials that MLflow's REST clients ask for before each request.
 
-        Waits up to ``MODELTRAIL_READ_TIMEOUT_S`` until what was logged here is delivered.
+        Waits up to ``MODELTRAIL_READ_TIMEOUT_S`` until everything logged here is delivered.
 
         Raises:
             MlflowException: there is no server, or it does not answer.
@@ -69,7 +69,7 @@ class Server:
         return credentials(str(self.url))
 
     def require(self) -> None:
-        """Raise ``MlflowException`` where no server answers."""
+        """Raise ``MlflowException`` if no server answers."""
         if self.answers:
             return
         url = self.url
@@ -88,7 +88,7 @@ class Server:
 
 
 def credentials(url: str) -> Any:
-    """MLflow's settings for a server; the token may come from ``MODELTRAIL_TOKEN`` too."""
+    """Return MLflow's settings for a server. The token may also come from ``MODELTRAIL_TOKEN``."""
     creds = get_default_host_creds(url)
     if not creds.token and not creds.username:
         creds.token = read_settings().token
@@ -105,6 +105,6 @@ def _probe(url: str) -> bool:
             timeout=_PROBE_TIMEOUT_S,
             raise_on_status=False,
         )
-    except Exception:  # whatever it is, it is no answer
+    except Exception:  # any error means that it does not answer
         return False
     return bool(answer.status_code == 200)

@@ -1,8 +1,9 @@
-"""The tracking store: writes go to the producers, reads to a server or to what is known here.
+"""The tracking store: writes go to the producers, reads to a server or to what this process knows.
 
-A write checks what it is given as MLflow's own stores do, and raises for that only. A read asks the
-server if one answers. What MLflow reads while training (the process's own runs, logged models and
-experiments) is answered from what was logged here where none does; all else raises and says so.
+A write checks its arguments as MLflow's own stores do, and raises only for these. A read asks the
+server if one answers. Otherwise MLflow's reads during training (the process's own runs, logged
+models and experiments) are answered from what was logged here, and all other reads raise an error
+that says so.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from modeltrail.producers.mlflow_plugin.runs import Runs
 
 
 class TrackingStore(Experiments, Runs, LoggedModels):
-    """What MLflow calls. Every method may be called from any thread."""
+    """The store that MLflow calls. Thread-safe."""
 
     def _search_runs(self, *args: Any, **options: Any) -> Any:
         self.server.require()
@@ -36,7 +37,7 @@ def _asks_server(name: str) -> Callable[..., Any]:
     return ask
 
 
-# All that is not above is asked of the server; asynchronous logging goes through ``log_batch``.
+# Everything not above is asked of the server. Asynchronous logging uses ``log_batch``.
 for _name in dir(AbstractStore):
     if (
         not _name.startswith("_")
