@@ -340,7 +340,7 @@ class Runs(BaseStore):
         max_results: int | None = None,
         page_token: str | None = None,
     ) -> Any:
-        """Return a metric's points: from the server, or else the last ones that were logged here."""
+        """Return a metric's points: from the server, or else the last ones that it logged."""
         known = self.known.runs.get(run_id)
         if known is None:
             self.server.require()
