@@ -1,4 +1,4 @@
-"""The fold: what keeps DuckDB equal to the log, and whatever else reads the log."""
+"""Readers of the log: the fold, which keeps DuckDB equal to the log, and others."""
 
 from modeltrail.consumers.fold import Fold, FoldBehind, FoldStatus, rebuild
 from modeltrail.consumers.store import StoreError

@@ -1,9 +1,9 @@
-"""Shows that the log is what it was: its hash chains, as folded and as signed.
+"""Verify the log with its hash chains, as folded and as signed.
 
-``verify`` computes the chain of each partition from the raw log and compares it with the hashes
-that the fold kept as it went, and with signed checkpoints. The kept hashes name the first event
-that differs, but whoever changes the log can have the tables made again from it. A checkpoint
-cannot be made without the key, see ``checkpoints``.
+``verify`` computes the chain of each partition from the raw log. It compares the chain with the
+hashes that the fold stored, and with signed checkpoints. The stored hashes identify the first event
+that differs, but someone who changes the log can have the tables rebuilt from it. A checkpoint
+cannot be forged without the key; see ``checkpoints``.
 """
 
 from __future__ import annotations
@@ -32,55 +32,55 @@ _SILENCE_MAX_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is not as it should be."""
+    """A problem found by the verification."""
 
     kind: str
     """payload_changed, time_changed, event_missing, event_inserted, events_swapped, log_cut,
     checkpoint_differs, checkpoint_forged, or checkpoint_unreadable."""
     partition: Partition | None
-    """Where; None for a line that cannot be read."""
+    """The partition, or None for a line that cannot be read."""
     offset: int | None
-    """The first offset concerned; None for a line that cannot be read."""
+    """The first affected offset, or None for a line that cannot be read."""
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Covered:
-    """How far the log of one partition was checked."""
+    """How far one partition of the log was verified."""
 
     events: int
-    """Events that were read from the log."""
+    """Number of events read from the log."""
     compared: int
-    """How many of them agree with what the fold kept."""
+    """Number of events that agree with what the fold stored."""
     signed_offset: int | None
-    """The last offset that a good checkpoint signs and agrees with; None if there is none."""
+    """The last offset that a valid checkpoint signs and agrees with, or None."""
     hash: bytes
     """The end of the chain, computed from the raw log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What ``verify`` found."""
+    """The result of ``verify``."""
 
     partitions: Mapping[Partition, Covered]
     checkpoints: int
-    """Checkpoints with a good signature that the log agrees with."""
+    """Number of checkpoints with a valid signature that the log agrees with."""
     findings: tuple[Finding, ...]
-    """Empty if all is well. The first of each partition comes first."""
+    """All problems; empty if there are none. The first of each partition comes first."""
 
     @property
     def ok(self) -> bool:
-        """Whether everything is as it was."""
+        """Whether nothing was changed."""
         return not self.findings
 
     @property
     def registry(self) -> Covered:
-        """How far the registry was checked."""
+        """How far the registry was verified."""
         return self.partitions[REGISTRY_PARTITION]
 
     @property
     def events(self) -> int:
-        """Events that were read, of all partitions."""
+        """Number of events read, in all partitions."""
         return sum(covered.events for covered in self.partitions.values())
 
 
@@ -92,16 +92,16 @@ def verify(
     trusted_keys: Collection[bytes] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Verdict:
-    """Compute the chains from the raw log and compare them with all that is known of them.
+    """Compute the chains from the raw log, and compare them with the fold and the checkpoints.
 
     Args:
         log: The log.
-        folded: What a fold knows; it must have been asked for its heads by now, since events that
-            the log ends before must be those that were cut.
+        folded: The chains that the fold stored. Read its heads before calling this, so that an
+            event missing in the log is known to be cut off.
         checkpoints: A ``checkpoints.jsonl`` to compare with.
-        trusted_keys: Public keys (32 bytes) whose signatures count; None for any key that the
-            file names, which shows less: whoever can write the file can sign it with a new key.
-        progress: Called now and then with the number of events done and of all events.
+        trusted_keys: Public keys (32 bytes) to trust; None for every key that the file names. That
+            proves less: someone who can write the file can sign it with a new key.
+        progress: Called regularly with the number of events done and the total.
 
     Raises:
         LogError: the log cannot be read.
@@ -135,7 +135,7 @@ def verify(
 def _good(
     path: Path | None, trusted_keys: Collection[bytes] | None
 ) -> tuple[list[Checkpoint], list[Finding]]:
-    """The checkpoints whose signatures count, and what is wrong with the others."""
+    """Return the checkpoints with trusted signatures, and the problems of the others."""
     found, unreadable = ([], []) if path is None else read_checkpoints(path)
     findings = [
         Finding("checkpoint_unreadable", None, None, f"{path}, line {number}: not a checkpoint")
@@ -157,7 +157,7 @@ def _good(
 
 
 class _Walk:
-    """One partition's way from its first event to its last, beside what is known of it."""
+    """Walks through one partition and compares each event with what is known."""
 
     def __init__(
         self, partition: Partition, folded: FoldedChains | None, checkpoints: list[Checkpoint]
@@ -171,22 +171,22 @@ class _Walk:
         self.agreed: list[Checkpoint] = []
         self._expected = 0
         self._held: LogRecord | None = None
-        self._parted = False  # where log and fold part, they do not meet again
+        self._parted = False  # once log and fold differ, they differ to the end
         self._folded_head = None if folded is None else folded.heads.get(partition)
         self._links = _Ahead(iter(()) if folded is None else folded.links(partition))
-        # The next to be reached is the last of the list.
+        # The last item of the list is the next one reached.
         self._checkpoints = sorted(
             checkpoints, key=lambda c: c.heads[partition].offset, reverse=True
         )
 
     def feed(self, record: LogRecord) -> None:
-        """Take the next record; it is looked at once the one after it is known."""
+        """Take the next record. It is checked once the following one is known."""
         held, self._held = self._held, record
         if held is not None:
             self._look(held, record)
 
     def finish(self) -> None:
-        """The log has no more."""
+        """End the walk: the log has no more records."""
         if self._held is not None:
             self._look(self._held, None)
             self._held = None
@@ -211,7 +211,7 @@ class _Walk:
         if record.offset != self._expected:
             self._part("event_missing", self._expected, _MISSING)
         elif not self._parted:
-            link = next(self._links, None)  # None: the fold has not come this far
+            link = next(self._links, None)  # None: the fold is not that far
             if link is not None and self._agrees(link):
                 self.compared += 1
             elif link is not None:
@@ -228,7 +228,7 @@ class _Walk:
         return self.hash.startswith(link.hash)
 
     def _reach(self, offset: int) -> None:
-        """Hold the checkpoints of an offset, and of those that were passed over, against it."""
+        """Check the checkpoints up to this offset."""
         while self._checkpoints and self._checkpoints[-1].heads[self.partition].offset <= offset:
             checkpoint = self._checkpoints.pop()
             head = checkpoint.heads[self.partition]
@@ -267,7 +267,7 @@ def _difference(
     next_link: Link | None,
     next_record: LogRecord | None,
 ) -> tuple[str, str]:
-    """Tell what happened to an event, by trying which story gives the hashes that were kept."""
+    """Return what happened to an event, by trying which change explains the stored hashes."""
     offset = link.offset
 
     def fits(link: Link, before: bytes, payload: bytes) -> bool:
@@ -279,7 +279,7 @@ def _difference(
             f"its time was {_time(link.appended_at_ms)} when it was folded, now it is "
             f"{_time(record.appended_at_ms)}",
         )
-    # Does the event belong one place further on, and is the one that belongs here found there?
+    # Check whether this event belongs one place later, and the next one belongs here.
     found_at_next = next_record is not None and fits(link, before, next_record.payload)
     whole = link.hash
     if next_record is not None and found_at_next:
@@ -304,7 +304,7 @@ def _time(ms: int) -> str:
 
 
 class _Ahead(Generic[T]):
-    """An iterator that shows what comes next."""
+    """An iterator that can show its next item."""
 
     def __init__(self, items: Iterator[T]) -> None:
         self._items = items
@@ -322,7 +322,7 @@ class _Ahead(Generic[T]):
 
 
 def batches(log: EventLog, end: Mapping[Partition, int]) -> Iterator[list[LogRecord]]:
-    """The log of all partitions, up to the given offsets."""
+    """Read all partitions of the log, up to the given offsets."""
     left = {partition for partition, offset in end.items() if offset}
     if not left:
         return

@@ -1,8 +1,8 @@
-"""Signed checkpoints of the log's hash chains, and the key that signs them.
+"""Signed checkpoints of the log's hash chains, and the signing key.
 
-A checkpoint cannot be made without the key, so it stands even where somebody changed the log and
-had the tables made again from it. Keep ``audit-key.pem``, or copies of the checkpoints, where those
-who can write to the log cannot.
+A checkpoint cannot be forged without the key, so it reveals a change even if someone changes the
+log and rebuilds the tables. Keep ``audit-key.pem``, or copies of the checkpoints, where people who
+can write to the log have no access.
 """
 
 from __future__ import annotations
@@ -52,25 +52,25 @@ class KeyUnusable(AuditError):
 
 
 class TrailBroken(AuditError):
-    """The log as folded contradicts the last checkpoint; nothing more is signed."""
+    """The folded log contradicts the last checkpoint. Nothing more is signed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A signed statement of where the chains ended at a time."""
+    """A signed statement of where the chains ended at some time."""
 
     heads: Mapping[Partition, Head]
     time_ms: int
-    """When it was signed, by the signer's clock, in milliseconds since 1970 UTC."""
+    """When it was signed, by the signer's clock, in ms since 1970 UTC."""
     public_key: bytes
     """Ed25519, 32 bytes."""
     signature: bytes
     version: int = 2
-    """1 for a checkpoint of the registry alone, as the first programs signed them."""
+    """1 for a checkpoint of the registry alone, as the first versions signed them."""
 
     @property
     def statement(self) -> bytes:
-        """What is signed."""
+        """Return the text that is signed."""
         if self.version == 1:
             head = self.heads[REGISTRY_PARTITION]
             ends = f"{head.offset}\n{head.hash.hex()}\n"
@@ -79,7 +79,7 @@ class Checkpoint:
         return f"modeltrail checkpoint v2\n{ends}{self.time_ms}\n".encode()
 
     def signature_holds(self) -> bool:
-        """Whether the signature is the public key's, over the rest."""
+        """Return whether the signature was made with the public key over the statement."""
         try:
             key = Ed25519PublicKey.from_public_bytes(self.public_key)
             key.verify(self.signature, self.statement)
@@ -88,7 +88,7 @@ class Checkpoint:
         return True
 
     def to_json(self) -> str:
-        """One line of ``checkpoints.jsonl``, without its end; always of version 2."""
+        """Return a line of ``checkpoints.jsonl``, without a newline; always of version 2."""
         return json.dumps(
             {
                 "version": 2,
@@ -104,7 +104,7 @@ class Checkpoint:
 
     @classmethod
     def from_json(cls, line: str) -> Checkpoint:
-        """Read a line of either version; raises ``ValueError``."""
+        """Parse a line of either version. Raises ``ValueError``."""
         try:
             fields = json.loads(line)
             version = int(fields.get("version", 1))
@@ -126,9 +126,10 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """Signs the ends of the chains now and then, into ``checkpoints.jsonl`` of a data folder.
+    """Signs the ends of the chains regularly, into ``checkpoints.jsonl`` of a data folder.
 
-    One process at a time. The key is ``audit-key.pem`` in the same folder, made at first use.
+    For one process at a time. The key is ``audit-key.pem`` in the same folder, created on first
+    use.
     """
 
     def __init__(
@@ -146,15 +147,15 @@ class Checkpoints:
         Args:
             folder: The data folder.
             every_events: ``tick`` signs after this many events of the registry,
-            every_run_events: after this many of a partition of the other streams,
-            every_s: and after this many seconds, if there is anything new.
-            accept: Where the log contradicts the checkpoints, set their file aside and begin
-                another, as the operator said that this log is the right one.
-            clock_ms: Gives the time, in milliseconds since 1970 UTC.
+            every_run_events: after this many events of another partition,
+            every_s: and after this many seconds, if there are new events.
+            accept: If the log contradicts the checkpoints, set their file aside and start another,
+                because the operator said that this log is the right one.
+            clock_ms: Returns the time, in ms since 1970 UTC.
 
         Raises:
             KeyUnusable: the key file is damaged.
-            OSError: the folder cannot be written.
+            OSError: the folder is not writable.
         """
         self._path = folder / CHECKPOINTS_FILE
         self._every_events = every_events
@@ -164,7 +165,7 @@ class Checkpoints:
         self._clock_ms = clock_ms or (lambda: time.time_ns() // 1_000_000)
         self._key = _key(folder / KEY_FILE)
         self.public_key = self._key.public_key().public_bytes_raw()
-        """What others need to check the signatures; 32 bytes."""
+        """The key to check the signatures with; 32 bytes."""
         _cut_torn_line(self._path)
         found, _ = read_checkpoints(self._path)
         own = [c for c in found if c.public_key == self.public_key and c.signature_holds()]
@@ -178,7 +179,7 @@ class Checkpoints:
         self._compared = False
 
     def tick(self, con: duckdb.DuckDBPyConnection) -> Checkpoint | None:
-        """Sign if it is due; cheap if it is not.
+        """Sign if it is due; otherwise this is cheap.
 
         Raises:
             TrailBroken: see ``write``.
@@ -194,7 +195,7 @@ class Checkpoints:
         return self.write(con)
 
     def write(self, con: duckdb.DuckDBPyConnection) -> Checkpoint | None:
-        """Sign the ends of the chains as folded, durably, unless that was done before.
+        """Sign the ends of the folded chains durably, unless that was done before.
 
         Raises:
             TrailBroken: the fold does not lead to what was signed: the log was cut or changed.
@@ -211,12 +212,12 @@ class Checkpoints:
         return checkpoint
 
     def _signed_to(self, partition: Partition) -> int:
-        """The last offset that was signed; -1 if there is none."""
+        """Return the last signed offset, or -1."""
         head = self._signed.get(partition)
         return -1 if head is None else head.offset
 
     def _compare(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Hold what was signed last of each partition against the fold, once."""
+        """Compare the last signed offset of each partition with the fold, once."""
         for partition, signed in () if self._compared else sorted(self._signed.items()):
             found = links(con, partition, signed.offset, signed.offset, 1)
             if found and signed.hash.startswith(found[0].hash):
@@ -236,9 +237,9 @@ class Checkpoints:
 
 
 def read_checkpoints(path: Path) -> tuple[list[Checkpoint], list[int]]:
-    """The checkpoints of a file, and the numbers (from 1) of lines that are none.
+    """Return the checkpoints in a file, and the numbers (from 1) of invalid lines.
 
-    A last line without an end was being written as the process died, and counts as neither.
+    A last line without a newline was being written when the process died, and counts as neither.
     """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -283,7 +284,7 @@ def _append_line(path: Path, line: str) -> None:
 
 
 def _cut_torn_line(path: Path) -> None:
-    """Remove a last line without an end, left by a crash in ``_append_line``."""
+    """Remove a last line without a newline, left by a crash in ``_append_line``."""
     try:
         with path.open("r+b") as file:
             data = file.read()

@@ -1,4 +1,4 @@
-"""What queries from outside may read: the public views, and what the as-of macros are made of."""
+"""The relations that users may query: the public views, and what the as-of macros read."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ READER_VIEWS: Final = _words("""
     model_version_tags model_version_tags_history model_versions models packages param_conflicts
     params positions registrations runs stages stages_history tags transitions
     """)
-"""Views for those who may read everything that is tracked."""
+"""Views for users who may read everything that is tracked."""
 ADMIN_VIEWS: Final = _words("""
     dead_letters permissions permissions_history role_members roles tokens users users_history
     webhooks webhooks_history
     """)
-"""Views for administrators, as the rest of the API has it."""
+"""Views for administrators, as in the rest of the API."""
 IMPORT_TABLES: Final = _words("""
     activity artifacts datasets experiments history logged_model_artifacts logged_model_params
     logged_model_tags logged_models model_inputs model_outputs model_versions models params points
     requests runs series tags
     """)
-"""Tables of the fold that an import compares with; for administrators, in plain queries only."""
+"""Tables of the fold that an import compares with. For administrators, in plain queries only."""
 NARROW_VIEWS: Final = _words(
     "latest_metrics logged_model_metrics metrics model_inputs model_outputs positions"
 )
-"""Views without long texts: nothing in a row is longer than a key or an id."""
+"""Views without long texts: no value is longer than a key or an id."""
 MACROS: Final = frozenset(
     f"{kind}_{when}"
     for kind in ("aliases", "stages", "experiments", "models", "model_versions")
@@ -47,8 +47,8 @@ MACROS: Final = frozenset(
 SCALAR_MACROS: Final = frozenset({"registry_offset_as_of"})
 
 AS_OF: Final = "as_of"
-"""Schema of the relations below, wherever the macros are made of them."""
-# What the macros read, as the public view `history` shows it and no more.
+"""Schema of the relations below wherever the macros are created."""
+# What the macros read: the public view `history`, and nothing else.
 _MACRO_RELATIONS: Final = {
     "history": "SELECT * FROM fold.history "
     "WHERE entity IN ('experiment', 'model', 'model_version', 'alias')",
@@ -60,19 +60,19 @@ _MACRO_RELATIONS: Final = {
 
 
 class Relation(NamedTuple):
-    """One relation that may be read."""
+    """A relation that users may read."""
 
     schema: str
     name: str
     columns: Mapping[str, str]
-    """Column to type, as in ``MAP(VARCHAR, VARCHAR)``."""
+    """Column to type, such as ``MAP(VARCHAR, VARCHAR)``."""
     query: str
-    """What it is, in the database of the fold."""
+    """Its definition, in the fold's database."""
     admin: bool
 
 
 def relations(con: duckdb.DuckDBPyConnection) -> list[Relation]:
-    """Every relation that may be read, with its columns."""
+    """Return every relation that users may read, with its columns."""
     found = [
         _relation(con, "main", name, f"SELECT * FROM main.{name}", name in ADMIN_VIEWS)
         for name in sorted(READER_VIEWS | ADMIN_VIEWS)
@@ -89,13 +89,13 @@ def _relation(
 
 
 def names(con: duckdb.DuckDBPyConnection) -> frozenset[str]:
-    """The name of every table and view there is, public or not, DuckDB's own included."""
+    """Return the names of all tables and views, public or not, including DuckDB's own."""
     query = "SELECT view_name FROM duckdb_views() UNION SELECT table_name FROM duckdb_tables()"
     return frozenset(name.lower() for (name,) in con.execute(query).fetchall())
 
 
 def macros() -> list[str]:
-    """Statements that make the public macros, over relations in the schema ``AS_OF``."""
+    """Return the statements that create the public macros, over relations in ``AS_OF``."""
     package = resources.files("modeltrail.consumers")
     texts: Iterable[str] = (
         package.joinpath(file).read_text(encoding="utf-8")

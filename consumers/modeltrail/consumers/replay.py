@@ -1,4 +1,4 @@
-"""Replay: a private database of what was known at some moment."""
+"""Replay: a private database of the state at some moment."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from modeltrail.eventlog import (
 )
 
 Moment = datetime | Position | None
-"""A time (by the log's append times), a position, or the log's end as of now."""
+"""A time (by the log's append times), a position, or None for the current end of the log."""
 
 
 def parse_moment(text: str) -> datetime | Position:
-    """A time in ISO 8601 (UTC unless it says otherwise), or a position such as ``registry:0:17``.
+    """Parse an ISO 8601 time (UTC by default) or a position such as ``registry:0:17``.
 
     Raises:
         ValueError: it is neither.
@@ -45,11 +45,10 @@ def replay(
 
     Args:
         log: The log to read.
-        until: Events that were appended at or before this time; or, for a position, the events of
-            its stream and partition up to and including it, and of the other partitions what was
-            appended up to its time.
-        into: The file to make; it must not exist.
-        progress: Told how far it is.
+        until: A time: fold all events appended at or before it. A position: fold its partition up
+            to and including it, and the other partitions up to its time.
+        into: The file to create; it must not exist.
+        progress: Called with the progress.
 
     Raises:
         FileExistsError: ``into`` exists.
@@ -71,7 +70,7 @@ def replay(
 
 
 def bounds(log: EventLog, until: Moment) -> dict[Partition, int]:
-    """For each partition the offset before which everything was known at the moment."""
+    """Return for each partition the offset before which all events belong to the moment."""
     end = log.end()
     if until is None:
         return end
@@ -92,7 +91,7 @@ def bounds(log: EventLog, until: Moment) -> dict[Partition, int]:
 def _first_after(
     log: EventLog, partition: Partition, end_offset: int, limit_ms: int, end: dict[Partition, int]
 ) -> int:
-    """The first offset that was appended after a time; append times never go backwards."""
+    """Return the first offset appended after a time. Append times never go backwards."""
     low, high = 0, end_offset
     while low < high:
         middle = (low + high) // 2

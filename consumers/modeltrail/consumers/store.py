@@ -1,4 +1,7 @@
-"""The DuckDB file of the projections: made, opened, set aside. It is disposable; the log is not."""
+"""The DuckDB file of the projections: create, open, set aside.
+
+The log can rebuild it at any time.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,9 @@ import duckdb
 logger = logging.getLogger("modeltrail.fold")
 
 PROJECTION_VERSION = 7
-"""The shape of the tables. Any change of the .sql files or of what the fold writes raises it."""
+"""Version of the tables. Every change of the .sql files or of what the fold writes raises it."""
 
-# No SQL, whoever sent it, reaches files or the network, loads code, or changes settings.
+# No SQL statement can access files or the network, load code, or change settings.
 _LOCKED_DOWN = {
     "enable_external_access": "false",
     "autoinstall_known_extensions": "false",
@@ -29,10 +32,10 @@ _CHECKPOINT_WAL_BYTES = 128 * 1024 * 1024
 
 
 class Limits(NamedTuple):
-    """What DuckDB may use; None for its own defaults."""
+    """Resources that DuckDB may use; None for its own defaults."""
 
     memory_limit: str | None = None
-    """As in "4GB"."""
+    """For example "4GB"."""
     threads: int | None = None
 
 
@@ -48,7 +51,6 @@ class LogContradicted(StoreError):
     """The log ends before what was folded, or differs from it. Nothing was changed."""
 
     def __init__(self, database: Path, how: str) -> None:
-        """Name the tables, and how the log contradicts them."""
         super().__init__(
             f"{database.name} {how}. Nothing was changed. See what differs: modeltrail audit "
             "verify. If events were lost or changed, restore the log from a backup. If this log "
@@ -58,11 +60,11 @@ class LogContradicted(StoreError):
 
 
 def connect(database: Path | None, limits: Limits) -> duckdb.DuckDBPyConnection:
-    """Open a database, locked down and in UTC; ``None`` makes one in memory.
+    """Open a database, locked down and in UTC. ``None`` creates one in memory.
 
     Raises:
-        StoreError: in use by another process, in a folder that is read-only, or no space.
-        duckdb.Error: the file is damaged, or of another version of DuckDB.
+        StoreError: it is in use by another process, its folder is read-only, or the disk is full.
+        duckdb.Error: the file is damaged, or from another version of DuckDB.
     """
     config: dict[str, str | bool | int | float | list[str]] = {
         **_LOCKED_DOWN,
@@ -88,7 +90,8 @@ def connect(database: Path | None, limits: Limits) -> duckdb.DuckDBPyConnection:
         raise
     con.execute("SET GLOBAL TimeZone = 'UTC'")
     con.execute("SET lock_configuration = true")
-    # DuckDB's own threads help with large queries; who folds or answers must not wait for them.
+    # DuckDB's threads help with large queries. They must not delay the threads that fold and
+    # answer.
     for thread in _threads() - before:
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, thread, _NICENESS)
@@ -96,14 +99,14 @@ def connect(database: Path | None, limits: Limits) -> duckdb.DuckDBPyConnection:
 
 
 def _threads() -> set[int]:
-    """Numbers of this process's threads; none where the system does not say."""
+    """Return the ids of this process's threads; empty if the system does not list them."""
     with suppress(OSError):
         return {int(name) for name in os.listdir("/proc/self/task")}
     return set()
 
 
 def version_of(con: duckdb.DuckDBPyConnection) -> int | None:
-    """The projection version of an open database; None if it is empty or not one of ours."""
+    """Return the projection version of an open database, or None if it is empty or foreign."""
     version = _meta(con, "version")
     return int(version) if version is not None else None
 
@@ -121,7 +124,7 @@ def _wal_of(database: Path) -> Path:
 
 
 def set_aside(database: Path, why: str) -> Path:
-    """Move a file that cannot be used out of the way; returns its new path."""
+    """Rename a file that cannot be used. Returns its new path."""
     n = 1
     while (aside := database.with_name(f"{database.stem}.{why}-{n}{database.suffix}")).exists():
         n += 1
@@ -132,25 +135,25 @@ def set_aside(database: Path, why: str) -> Path:
 
 
 def remove(database: Path) -> None:
-    """Delete a file and its write-ahead log, if they are there."""
+    """Delete a file and its write-ahead log, if they exist."""
     _wal_of(database).unlink(missing_ok=True)
     database.unlink(missing_ok=True)
 
 
 def beside(database: Path) -> Path:
-    """Where a database is rebuilt."""
+    """Return the path where a database is rebuilt."""
     return database.with_name(database.name + ".rebuild")
 
 
 def mark_complete(con: duckdb.DuckDBPyConnection) -> None:
-    """Note in a rebuilt database that it may take the place of the old one."""
+    """Mark a rebuilt database as ready to replace the old one."""
     con.execute("INSERT INTO fold.meta VALUES ('complete', 'true')")
 
 
 def finish_swap(database: Path, limits: Limits) -> None:
-    """Put a rebuilt file that is complete in the place of the old one; delete one that is not.
+    """Replace the old database with a complete rebuilt one, or delete an incomplete one.
 
-    Both files must be closed. A crash at any point leaves it to the next call.
+    Both files must be closed. After a crash at any point, the next call completes the work.
     """
     new = beside(database)
     if not new.exists():
@@ -159,7 +162,7 @@ def finish_swap(database: Path, limits: Limits) -> None:
         con = connect(new, limits)
         try:
             complete = _meta(con, "complete") is not None
-            con.execute("CHECKPOINT")  # from here on the file stands without its WAL
+            con.execute("CHECKPOINT")  # from here on the file is complete without its WAL
         finally:
             con.close()
     except duckdb.Error:

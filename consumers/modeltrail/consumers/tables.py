@@ -1,6 +1,7 @@
-"""Rows into and out of DuckDB in bulk: columns go in through Arrow, never row by row.
+"""Bulk reads and writes of DuckDB: columns go through Arrow, not row by row.
 
-But for a handful of rows: to plan a scan of an Arrow table costs more than to plan a few values.
+A handful of rows are the exception: planning a scan of an Arrow table costs more than planning a
+few values.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ _FEW_ROWS = 3
 _FEW_VALUES = 64
 
 Columns = Mapping[str, Any]
-"""Column name to a list, a numpy array, or an Arrow array; all of equal length."""
+"""Column name to a list, a NumPy array or an Arrow array, all of equal length."""
 
 
 def run(con: duckdb.DuckDBPyConnection, sql: str, batch: Columns, **types: pa.DataType) -> None:
-    """Execute a statement that reads the columns as table ``batch``."""
+    """Run a statement that reads the columns as table ``batch``."""
     _with(con, "batch", sql, batch, types)
 
 
 def insert(
     con: duckdb.DuckDBPyConnection, table: str, batch: Columns, **types: pa.DataType
 ) -> None:
-    """Insert rows, matching columns by name. ``types`` gives those of nested columns."""
+    """Insert rows, with columns matched by name. ``types`` has the types of nested columns."""
     if not len(next(iter(batch.values()))):
         return
     rows = None if types else _few(batch)
@@ -43,7 +44,7 @@ def insert(
 
 
 def update(con: duckdb.DuckDBPyConnection, table: str, keys: Sequence[str], batch: Columns) -> None:
-    """Update the rows that are found by the ``keys``, to the other columns' values."""
+    """Update the rows found by the ``keys`` with the values of the other columns."""
     rows = _few(batch)
     names = [*keys, *(name for name in batch if name not in keys)]
     changing = names[len(keys) :]
@@ -61,7 +62,7 @@ def update(con: duckdb.DuckDBPyConnection, table: str, keys: Sequence[str], batc
 
 
 def delete(con: duckdb.DuckDBPyConnection, table: str, keys: Columns) -> None:
-    """Delete the rows that are found by the keys, each with a value in every column."""
+    """Delete the rows found by the keys. Every column is a key."""
     rows = _few(keys)
     if rows is None:
         run(con, f"DELETE FROM {table} USING batch b WHERE {_match(table, list(keys))}", keys)
@@ -76,7 +77,7 @@ def _match(table: str, keys: Sequence[str]) -> str:
 
 
 def _few(columns: Columns) -> list[list[Any]] | None:
-    """The rows of the columns, if they are few."""
+    """Return the rows of the columns if there are few."""
     n = len(next(iter(columns.values())))
     if n > _FEW_ROWS or n * len(columns) > _FEW_VALUES:
         return None
@@ -95,7 +96,7 @@ def _marks(rows: list[list[Any]]) -> str:
 
 
 def lookup(con: duckdb.DuckDBPyConnection, sql: str, wanted: Columns) -> list[tuple[Any, ...]]:
-    """Rows of a query that reads the columns as table ``wanted``."""
+    """Return the rows of a query that reads the columns as table ``wanted``."""
     return _with(con, "wanted", sql, wanted, {})
 
 
@@ -120,7 +121,10 @@ def _with(
 
 
 def _array(values: Any, type: pa.DataType | None) -> pa.Array:
-    """An Arrow array of a type that is told; to guess costs Arrow 60 µs, as it looks for pandas."""
+    """Make an Arrow array of a given type.
+
+    Inferring the type costs 60 µs, because Arrow tries to import pandas.
+    """
     if isinstance(values, pa.Array):
         return values
     if isinstance(values, np.ndarray):
@@ -142,15 +146,15 @@ _TYPES = {
 
 
 def scalar(con: duckdb.DuckDBPyConnection, sql: str) -> Any:
-    """The one value of a query of one row and column."""
+    """Return the single value of a query."""
     return con.execute(sql).fetchall()[0][0]
 
 
 def rows(items: Sequence[Any], names: Sequence[str]) -> dict[str, list[Any]]:
-    """Columns of the named attributes of objects."""
+    """Return columns of the named attributes of objects."""
     return {name: [getattr(item, name) for item in items] for name in names}
 
 
 def script(con: duckdb.DuckDBPyConnection, package: str, file: str) -> None:
-    """Execute the statements of a ``.sql`` file that lies beside the code of a package."""
+    """Run the statements of a ``.sql`` file beside the code of a package."""
     con.execute((resources.files(package) / file).read_text(encoding="utf-8"))

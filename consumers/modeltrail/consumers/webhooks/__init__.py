@@ -1,1 +1,1 @@
-"""Webhooks: events of the log, told to those who asked."""
+"""Deliver the registry's events to webhooks."""

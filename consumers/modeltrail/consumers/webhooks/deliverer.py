@@ -1,9 +1,9 @@
-"""Delivers what the registry decided to those who asked to be told, from the log, at least once.
+"""Deliver the registry's accepted requests from the log to webhooks, at least once.
 
-The position in the log and what is pending are kept in a file, so that what was decided while
-nobody delivered, and what an endpoint did not take, is delivered later. Deliveries of one webhook
-are made one after the other, in log order; webhooks do not wait for each other. A delivery has an
-id that follows from webhook and event, so that a receiver can tell a repeat.
+The position in the log and the pending deliveries are stored in a file, so that what was missed
+while no server delivered, or what an endpoint did not accept, is delivered later. Deliveries of one
+webhook are made one after the other, in log order; webhooks do not wait for each other. The id of a
+delivery is derived from webhook and event, so that a receiver can recognize a repeat.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ logger = logging.getLogger("modeltrail.webhooks")
 TRIES = 15
 """Attempts before a delivery is a dead letter: about an hour, with the pauses below."""
 BACKOFF_S = 1.0
-"""Pause after the first attempt that failed; it doubles with each."""
+"""Pause after the first failed attempt; it doubles with each."""
 BACKOFF_MAX_S = 600.0
 
 _ANSWER_BYTES_MAX = 64 * 1024
@@ -51,7 +51,7 @@ _STOP_S = 5.0
 
 
 class Definition(NamedTuple):
-    """A webhook as it is now."""
+    """The current definition of a webhook."""
 
     webhook_id: str
     name: str
@@ -62,7 +62,7 @@ class Definition(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of a test."""
+    """The result of a test."""
 
     success: bool
     status: int | None
@@ -71,22 +71,22 @@ class Outcome(NamedTuple):
 
 
 class DelivererStatus(NamedTuple):
-    """How the delivery is doing."""
+    """The state of the delivery."""
 
     position: int
-    """The next offset of the registry to look at."""
+    """The next offset of the registry to process."""
     lag: int
-    """Events of the registry that were not looked at yet."""
+    """Number of registry events not processed yet."""
     pending: int
     dead: int
     replays: int
-    """Replays that are not done yet."""
+    """Number of unfinished replays."""
     error: str | None
-    """Why it stands still; None if it does not."""
+    """Why delivery is stopped, or None."""
 
 
 def definition(cursor: duckdb.DuckDBPyConnection, webhook_id: str) -> Definition | None:
-    """A webhook that is there."""
+    """Return the definition of an existing webhook."""
     row = cursor.execute(
         "SELECT w.webhook_id, w.name, s.url, w.status, s.secret FROM fold.webhooks w "
         "JOIN fold.webhook_secrets s ON s.webhook_id = w.webhook_id "
@@ -97,10 +97,10 @@ def definition(cursor: duckdb.DuckDBPyConnection, webhook_id: str) -> Definition
 
 
 class Webhooks:
-    """What a server needs to have webhooks: the key, the way out, and who delivers if it does."""
+    """What a server needs for webhooks: the key, the sender and, if it delivers, the deliverer."""
 
     def __init__(self, secrets: Secrets, sender: Sender) -> None:
-        """Begin without delivering; set ``deliverer`` for that."""
+        """Make it without a deliverer; set ``deliverer`` to deliver."""
         self.secrets = secrets
         self.sender = sender
         self.deliverer: Deliverer | None = None
@@ -119,10 +119,10 @@ def send(tools: Webhooks, webhook: Definition, delivery_id: str, body: bytes) ->
     """Sign and post once.
 
     Raises:
-        SecretUnreadable: this server cannot sign for it.
+        SecretUnreadable: this server cannot decrypt the secret.
         WebhookKeyError: this server's key cannot be used.
-        UrlRefused: this server does not send there.
-        NoAnswer: the endpoint gave none.
+        UrlRefused: this server does not send to that URL.
+        NoAnswer: the endpoint did not answer.
     """
     secret = tools.secrets.decrypt(webhook.secret) if webhook.secret else None
     headers = headers_of(delivery_id, body, secret)
@@ -130,10 +130,10 @@ def send(tools: Webhooks, webhook: Definition, delivery_id: str, body: bytes) ->
 
 
 class Deliverer:
-    """A thread that reads the registry and sends, each webhook in a thread of its own.
+    """A thread that reads the registry and sends, with a thread for each webhook.
 
-    On a log that was never delivered from it begins at the end: nobody wants to be told of what
-    happened before there was a server that tells.
+    On a log that was never delivered from, it starts at the end: nobody wants notices of what
+    happened before any server delivered.
     """
 
     def __init__(
@@ -147,16 +147,16 @@ class Deliverer:
         backoff_s: float = BACKOFF_S,
         workers: int = 16,
     ) -> None:
-        """Prepare; ``start`` it.
+        """Make a deliverer; call ``start`` to start it.
 
         Args:
             log: The log that is folded.
-            fold: The fold that decides; started and stopped by its owner.
-            folder: Where the position and the deliveries are kept.
-            tools: The key, and the way out.
+            fold: The fold that decides; its owner starts and stops it.
+            folder: The folder for the position and the deliveries.
+            tools: The key and the sender.
             tries: Attempts before a delivery is a dead letter.
-            backoff_s: Pause after the first attempt that failed, in seconds.
-            workers: Most requests at a time.
+            backoff_s: Pause after the first failed attempt, in seconds.
+            workers: Maximum number of simultaneous requests.
         """
         self._log = log
         self._fold = fold
@@ -174,10 +174,10 @@ class Deliverer:
         self._thread = threading.Thread(target=self._run, name="modeltrail-webhooks", daemon=True)
 
     def start(self) -> None:
-        """Begin; the fold must be started.
+        """Start the thread. The fold must be running.
 
         Raises:
-            LogError: the log's end, where the first start begins, is not to be had.
+            LogError: the end of the log, where the first start begins, cannot be read.
         """
         found = self._state.position()
         end = self._log.end().get(REGISTRY_PARTITION, 0)
@@ -195,7 +195,7 @@ class Deliverer:
         self._thread.start()
 
     def _begin_again(self, why: str) -> None:
-        """On another log: what is kept names offsets of the old one, and means nothing here."""
+        """Start over on another log: the stored offsets belong to the old one."""
         counts = self._state.counts().values()
         left = sum(n for states in counts for state, n in states.items() if state != "delivered")
         logger.error(
@@ -208,7 +208,7 @@ class Deliverer:
         self._state.begin_again(self._position)
 
     def stop(self) -> None:
-        """Break off what is under way, which will be sent again, and end."""
+        """Stop. Deliveries in progress are aborted and sent again later."""
         self._stopping = True
         self._due.set()
         self._tools.sender.abort()
@@ -236,7 +236,7 @@ class Deliverer:
             self._due.clear()
             pause_s = _PAUSE_S
             try:
-                # What is pending is read from the fold, which may be one that is built anew.
+                # Pending deliveries are read from the fold, which may be a rebuilt one.
                 if self._folded_to() >= self._position:
                     checked = checked or self._check_log()
                     while self._collect() and not self._stopping:
@@ -244,19 +244,19 @@ class Deliverer:
                     pause_s = self._dispatch()
                 self._error = None
             except Exception as error:
-                # A full disk, a log out of reach, or a bug: say so, and try again for ever.
+                # A full disk, a log out of reach, or a bug: report it, and keep trying.
                 text = f"{type(error).__name__}: {error}"
                 if text != self._error and not self._stopping:
                     logger.error("webhooks stand still, and will go on: %s", text)
                 self._error = text
             self._due.wait(pause_s)
             if not self._stopping:
-                # What is decided in quick succession is looked at together; whoever decides it
-                # has better use for the processor.
+                # Process requests that arrive in quick succession together; the threads that decide
+                # them need the processor more.
                 time.sleep(_GATHER_S)
 
     def _check_log(self) -> bool:
-        """Whether this is the log that was delivered from; if not, begin at its end."""
+        """Return whether this is the log that was delivered from. If not, start at its end."""
         found = self._state.position()
         hash = self._hash(self._position)
         if found is not None and found[1] and found[1] != hash:
@@ -267,7 +267,7 @@ class Deliverer:
         return True
 
     def _hash(self, next_offset: int) -> str:
-        """The hash of the chain before an offset, in hexadecimal."""
+        """Return the hash of the chain before an offset, in hexadecimal."""
         cursor = self._fold.cursor()
         try:
             row = cursor.execute(
@@ -278,7 +278,7 @@ class Deliverer:
         return row[0].lower() if row else ""
 
     def _collect(self) -> bool:
-        """Take up one page of what was decided, or of what is to be replayed; whether there was."""
+        """Process one page of new or replayed requests. Returns whether there was one."""
         until = self._folded_to()
         if self._position < until:
             new, next_offset = self._wanted(self._position, until, None)
@@ -286,7 +286,7 @@ class Deliverer:
             self._position = next_offset
             return True
         for replay in self._state.replays():
-            # Replays wait for room; what is new does not, and would be a dead letter.
+            # Replays wait for room. New deliveries do not; without room they become dead letters.
             if self._state.pending_max() > PENDING_MAX // 2:
                 return False
             new, next_offset = self._wanted(replay.next_offset, replay.to_offset, replay.webhook_id)
@@ -309,10 +309,10 @@ class Deliverer:
         return new, page.next_offset
 
     def _dispatch(self) -> float:
-        """Begin what is due; returns the seconds until something is."""
+        """Start due deliveries. Returns the seconds until the next one is due."""
         with self._lock:
             busy = set(self._busy)
-        # Read after that: of a webhook that is not busy, what was done is known.
+        # Read this last: what an idle webhook has done is then stored.
         heads = [head for head in self._state.heads() if head.webhook_id not in busy]
         if not heads:
             return _PAUSE_S
@@ -324,13 +324,13 @@ class Deliverer:
         pause_s = _PAUSE_S
         for head in sorted(heads, key=lambda head: head.next_try_ms):
             if statuses.get(head.webhook_id) != "ACTIVE":
-                continue  # what is pending for a disabled one waits until it is active again
+                continue  # deliveries of a disabled webhook wait until it is active again
             if head.next_try_ms > now_ms:
                 pause_s = min(pause_s, (head.next_try_ms - now_ms) / 1000)
                 continue
             with self._lock:
                 if len(self._busy) >= self._workers:
-                    break  # whoever is done first comes back here
+                    break  # the next worker to finish continues here
                 self._busy[head.webhook_id] = thread = threading.Thread(
                     target=self._work, args=[head], name="modeltrail-webhook", daemon=True
                 )
@@ -348,10 +348,10 @@ class Deliverer:
         finally:
             cursor.close()
 
-    # One delivery, in a thread of its own
+    # One delivery, in its own thread
 
     def _work(self, first: Delivery) -> None:
-        """Make deliveries of one webhook until there is none, or one has to wait."""
+        """Deliver for one webhook until nothing is left or a delivery has to wait."""
         delivery: Delivery | None = first
         try:
             while delivery is not None and not self._stopping and self._deliver(delivery):
@@ -359,14 +359,14 @@ class Deliverer:
         except Exception as error:
             if not self._stopping:
                 logger.error("webhook %s will be tried again: %s", first.webhook_id, error)
-                time.sleep(_REST_S)  # in which this webhook counts as busy
+                time.sleep(_REST_S)  # the webhook counts as busy during this time
         finally:
             with self._lock:
                 del self._busy[first.webhook_id]
             self._due.set()
 
     def _deliver(self, delivery: Delivery) -> bool:
-        """Try once; whether that is the end of it, so that the next one may follow."""
+        """Try a delivery once. Returns True if it is finished, so that the next one may follow."""
         if delivery.next_try_ms > _now_ms():
             return False
         cursor = self._fold.cursor()
@@ -376,7 +376,7 @@ class Deliverer:
         finally:
             cursor.close()
         if webhook is None or webhook.status != "ACTIVE":
-            return False  # since a moment ago; the next turn sees to it
+            return False  # it changed a moment ago; the next round handles it
         event = next((event for event in page.fired if event.n == delivery.n), None)
         if event is None:
             return self._fail(delivery, webhook, "the log has no such event any more", None, None)
@@ -395,7 +395,7 @@ class Deliverer:
         return True
 
     def _wait(self, delivery: Delivery, answer: Answer) -> float | None:
-        """How long to wait after an answer that is no success; None if no retry will help."""
+        """Return the pause after an unsuccessful answer, or None if a retry does not help."""
         if answer.status != 429 and answer.status < 500:
             return None
         pause_s = self._pause_s(delivery)
@@ -404,7 +404,7 @@ class Deliverer:
         return pause_s
 
     def _pause_s(self, delivery: Delivery) -> float | None:
-        """The pause after one more attempt that failed; None if it was the last."""
+        """Return the pause after another failed attempt, or None if it was the last."""
         if delivery.tries + 1 >= self._tries:
             return None
         pause_s = min(self._backoff_s * 2.0**delivery.tries, BACKOFF_MAX_S)
@@ -418,13 +418,13 @@ class Deliverer:
         status: int | None,
         pause_s: float | None,
     ) -> bool:
-        """Note a failure; whether it was the last, as ``pause_s`` is None."""  # fmt: skip
+        """Record a failed attempt. Returns True if no retry is left (``pause_s`` is None)."""
         now_ms = _now_ms()
         next_try_ms = None if pause_s is None else now_ms + int(pause_s * 1000)
         error = error[:_ERROR_CHARACTERS_MAX]
         self._state.failed(delivery, error, status, next_try_ms, now_ms)
         if next_try_ms is None:
-            # Not the whole URL: of some endpoints its path is the password.
+            # Not the whole URL: for some endpoints the path is the password.
             logger.warning(
                 "dead letter: %s (%s at %s:%d) for webhook %r at %s after %d tries: %s",
                 delivery.delivery_id,
@@ -438,10 +438,10 @@ class Deliverer:
             )
         return next_try_ms is None
 
-    # For people
+    # Status and control
 
     def status(self) -> DelivererStatus:
-        """How the delivery is doing."""
+        """Return the state of the delivery."""
         counts = self._state.counts().values()
         return DelivererStatus(
             position=self._position,
@@ -453,28 +453,28 @@ class Deliverer:
         )
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """How many deliveries each webhook has in each state."""
+        """Return how many deliveries each webhook has in each state."""
         return self._state.counts()
 
     def deliveries(
         self, webhook_id: str | None, state: str | None, before: int | None, limit: int
     ) -> list[dict[str, Any]]:
-        """Deliveries, newest first: pending, dead, and the last ones that were made."""
+        """Return deliveries, newest first: pending, dead, and the latest completed ones."""
         return [d._asdict() for d in self._state.deliveries(webhook_id, state, before, limit)]
 
     def retry(self, webhook_id: str | None = None, delivery_id: str | None = None) -> int:
-        """Have dead letters tried again; returns how many."""
+        """Queue dead letters for another attempt. Returns how many."""
         found = self._state.retry(webhook_id, delivery_id, _now_ms())
         self._due.set()
         return found
 
     def replay(self, first: int, webhook_id: str | None = None) -> tuple[int, int]:
-        """Have everything delivered again from an offset on, up to where the delivery is now.
+        """Queue everything from an offset up to the current position for another delivery.
 
-        Each webhook gets what it got, or should have got: what it asked for when it was active.
+        Each webhook gets the events that it was subscribed to while it was active.
 
         Returns:
-            The replay's id, and the offset after the last one that it looks at.
+            The replay's id, and the offset after its last request.
         """
         until = self._position
         id = self._state.add_replay(webhook_id, first, until)

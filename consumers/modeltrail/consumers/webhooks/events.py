@@ -1,7 +1,7 @@
-"""What webhooks are told: the events that accepted requests make, and whom each is for.
+"""The events that accepted requests cause, and the webhooks that receive them.
 
-Everything is read from the fold by offset, so that it is the same whenever it is read again: at a
-retry, at a replay months later, and on another server.
+Everything is read from the fold by offset, so it is the same at a retry, at a replay months later,
+and on another server.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
         "to_stage": "Production",
     },
 }
-"""What a test of a webhook sends; MLflow's own examples."""
+"""Bodies for testing a webhook; MLflow's own examples."""
 
 _REQUESTS = f"""
     SELECT
@@ -127,38 +127,38 @@ _SUBSCRIPTIONS = """
 
 
 class Fired(NamedTuple):
-    """One event for webhooks."""
+    """An event for webhooks."""
 
     offset: int
-    """Of the request in the registry that made it."""
+    """Registry offset of the request that caused it."""
     n: int
-    """Which of the events that one request made, from 0."""
+    """Its number among the events of that request, from 0."""
     event: str
-    """As in ``model_version.created``."""
+    """For example ``model_version.created``."""
     event_id: str
     appended_at_ms: int
     data: Mapping[str, Any]
 
     def delivery_id(self, webhook_id: str) -> str:
-        """The id of its delivery to a webhook, the same at each attempt and on each server."""
+        """Return the id of its delivery to a webhook, the same for all attempts and servers."""
         cause = uuid_from_cause("webhook delivery", webhook_id, self.event_id, str(self.n))
         return str(UUID(bytes=cause))
 
     def body(self) -> bytes:
-        """What is posted; the time is when the log took the request."""
+        """Return the body to post. Its time is when the log took the request."""
         moment = datetime.fromtimestamp(self.appended_at_ms / 1000, UTC)
         return body_of(self.event, moment, self.data)
 
 
 class Page(NamedTuple):
-    """Events of a stretch of the registry, in order, and where the next stretch begins."""
+    """Events of a range of the registry, in order, and where the next range begins."""
 
     fired: list[Fired]
     next_offset: int
 
 
 def body_of(event: str, moment: datetime, data: Mapping[str, Any]) -> bytes:
-    """MLflow's JSON of an event."""
+    """Return MLflow's JSON of an event."""
     entity, _, action = event.partition(".")
     timestamp = moment.isoformat(timespec="milliseconds")
     content = {"entity": entity, "action": action, "timestamp": timestamp, "data": data}
@@ -166,16 +166,16 @@ def body_of(event: str, moment: datetime, data: Mapping[str, Any]) -> bytes:
 
 
 def fired(cursor: duckdb.DuckDBPyConnection, first: int, until: int, limit: int) -> Page:
-    """The events that the registry made from one offset until before another.
+    """Return the events that the registry caused in a range of offsets.
 
     Args:
         cursor: A cursor of the fold, which has passed ``until``.
         first: The first offset.
         until: The offset after the last one.
-        limit: The most requests to look at.
+        limit: Maximum number of requests to process.
     """
     if cursor.execute("SELECT 1 FROM fold.webhooks LIMIT 1").fetchone() is None:
-        return Page([], until)  # nobody asks
+        return Page([], until)  # no webhook exists
     found = cursor.execute(
         _REQUESTS, {"first": first, "until": until, "types": list(_MAKERS), "limit": limit}
     ).fetchall()
@@ -195,7 +195,7 @@ def fired(cursor: duckdb.DuckDBPyConnection, first: int, until: int, limit: int)
 def subscribers(
     cursor: duckdb.DuckDBPyConnection, events: Sequence[Fired]
 ) -> Iterator[tuple[Fired, list[str]]]:
-    """Each event with the webhooks that it is for: active, and asking for it, at its offset."""
+    """Return each event with its webhooks: those active and subscribed at its offset."""
     if not events:
         return
     held: dict[str, dict[str, list[tuple[str, int, int | None]]]] = defaultdict(
@@ -220,7 +220,7 @@ def subscribers(
             yield event, wanting
 
 
-# What each type of request makes
+# The events that each type of request causes
 
 
 class _Request(NamedTuple):
@@ -231,7 +231,7 @@ class _Request(NamedTuple):
     version: int | None
     fields: Mapping[str, Any]
     is_prompt: bool
-    """Whether the model is a prompt, after the request."""
+    """Whether the model is a prompt after the request."""
 
 
 _Made = Iterator[tuple[str, dict[str, Any]]]
@@ -259,7 +259,7 @@ def _model_created(request: _Request) -> _Made:
 
 def _version_created(request: _Request) -> _Made:
     fields, tags = request.fields, request.fields["tags"]
-    if request.model_key == str(request.offset):  # it made the model as well
+    if request.model_key == str(request.offset):  # it created the model as well
         yield from _model_made(request.model, {}, None)
     about = {"name": request.model, "version": str(request.version)}
     description = fields["description"] or None

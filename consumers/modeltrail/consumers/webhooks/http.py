@@ -1,8 +1,8 @@
-"""Posting to a URL that somebody else chose: only where it may go, bounded, and signed.
+"""Post to URLs that users chose: to allowed addresses only, within limits, and signed.
 
-Names are resolved once, the addresses are checked, and the connection goes to one of those: a name
-that resolves to another address a moment later ("DNS rebinding") gains nothing. Redirects are not
-followed, and proxies of the environment are not used.
+Names are resolved once, the addresses are checked, and the connection goes to one of them. A name
+that later resolves to another address ("DNS rebinding") therefore has no effect. Redirects are not
+followed, and the environment's proxies are not used.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from modeltrail.consumers.database import program_version
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 10.0
 TOTAL_TIMEOUT_S = 30.0
-"""The longest that one request takes, however slowly an answer trickles in."""
+"""Maximum duration of a request, even if the answer trickles in."""
 
 SIGNATURE_HEADER: Final = "X-MLflow-Signature"
 TIMESTAMP_HEADER: Final = "X-MLflow-Timestamp"
 DELIVERY_ID_HEADER: Final = "X-MLflow-Delivery-Id"
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# Where clouds tell a machine its credentials, outside of what is link-local.
+# Cloud metadata services with credentials, outside of the link-local range.
 _METADATA = frozenset(
     ipaddress.ip_address(text) for text in ("100.100.100.200", "168.63.129.16", "fd00:ec2::254")
 )
@@ -42,19 +42,19 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class UrlRefused(Exception):
-    """This server does not send to such a URL; the message says why, in MLflow's words."""
+    """This server does not send to this URL. The message gives the reason, in MLflow's words."""
 
 
 class NoAnswer(Exception):
-    """The endpoint could not be reached, or did not answer in time; it may later."""
+    """The endpoint was not reached or did not answer in time. A retry may help."""
 
 
 class Answer(NamedTuple):
-    """What an endpoint said."""
+    """The answer of an endpoint."""
 
     status: int
     body: str
-    """The beginning of it."""
+    """The start of the body."""
     retry_after_s: float | None
 
 
@@ -66,14 +66,14 @@ class _Target(NamedTuple):
 
 
 def signature(secret: str, delivery_id: str, timestamp: str, body: bytes) -> str:
-    """MLflow's signature: ``v1,`` and the HMAC-SHA256 of id, time and body, in base64."""
+    """Return MLflow's signature: ``v1,`` and the HMAC-SHA256 of id, time and body, in base64."""
     signed = f"{delivery_id}.{timestamp}.".encode() + body
     digest = hmac.new(secret.encode(), signed, hashlib.sha256).digest()
     return f"v1,{base64.b64encode(digest).decode()}"
 
 
 def headers_of(delivery_id: str, body: bytes, secret: str | None) -> dict[str, str]:
-    """The headers of a delivery that is sent now."""
+    """Return the headers of a delivery that is sent now."""
     timestamp = str(int(time.time()))
     headers = {
         "Content-Type": "application/json",
@@ -86,19 +86,19 @@ def headers_of(delivery_id: str, body: bytes, secret: str | None) -> dict[str, s
 
 
 class Sender:
-    """Posts to webhooks' URLs. Safe for use by several threads."""
+    """Posts to the URLs of webhooks. Thread-safe."""
 
     def __init__(
         self, *, allow_private: bool = False, tls: ssl.SSLContext | None = None,
         total_timeout_s: float = TOTAL_TIMEOUT_S,
     ) -> None:  # fmt: skip
-        """Prepare.
+        """Make a sender.
 
         Args:
-            allow_private: Send to private addresses too, and to those over http. Link-local
-                addresses and those of cloud metadata stay refused.
-            tls: Whom to trust; by default those whom the system trusts.
-            total_timeout_s: The longest that one request takes, in seconds.
+            allow_private: Also send to private addresses, and over http. Link-local addresses and
+                cloud metadata services are always refused.
+            tls: Certificates to trust; by default the system's.
+            total_timeout_s: Maximum duration of a request, in seconds.
         """
         self.allow_private = allow_private
         self._tls = tls
@@ -108,7 +108,7 @@ class Sender:
         self._aborted = False
 
     def check(self, url: str) -> None:
-        """Resolve a URL's host, and refuse it if this server would not send there.
+        """Resolve a URL's host, and refuse it if this server does not send there.
 
         Raises:
             UrlRefused: with MLflow's wording.
@@ -125,7 +125,7 @@ class Sender:
         """Post once.
 
         Raises:
-            UrlRefused: this server does not send there.
+            UrlRefused: this server does not send to that URL.
             NoAnswer: no connection, or no answer in time.
         """
         target = self._target(url)
@@ -162,7 +162,7 @@ class Sender:
         agent = {"User-Agent": f"modeltrail/{program_version()}", "Connection": "close"}
         connection.request("POST", target.path, body, {**agent, **headers})
         with connection.getresponse() as response:
-            # Headers that were cut off by us look as if they had ended.
+            # Headers that were cut off here look as if they had ended.
             if self._aborted:
                 raise NoAnswer("the server stops")
             if time.monotonic() >= deadline:
@@ -180,7 +180,7 @@ class Sender:
         return NoAnswer(f"no answer within {self._total_timeout_s:g} s")
 
     def abort(self) -> None:
-        """Break off all requests under way, and those that begin later: the server stops."""
+        """Abort all requests, current and future, because the server is stopping."""
         with self._lock:
             self._aborted = True
             for one in self._open:
@@ -188,9 +188,9 @@ class Sender:
 
     @contextmanager
     def _watched(self, one: socket.socket, deadline: float) -> Iterator[socket.socket]:
-        """A socket that is shut down at the deadline and when the server stops, then closed.
+        """Yield a socket, shut it down at the deadline or when the server stops, and close it.
 
-        Timeouts of a socket are for each read; they do not end an answer that trickles in.
+        A socket's time-out applies to each read; it does not end an answer that trickles in.
         """
         timer = threading.Timer(max(0.0, deadline - time.monotonic()), _shut, [one])
         timer.daemon = True
@@ -207,7 +207,7 @@ class Sender:
                 self._open.discard(one)
             one.close()
 
-    # Where it may go
+    # Allowed addresses
 
     def _target(self, url: str) -> _Target:
         if not url.strip():
@@ -239,7 +239,7 @@ class Sender:
         )
 
     def _addresses(self, target: _Target) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
-        """The addresses of a host, every one of them allowed."""
+        """Return the addresses of a host, all of them allowed."""
         try:
             found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
@@ -273,7 +273,7 @@ class Sender:
 
 
 def _embedded(address: _Address) -> _Address:
-    """The IPv4 address that an IPv6 address stands for: mapped, 6to4, NAT64, Teredo, compatible."""
+    """Return the IPv4 address in an IPv6 address: mapped, 6to4, NAT64, Teredo or compatible."""
     if isinstance(address, ipaddress.IPv6Address):
         if address in _NAT64 or (int(address) >> 32 == 0 and int(address) > 1):
             return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
@@ -285,7 +285,7 @@ def _embedded(address: _Address) -> _Address:
 def _connected(
     addresses: list[tuple[socket.AddressFamily, tuple[str, int]]],
 ) -> socket.socket:
-    """A connection to the first of the addresses that takes one."""
+    """Connect to the first address that accepts."""
     failure: OSError = OSError("no address")
     deadline = time.monotonic() + CONNECT_TIMEOUT_S
     for family, address in addresses:
@@ -303,11 +303,11 @@ def _connected(
 
 
 def _seconds(text: str | None) -> float | None:
-    """A ``Retry-After`` in seconds; dates, which are rare, count as none."""
+    """Return a ``Retry-After`` in seconds. Dates, which are rare, are ignored."""
     return float(text) if text is not None and text.isdecimal() and len(text) < 10 else None
 
 
 def _shut(one: socket.socket) -> None:
-    # Not the method of an SSLSocket: that one is not made for another thread to call.
+    # Not the method of SSLSocket, which another thread must not call.
     with suppress(OSError):
         socket.socket.shutdown(one, socket.SHUT_RDWR)

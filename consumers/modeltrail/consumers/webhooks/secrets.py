@@ -1,4 +1,4 @@
-"""The secrets that sign deliveries, encrypted before they go into the log."""
+"""Encryption of the secrets that sign deliveries, before they are written to the log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KEY_BYTES = 32
 
 
 class WebhookKeyError(Exception):
-    """The key for secrets of webhooks cannot be used; the message says how to repair it."""
+    """The key for webhook secrets cannot be used. The message says how to repair it."""
 
 
 class SecretUnreadable(Exception):
@@ -27,18 +27,18 @@ class SecretUnreadable(Exception):
 
 
 class Secrets:
-    """Encrypts and decrypts with Fernet. Safe for use by several threads.
+    """Encrypts and decrypts with Fernet. Thread-safe.
 
-    The key is given, or made at first use in a file of the data folder that only its owner may
-    read. Servers that share a log need the same key. Several keys may be given, parted by commas:
-    the first encrypts, all decrypt, and so does the one in the file.
+    The key is passed in, or created on first use in a file of the data folder that only its owner
+    can read. Servers that share a log need the same key. Several keys can be given, separated by
+    commas: the first encrypts, and all of them and the one in the file decrypt.
     """
 
     def __init__(self, folder: Path, keys: str | None = None) -> None:
-        """Use a data folder's key, or the given ones.
+        """Use the given keys, or the data folder's key.
 
         Raises:
-            WebhookKeyError: what was given is no key.
+            WebhookKeyError: a given key is invalid.
         """
         self._path = folder / KEY_FILE
         self._given = [key.strip() for key in (keys or "").split(",") if key.strip()]
@@ -48,7 +48,7 @@ class Secrets:
         self._fernet: MultiFernet | None = None
 
     def encrypt(self, secret: str) -> str:
-        """The text that goes into the log.
+        """Return the encrypted secret for the log.
 
         Raises:
             WebhookKeyError: the key's file cannot be used.
@@ -56,10 +56,10 @@ class Secrets:
         return self._keys().encrypt(secret.encode()).decode()
 
     def decrypt(self, encrypted: str) -> str:
-        """The secret.
+        """Return the secret.
 
         Raises:
-            SecretUnreadable: no key of this server opens it.
+            SecretUnreadable: none of this server's keys decrypts it.
             WebhookKeyError: the key's file cannot be used.
         """
         from cryptography.fernet import InvalidToken
@@ -73,7 +73,7 @@ class Secrets:
             ) from None
 
     def _keys(self) -> MultiFernet:
-        # Importing the cryptography takes 0.1 s, which a start should not pay for.
+        # Import cryptography when needed: it takes 0.1 s.
         from cryptography.fernet import Fernet, MultiFernet
 
         with self._lock:

@@ -1,8 +1,8 @@
-"""What the delivery of webhooks has to remember: how far it is, what is pending, what is dead.
+"""The stored state of webhook delivery: position, pending deliveries and dead letters.
 
-One small SQLite file, ``webhooks.sqlite`` in the data folder. A delivery is a row that names a
-webhook and an event; what is sent is read from the fold again at each attempt. Rows and the
-position move in one transaction, so that a crash may repeat a delivery and never loses one.
+It is one small SQLite file, ``webhooks.sqlite`` in the data folder. A delivery is a row that refers
+to a webhook and an event; what to send is read from the fold at each attempt. Rows and the position
+change in one transaction, so a crash may repeat a delivery but never lose one.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 STATE_FILE = "webhooks.sqlite"
 PENDING_MAX = 10_000
-"""Most deliveries that wait for one webhook; what comes then is a dead letter at once."""
+"""Maximum number of pending deliveries of a webhook. Further ones become dead letters at once."""
 KEPT_MAX = 10_000
-"""Most deliveries that are kept after they were made, for people to look at."""
+"""Maximum number of completed deliveries to keep for display."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -54,15 +54,15 @@ _COLUMNS = (
 
 
 class Delivery(NamedTuple):
-    """An event on its way to a webhook."""
+    """An event to deliver to a webhook."""
 
     seq: int
-    """Deliveries of one webhook are made in this order."""
+    """Order of the deliveries of one webhook."""
     delivery_id: str
     webhook_id: str
     log_offset: int
     n: int
-    """Which of the events that the request at the offset made."""
+    """Number of the event among those that the request at the offset caused."""
     event: str
     state: str
     """pending, delivered or dead."""
@@ -72,11 +72,11 @@ class Delivery(NamedTuple):
     status: int | None
     """HTTP status of the last answer."""
     error: str | None
-    """What was wrong at the last attempt."""
+    """What failed in the last attempt."""
 
 
 class New(NamedTuple):
-    """A delivery to be made."""
+    """A new delivery."""
 
     delivery_id: str
     webhook_id: str
@@ -86,7 +86,7 @@ class New(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """A stretch of the registry that is to be delivered again."""
+    """A range of the registry to deliver again."""
 
     id: int
     webhook_id: str | None
@@ -97,10 +97,10 @@ class Replay(NamedTuple):
 
 
 class State:
-    """The file. Safe for use by several threads."""
+    """The state file. Thread-safe."""
 
     def __init__(self, folder: Path) -> None:
-        """Open it, or make it.
+        """Open or create the file.
 
         Raises:
             sqlite3.Error: it cannot be used.
@@ -110,8 +110,8 @@ class State:
             folder / STATE_FILE, isolation_level=None, check_same_thread=False
         )
         self._con.execute("PRAGMA journal_mode = WAL")
-        # What the operating system loses with the power are whole transactions, the last ones:
-        # they are made again, since the position goes with them.
+        # A power cut can lose the last transactions, as a whole. They are repeated, because the
+        # position is lost with them.
         self._con.execute("PRAGMA synchronous = NORMAL")
         self._con.executescript(_SCHEMA)
 
@@ -138,12 +138,12 @@ class State:
     # Positions
 
     def position(self) -> tuple[int, str] | None:
-        """The next offset to read, and the hash of the chain before it; None at first."""
+        """Return the next offset to read and the hash of the chain before it, or None at first."""
         found = dict(self._rows("SELECT key, value FROM meta"))
         return (int(found["next_offset"]), found["hash"]) if found else None
 
     def move(self, next_offset: int, hash: str, new: Iterable[New], now_ms: int) -> None:
-        """Take deliveries up, and go on to the next offset, in one."""
+        """Add deliveries and advance the position, in one transaction."""
         with self._transaction() as con:
             self._add(con, new, now_ms)
             con.executemany(
@@ -152,7 +152,7 @@ class State:
             )
 
     def begin_again(self, next_offset: int) -> None:
-        """Forget everything, and go on from an offset of another log."""
+        """Delete everything, and continue from an offset of another log."""
         with self._transaction() as con:
             for table in ("meta", "deliveries", "replays"):
                 con.execute(f"DELETE FROM {table}")
@@ -185,7 +185,7 @@ class State:
     # Replays
 
     def add_replay(self, webhook_id: str | None, first: int, until: int) -> int:
-        """Have a stretch delivered again; returns the replay's id."""
+        """Add a replay. Returns its id."""
         with self._transaction() as con:
             made = con.execute(
                 "INSERT INTO replays (webhook_id, next_offset, to_offset) VALUES (?, ?, ?)",
@@ -194,11 +194,11 @@ class State:
             return int(made.lastrowid or 0)
 
     def replays(self) -> list[Replay]:
-        """The stretches that are left, oldest request first."""
+        """Return the unfinished replays, oldest first."""
         return [Replay(*row) for row in self._rows("SELECT * FROM replays ORDER BY id")]
 
     def move_replay(self, replay: Replay, next_offset: int, new: list[New], now_ms: int) -> None:
-        """Take deliveries up, once more if they were made before, and go on in a stretch."""
+        """Add deliveries, including those made before, and advance the replay."""
         with self._transaction() as con:
             con.executemany(
                 "DELETE FROM deliveries WHERE delivery_id = ? AND state <> 'pending'",
@@ -215,7 +215,7 @@ class State:
     # Deliveries
 
     def heads(self) -> list[Delivery]:
-        """The first pending delivery of each webhook."""
+        """Return the first pending delivery of each webhook."""
         query = (
             f"SELECT {_COLUMNS} FROM deliveries WHERE seq IN "
             "(SELECT min(seq) FROM deliveries WHERE state = 'pending' GROUP BY webhook_id)"
@@ -223,7 +223,7 @@ class State:
         return [Delivery(*row) for row in self._rows(query)]
 
     def head(self, webhook_id: str) -> Delivery | None:
-        """The first pending delivery of a webhook."""
+        """Return the first pending delivery of a webhook."""
         found = self._rows(
             f"SELECT {_COLUMNS} FROM deliveries WHERE state = 'pending' AND webhook_id = ? "
             "ORDER BY seq LIMIT 1",
@@ -232,7 +232,7 @@ class State:
         return Delivery(*found[0]) if found else None
 
     def pending_max(self) -> int:
-        """How many deliveries wait for the webhook for which most wait."""
+        """Return the largest number of pending deliveries of a webhook."""
         query = (
             "SELECT count(*) AS n FROM deliveries WHERE state = 'pending' GROUP BY webhook_id "
             "ORDER BY n DESC LIMIT 1"
@@ -241,7 +241,7 @@ class State:
         return found[0][0] if found else 0
 
     def delivered(self, delivery: Delivery, status: int, now_ms: int) -> None:
-        """It arrived."""
+        """Record that a delivery arrived."""
         with self._transaction() as con:
             con.execute(
                 "UPDATE deliveries SET state = 'delivered', tries = tries + 1, status = ?, "
@@ -264,7 +264,7 @@ class State:
         next_try_ms: int | None,
         now_ms: int,
     ) -> None:
-        """It did not arrive: it is tried again at a time, or, without one, it is a dead letter."""
+        """Record a failed attempt. Without ``next_try_ms``, the delivery becomes a dead letter."""
         with self._transaction() as con:
             con.execute(
                 "UPDATE deliveries SET state = ?, tries = tries + 1, status = ?, error = ?, "
@@ -280,7 +280,7 @@ class State:
             )
 
     def cancel(self, webhook_ids: Iterable[str]) -> None:
-        """Forget what waits for webhooks that are no more."""
+        """Delete the pending deliveries of deleted webhooks."""
         with self._transaction() as con:
             con.executemany(
                 "DELETE FROM deliveries WHERE webhook_id = ? AND state = 'pending'",
@@ -288,7 +288,7 @@ class State:
             )
 
     def retry(self, webhook_id: str | None, delivery_id: str | None, now_ms: int) -> int:
-        """Have dead letters tried again, in their old order; returns how many."""
+        """Queue dead letters again, in their old order. Returns how many."""
         where, values = _where(webhook_id=webhook_id, delivery_id=delivery_id, state="dead")
         with self._transaction() as con:
             return con.execute(
@@ -300,7 +300,7 @@ class State:
     def deliveries(
         self, webhook_id: str | None, state: str | None, before: int | None, limit: int
     ) -> list[Delivery]:
-        """Deliveries, newest first."""
+        """Return deliveries, newest first."""
         where, values = _where(webhook_id=webhook_id, state=state)
         if before is not None:
             where, values = f"{where} AND seq < ?", [*values, before]
@@ -308,7 +308,7 @@ class State:
         return [Delivery(*row) for row in self._rows(query, [*values, limit])]
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """How many deliveries each webhook has in each state."""
+        """Return how many deliveries each webhook has in each state."""
         found: dict[str, dict[str, int]] = {}
         for webhook_id, state, n in self._rows(
             "SELECT webhook_id, state, count(*) FROM deliveries GROUP BY 1, 2"
