@@ -1,1 +1,1 @@
-"""Artifacts: the stores that keep them, uploads, and the check of what was recorded."""
+"""Artifacts: stores, uploads, and the verification of recorded files."""

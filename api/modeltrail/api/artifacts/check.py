@@ -1,4 +1,4 @@
-"""Recorded artifacts against the bytes that are there."""
+"""Compare recorded artifacts with the stored files."""
 
 from __future__ import annotations
 
@@ -35,26 +35,29 @@ SELECT {columns} FROM files WHERE {where} {page}
 
 
 class Root(NamedTuple):
-    """A folder of files of a run or logged model."""
+    """A folder with files of a run or logged model."""
 
     kind: str
     """``run`` or ``model``."""
     id: str
     path: str = ""
-    """The folder, or a file; empty for all files."""
+    """The folder or file; empty for all files."""
 
 
 def roots(
     cursor: duckdb.DuckDBPyConnection, run_id: str | None, model: str | None
 ) -> tuple[list[Root] | None, list[str]]:
-    """Folders of a run, or of a registered model, or None for everything; see ``_of_model``."""
+    """Return the folders of a run or of a registered model, or None for everything.
+
+    See ``_of_model`` for what is returned besides.
+    """
     if model is not None:
         return _of_model(cursor, model)
     return (None if run_id is None else _of_run(cursor, run_id)), []
 
 
 def _of_run(cursor: duckdb.DuckDBPyConnection, run_id: str) -> list[Root]:
-    """Where the files of a run and of the models that it logged are; raises ``NotFound``."""
+    """Return where the files of a run and of the models it logged are. Raises ``NotFound``."""
     if cursor.execute("SELECT 1 FROM runs WHERE run_id = ?", [run_id]).fetchone() is None:
         raise NotFound(f"Run with id={run_id} not found")
     models = cursor.execute("SELECT model_id FROM logged_models WHERE source_run_id = ?", [run_id])
@@ -62,13 +65,13 @@ def _of_run(cursor: duckdb.DuckDBPyConnection, run_id: str) -> list[Root]:
 
 
 def _of_model(cursor: duckdb.DuckDBPyConnection, name: str) -> tuple[list[Root], list[str]]:
-    """Where the files of all versions of a registered model are.
+    """Return where the files of all versions of a registered model are.
 
     Returns:
-        What is recorded here; and for each version whose files are not, a line that says so.
+        The folders recorded here, and a line for each version whose files are elsewhere.
 
     Raises:
-        NotFound: no such model.
+        NotFound: there is no such model.
     """
     if cursor.execute("SELECT 1 FROM models WHERE model = ?", [name]).fetchone() is None:
         raise NotFound(f"Registered Model with name={name} not found")
@@ -108,12 +111,12 @@ def recorded(
     limit: int,
     after: Sequence[Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """The latest record of each file that was not removed, by kind, id and path.
+    """Return the latest record of each existing file, by kind, id and path.
 
     Args:
-        cursor: Where to read.
+        cursor: The cursor to read with.
         roots: Only files in these folders.
-        limit: Most records.
+        limit: Maximum number of records.
         after: Kind, id and path of the last record of the page before.
     """
     where, values = _within(roots)
@@ -125,7 +128,7 @@ def recorded(
 
 
 def count(cursor: duckdb.DuckDBPyConnection, roots: Sequence[Root] | None) -> int:
-    """How many records ``recorded`` has on all its pages."""
+    """Return how many records ``recorded`` has on all its pages."""
     where, values = _within(roots)
     query = _RECORDS.format(columns="count(*)", where=where, page="")
     ((n,),) = cursor.execute(query, values).fetchall()
@@ -133,7 +136,7 @@ def count(cursor: duckdb.DuckDBPyConnection, roots: Sequence[Root] | None) -> in
 
 
 def _within(roots: Sequence[Root] | None) -> tuple[str, list[str]]:
-    """A condition that holds for files in these folders, and its values."""
+    """Return a condition for files in these folders, and its values."""
     if roots is None:
         return "true", []
     one = "(kind = ? AND id = ? AND (? = '' OR path = ? OR starts_with(path, ? || '/')))"
@@ -142,7 +145,7 @@ def _within(roots: Sequence[Root] | None) -> tuple[str, list[str]]:
 
 
 class Finding(NamedTuple):
-    """A file that is not as it was recorded."""
+    """A file that differs from its record."""
 
     kind: str
     """``changed``, ``missing`` or ``unreadable``."""
@@ -151,16 +154,16 @@ class Finding(NamedTuple):
 
 
 class Checker:
-    """Compares records with the bytes in a storage, and counts."""
+    """Compares records with the files in a storage, and counts the results."""
 
     def __init__(self, storage: Storage) -> None:
-        """Look in a storage first, and where a record says only if the file is not there."""
+        """Make a checker that looks in ``storage`` first, and then at the recorded URI."""
         self._storage = storage
         self.files = 0
         self.bytes = 0
 
     def check(self, records: Iterable[Sequence[dict[str, Any]]]) -> Iterator[Finding | None]:
-        """What is wrong with each record, in order; None where nothing is."""
+        """Return what is wrong with each record, in order; None if nothing is."""
         with ThreadPoolExecutor(_AT_A_TIME) as pool:
             for some in records:
                 for record, finding in zip(some, pool.map(self.check_one, some), strict=True):
@@ -169,7 +172,7 @@ class Checker:
                     yield finding
 
     def check_one(self, record: dict[str, Any]) -> Finding | None:
-        """What is wrong with a file; None if nothing is."""
+        """Return what is wrong with a file, or None."""
         try:
             found = self._open(record)
             if found is None:
@@ -202,7 +205,7 @@ class Checker:
 
 
 def _at(location: str) -> tuple[Storage, str] | None:
-    """The storage and key of a URI; None for one that this program cannot read."""
+    """Return the storage and key of a URI, or None if this program cannot read it."""
     parts = urlsplit(location)
     if parts.scheme == "file":
         path = Path(unquote(parts.path))

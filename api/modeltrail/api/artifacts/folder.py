@@ -1,4 +1,4 @@
-"""Artifacts in a folder of this machine."""
+"""Artifacts in a local folder."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ from modeltrail.eventlog.durable import sync
 
 
 class Folder:
-    """Files of a folder. Links are neither followed nor shown: they could lead out of it."""
+    """The files of a folder.
+
+    Links are neither followed nor listed, because they could lead out of it.
+    """
 
     def __init__(self, folder: Path, uploads: str) -> None:
-        """Use a folder, made when the first file comes.
+        """Use a folder, which is created with the first file.
 
         Args:
             folder: The folder.
-            uploads: Key of the folder in which bytes gather until they are whole.
+            uploads: Key of the folder for uploads in progress.
         """
         self.folder: Path | None = folder.absolute()
         self.url = self.folder.as_uri()
@@ -39,25 +42,20 @@ class Folder:
         return path
 
     def check(self) -> None:
-        """See ``Storage.check``."""
         if self._folder.exists() and not self._folder.is_dir():
             raise BadArtifacts(f"artifacts cannot be kept at {self._folder}: it is not a folder")
 
     def url_of(self, key: str) -> str:
-        """See ``Storage.url_of``."""
         return self._folder.joinpath(*key.split("/")).as_uri()
 
     def write(self, key: str) -> FileSink:
-        """See ``Storage.write``."""
         return FileSink(self._path(key), self._uploads)
 
     def stat(self, key: str) -> Stat | None:
-        """See ``Storage.stat``."""
         path = self._path(key)
         return None if path.is_symlink() or not path.is_file() else _stat(path.stat())
 
     def open(self, key: str) -> tuple[Stat, Pieces] | None:
-        """See ``Storage.open``."""
         path = self._path(key)
         if path.is_symlink() or not path.is_file():
             return None
@@ -67,12 +65,11 @@ class Folder:
             return None
         except OSError as error:
             raise _unavailable(error, "read") from None
-        # From here on a file that takes this one's place does not mix with it.
+        # From here on, a file that replaces this one has no effect.
         stat = _stat(os.fstat(source.fileno()))
         return stat, _pieces(source, 0, stat.size_bytes)
 
     def read(self, key: str, start: int, end: int) -> Pieces:
-        """See ``Storage.read``."""
         try:
             source = self._path(key).open("rb")
         except OSError as error:
@@ -80,8 +77,7 @@ class Folder:
         return _pieces(source, start, end)
 
     def entries(self, key: str) -> list[Entry]:
-        """See ``Storage.entries``."""
-        # A name below it makes sure that the folder itself is no link.
+        # With a name below it, the folder itself cannot be a link.
         folder = self._path(f"{key}/-" if key else "-").parent
         return [
             Entry(found.name, None if found.is_dir() else found.stat().st_size)
@@ -90,7 +86,6 @@ class Folder:
         ]
 
     def walk(self, key: str) -> Iterator[tuple[str, Stat]]:
-        """See ``Storage.walk``."""
         folder = self._path(f"{key}/-" if key else "-").parent
         for found in _scan(folder):
             below = f"{key}/{found.name}" if key else found.name
@@ -101,7 +96,6 @@ class Folder:
                     yield below, _stat(found.stat())
 
     def delete(self, key: str) -> None:
-        """See ``Storage.delete``."""
         path = self._path(key)
         try:
             path.unlink(missing_ok=True)
@@ -118,7 +112,7 @@ class Folder:
                 break  # not empty
 
     def signed(self, method: Literal["GET", "PUT"], key: str, valid_s: int) -> str | None:
-        """See ``Storage.signed``; a folder signs nothing."""
+        """Return None: a folder signs nothing."""
         return None
 
 
@@ -140,9 +134,9 @@ def _stat(found: os.stat_result) -> Stat:
 
 
 def _pieces(source: BinaryIO, start: int, end: int) -> Pieces:
-    """The bytes of a part of a file, which is closed at the end or when nobody wants them."""
+    """Yield the bytes of a part of a file, and close it at the end or when the caller stops."""
     pieces = _read(source, start, end)
-    next(pieces)  # enters the block that closes the file, also if no byte is ever asked for
+    next(pieces)  # enters the block that closes the file, even if no byte is read
     return pieces
 
 
@@ -159,10 +153,10 @@ def _read(source: BinaryIO, start: int, end: int) -> Pieces:
 
 
 class FileSink:
-    """See ``Sink``: written beside, then renamed."""
+    """A ``Sink`` that writes beside the destination, then renames."""
 
     def __init__(self, target: Path, uploads: Path) -> None:
-        """Begin; the bytes gather in the folder ``uploads``."""
+        """Start writing in the folder ``uploads``."""
         self._target = target
         try:
             uploads.mkdir(parents=True, exist_ok=True)
@@ -172,14 +166,12 @@ class FileSink:
             raise _unavailable(error, "written") from None
 
     def write(self, data: bytes) -> None:
-        """See ``Sink.write``."""
         try:
             self._out.write(data)
         except OSError as error:
             raise _unavailable(error, "written") from None
 
     def finish(self) -> None:
-        """See ``Sink.finish``."""
         try:
             self._out.flush()
             os.fsync(self._out.fileno())
@@ -195,8 +187,7 @@ class FileSink:
             raise _unavailable(error, "written") from None
 
     def abort(self) -> None:
-        """See ``Sink.abort``."""
-        with suppress(OSError):  # on a full disk, closing fails as writing did
+        with suppress(OSError):  # on a full disk, closing fails as well
             self._out.close()
         self._temporary.unlink(missing_ok=True)
 

@@ -1,10 +1,10 @@
-"""Uploads in parts: each part is a file of its own until all of them are put together.
+"""Multipart uploads: each part is a separate file until all are put together.
 
-    .uploads/<upload id>/upload.json   where the artifact will be, and how many parts it has
+    .uploads/<upload id>/upload.json   the destination of the artifact, and its number of parts
     .uploads/<upload id>/<number>      a part
-    .uploads/<upload id>/done.json     what was stored, for a client that did not hear the answer
+    .uploads/<upload id>/done.json     the result, for a client that did not get the answer
 
-All of it is in the artifact store, so any server of that store can go on with an upload.
+Everything is in the artifact store, so any server with that store can continue an upload.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ _SIGNED_S = 6 * 3600
 
 
 class Multipart:
-    """The uploads in parts of an artifact store."""
+    """The multipart uploads of an artifact store."""
 
     def __init__(self, store: ArtifactStore) -> None:
-        """Keep parts in this store, and make its artifacts of them."""
+        """Use this store for parts and artifacts."""
         self._store = store
         self._lock = threading.Lock()
         self._completing: dict[str, Future[Stored]] = {}
 
     def create(self, owner: str, path: str, parts: int) -> tuple[str, list[str | None]]:
-        """Begin an upload.
+        """Start an upload.
 
         Returns:
-            Its id, which nobody can guess, and for each part a signed URL to PUT it to; None where
-            it has to come to ``write_part``.
+            Its id, which cannot be guessed, and for each part a signed URL to PUT it to, or None if
+                it has to be sent to ``write_part``.
 
         Raises:
-            InvalidRequest: a path or number that cannot be.
+            InvalidRequest: the path or the number of parts is invalid.
         """
         key_of(owner, path)
         if not 1 <= parts <= PARTS_MAX:
@@ -67,7 +67,7 @@ class Multipart:
         return id, urls
 
     def write_part(self, id: str, number: int) -> Upload:
-        """Begin to take a part; raises ``NotFound``."""
+        """Start to receive a part. Raises ``NotFound``."""
         if not 1 <= number <= int(self._upload(id)["parts"]):
             raise NotFound(f"the upload has no part {number}")
         key, storage = _part(id, number), self._store.storage
@@ -75,7 +75,7 @@ class Multipart:
         return Upload(storage.write(key), location, self._store.bytes_max, alone)
 
     def etag_of_part(self, id: str, number: int) -> str:
-        """The tag by which ``complete`` knows a part again."""
+        """Return the tag by which ``complete`` recognizes a part."""
         found = self._store.storage.stat(_part(id, number))
         return found.etag if found is not None else ""
 
@@ -87,26 +87,26 @@ class Multipart:
         etags: Mapping[int, str],
         record: Callable[[Stored], object],
     ) -> Stored:
-        """Put the parts together, and tell of it; a repeat of the same answers the same.
+        """Put the parts together and record the artifact. A repeat returns the same result.
 
         Args:
             id: The upload.
-            owner: Of the artifact, as it was created.
-            path: Of the artifact, as it was created.
+            owner: Owner of the artifact, as in ``create``.
+            path: Path of the artifact, as in ``create``.
             etags: The tag of each part, by number; an empty one is not compared.
-            record: Called with what was stored before the parts are let go.
+            record: Called with the stored artifact before the parts are removed.
 
         Raises:
-            NotFound: no such upload.
-            InvalidRequest: a part is missing or is another than the one meant.
-            TooLarge: they are too large together.
+            NotFound: there is no such upload.
+            InvalidRequest: a part is missing or is not the expected one.
+            TooLarge: the parts are too large together.
         """
         with self._lock:
             running = self._completing.get(id)
             if running is None:
                 done: Future[Stored] = Future()
                 self._completing[id] = done
-        if running is not None:  # a client that lost patience asks again
+        if running is not None:  # an impatient client asks again
             return running.result()
         try:
             stored = self._complete(id, owner, path, etags, record)
@@ -154,14 +154,14 @@ class Multipart:
         return stored
 
     def abort(self, id: str, owner: str, path: str) -> None:
-        """Forget an upload; raises ``NotFound``."""
+        """Remove an upload. Raises ``NotFound``."""
         self._upload(id, owner, path)
         if self._noted(id, "done") is None:
             self._forget_parts(id)
             self._store.storage.delete(f"{UPLOADS}/{id}/upload.json")
 
     def clean(self, now: datetime | None = None) -> int:
-        """Forget what was begun and not touched for a day; returns how many."""
+        """Remove uploads that were not touched for a day. Returns how many."""
         newest: dict[str, datetime] = {}
         files: dict[str, list[str]] = {}
         for key, stat in self._store.storage.walk(UPLOADS):
@@ -177,7 +177,7 @@ class Multipart:
 
     @contextmanager
     def cleaning(self) -> Iterator[None]:
-        """Clean now and then, in a thread."""
+        """Clean regularly, in a thread."""
         stopping = threading.Event()
         thread = threading.Thread(
             target=self._clean_often, args=(stopping,), name="modeltrail-uploads", daemon=True
@@ -187,7 +187,7 @@ class Multipart:
             yield
         finally:
             stopping.set()
-            thread.join(timeout=5)  # it may be waiting for a store that does not answer
+            thread.join(timeout=5)  # it may be waiting for a store that is away
 
     def _clean_often(self, stopping: threading.Event) -> None:
         wait_s = _CLEAN_FIRST_S

@@ -1,4 +1,4 @@
-"""Artifacts in S3, Google Cloud Storage or Azure Blob Storage, by ``obstore``."""
+"""Artifacts in S3, Google Cloud Storage or Azure Blob Storage, through ``obstore``."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger("modeltrail.artifacts")
 
 SCHEMES = ("s3", "gs", "az", "abfss")
-_KEY_BYTES_MAX = 1_000  # S3 and Google take 1,024 with the prefix
-_PART_BYTES = 8 * 1024 * 1024  # 10,000 parts, the most of S3, are 78 GiB
+_KEY_BYTES_MAX = 1_000  # S3 and Google allow 1,024 with the prefix
+_PART_BYTES = 8 * 1024 * 1024  # 10,000 parts, S3's maximum, are 78 GiB
 _PARTS_AT_A_TIME = 2
 _RETRY_S = 20
 _STALLED_S = 60
 _LIST_AT_A_TIME = 1_000
-_SIGNED_WELL = re.compile(r"[\w/.-]+", re.ASCII)  # Azure refuses what obstore signs for others
+_SIGNED_WELL = re.compile(r"[\w/.-]+", re.ASCII)  # Azure refuses obstore's signatures for others
 
 
 def open_objects(url: str) -> Objects:
-    """The storage at a URL; raises ``BadArtifacts`` or ``Unavailable``."""
+    """Return the storage at a URL. Raises ``BadArtifacts`` or ``Unavailable``."""
     parts = urlsplit(url)
     if parts.password or parts.query or parts.fragment or not parts.netloc:
         raise BadArtifacts(
@@ -53,7 +53,8 @@ def open_objects(url: str) -> Objects:
             url.rstrip("/"),
             client_options={
                 "allow_http": _plain_http(parts.scheme),
-                "timeout": timedelta(days=1),  # of a whole file; what is stalled ends by the next
+                # for a whole file; a stalled transfer ends by the next one
+                "timeout": timedelta(days=1),
                 "read_timeout": timedelta(seconds=_STALLED_S),
             },
             retry_config={"max_retries": 5, "retry_timeout": timedelta(seconds=_RETRY_S)},
@@ -64,7 +65,7 @@ def open_objects(url: str) -> Objects:
 
 
 def _plain_http(scheme: str) -> bool:
-    """Whether the endpoint that the environment names is one without TLS."""
+    """Return whether the endpoint in the environment is without TLS."""
     names = {
         "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
         "gs": ("GOOGLE_BASE_URL",),
@@ -75,23 +76,23 @@ def _plain_http(scheme: str) -> bool:
 
 
 class Objects:
-    """See ``Storage``."""
+    """A ``Storage`` in an object store."""
 
     folder: Path | None = None
 
     def __init__(self, url: str, store: Any) -> None:
-        """Use a store of ``obstore``, whose keys are below ``url``."""
+        """Use a store of ``obstore`` with keys below ``url``."""
         self.url = url
         self._store: S3Store | GCSStore | AzureStore = store
         self._signs = True
-        # Azure has several kinds of blobs, and wants to be told.
+        # Azure has several kinds of blobs, so the kind must be given.
         self._azure = urlsplit(url).scheme in ("az", "abfss")
         self.signed_headers = {"x-ms-blob-type": "BlockBlob"} if self._azure else {}
 
     def check(self) -> None:
-        """Ask the store once; raises ``BadArtifacts`` if it says no.
+        """Send the store one request. Raises ``BadArtifacts`` if it refuses.
 
-        A store that does not answer may do so later, and is only told of.
+        A store that does not answer may do so later, so this only logs a warning.
         """
         import obstore
         from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
@@ -106,11 +107,9 @@ class Objects:
             logger.warning("%s", told)
 
     def url_of(self, key: str) -> str:
-        """See ``Storage.url_of``."""
         return f"{self.url}/{key}"
 
     def write(self, key: str) -> _ObjectSink:
-        """See ``Storage.write``."""
         if len(key.encode()) > _KEY_BYTES_MAX:
             raise InvalidRequest(
                 f"the path of an artifact may have {_KEY_BYTES_MAX:,} bytes at most in this store"
@@ -118,7 +117,6 @@ class Objects:
         return _ObjectSink(self._store, key)
 
     def stat(self, key: str) -> Stat | None:
-        """See ``Storage.stat``."""
         import obstore
 
         try:
@@ -128,7 +126,6 @@ class Objects:
             return None
 
     def open(self, key: str) -> tuple[Stat, Pieces] | None:
-        """See ``Storage.open``."""
         import obstore
 
         try:
@@ -139,7 +136,6 @@ class Objects:
         return _stat(found.meta), _pieces(iter(found.stream(min_chunk_size=PIECE_BYTES)))
 
     def read(self, key: str, start: int, end: int) -> Pieces:
-        """See ``Storage.read``."""
         import obstore
 
         try:
@@ -150,7 +146,6 @@ class Objects:
         return _pieces(iter(found.stream(min_chunk_size=PIECE_BYTES)))
 
     def entries(self, key: str) -> list[Entry]:
-        """See ``Storage.entries``."""
         import obstore
 
         with _told():
@@ -161,7 +156,6 @@ class Objects:
         ]
 
     def walk(self, key: str) -> Iterator[tuple[str, Stat]]:
-        """See ``Storage.walk``."""
         import obstore
 
         with _told():
@@ -170,7 +164,6 @@ class Objects:
                     yield found["path"], _stat(found)
 
     def delete(self, key: str) -> None:
-        """See ``Storage.delete``."""
         import obstore
 
         try:
@@ -180,7 +173,7 @@ class Objects:
             pass
 
     def signed(self, method: Literal["GET", "PUT"], key: str, valid_s: int) -> str | None:
-        """See ``Storage.signed``; with some kinds of credentials nothing can be signed."""
+        """Return a signed URL, or None: some kinds of credentials cannot sign."""
         import obstore
 
         if not self._signs or (self._azure and not _SIGNED_WELL.fullmatch(key)):
@@ -188,7 +181,7 @@ class Objects:
         try:
             return obstore.sign(self._store, method, key, timedelta(seconds=valid_s))
         except Exception as error:
-            self._signs = False  # finding that out may take seconds
+            self._signs = False  # this may take seconds to find out
             logger.warning("no URL can be signed for %s: %s", self.url, _plain(error))
             return None
 
@@ -207,7 +200,7 @@ def _pieces(stream: Iterator[Any]) -> Pieces:
 
 
 class _ObjectSink:
-    """See ``Sink``. What is small is put at once; the rest in parts, by a thread of its own.
+    """A ``Sink`` that uploads a small file at once, and a large one in parts, in its own thread.
 
     At most four parts are in memory.
     """
@@ -294,12 +287,12 @@ class _ObjectSink:
 
 
 class _Aborted(Exception):
-    """The upload was given up, and so the parts that were sent."""
+    """The upload was aborted, and its parts with it."""
 
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Raise what goes wrong as ``Unavailable``; ``FileNotFoundError`` is passed on."""
+    """Raise errors of the store as ``Unavailable``, except ``FileNotFoundError``."""
     try:
         yield
     except FileNotFoundError as error:
@@ -313,7 +306,7 @@ def _told() -> Iterator[None]:
 
 
 def _plain(error: BaseException) -> str:
-    """What went wrong, in one line without queries, which may hold signatures."""
+    """Return an error in one line without URL queries, which may contain signatures."""
     text = str(error).partition("\n\nDebug source")[0]
     found = re.search(r"<Message>([^<]*)</Message>", text)
     text = re.sub(r"\?[^\s,]*", "", text.partition("\n")[0].partition("<")[0])

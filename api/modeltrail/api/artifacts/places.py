@@ -1,4 +1,4 @@
-"""Where the files of runs, logged models and versions are."""
+"""Find the files of runs, logged models and versions."""
 
 from __future__ import annotations
 
@@ -11,29 +11,28 @@ _HOPS_MAX = 20
 
 
 def artifact_location(experiment_id: str, location: str | None) -> str:
-    """Where an experiment's runs keep their artifacts: by default, behind this server."""
+    """Return where an experiment's runs store their artifacts; by default, behind this server."""
     return location or f"mlflow-artifacts:/{experiment_id}"
 
 
 def artifact_uri(experiment_id: str, location: str | None, run_id: str) -> str:
-    """Where a run keeps its artifacts."""
+    """Return where a run stores its artifacts."""
     return f"{artifact_location(experiment_id, location).rstrip('/')}/{run_id}/artifacts"
 
 
 def model_root(experiment_id: str, location: str | None, model_id: str) -> str:
-    """URI of the files of a logged model; see ``artifact_location``."""
+    """Return the URI of the files of a logged model; see ``artifact_location``."""
     root = artifact_location(experiment_id, location).rstrip("/")
     return f"{root}/models/{model_id}/artifacts"
 
 
 class NotServed(ApiError):
-    """Artifacts that the client has to fetch for itself."""
+    """The client has to fetch these artifacts itself."""
 
     status = 501
     code = "NOT_IMPLEMENTED"
 
     def __init__(self, root: str) -> None:
-        """Say where they are."""
         super().__init__(
             f"the artifacts are at {root}, which this server does not read; a client with access "
             "to that store can list and fetch them there"
@@ -41,7 +40,7 @@ class NotServed(ApiError):
 
 
 def root_of_run(cursor: duckdb.DuckDBPyConnection, run_id: str) -> str:
-    """URI of the artifacts of a run; raises ``NotFound``."""
+    """Return the URI of the artifacts of a run. Raises ``NotFound``."""
     row = cursor.execute(
         """SELECT r.experiment_id, e.artifact_location
            FROM runs r LEFT JOIN experiments e ON e.experiment_id = r.experiment_id
@@ -55,7 +54,7 @@ def root_of_run(cursor: duckdb.DuckDBPyConnection, run_id: str) -> str:
 
 
 def location_of(cursor: duckdb.DuckDBPyConnection, model_id: str) -> str:
-    """URI of the files of a logged model, deleted or not; raises ``NotFound``."""
+    """Return the URI of the files of a logged model, deleted or not. Raises ``NotFound``."""
     row = cursor.execute(
         "SELECT artifact_location FROM fold.logged_models WHERE model_id = ?", [model_id]
     ).fetchone()
@@ -65,13 +64,13 @@ def location_of(cursor: duckdb.DuckDBPyConnection, model_id: str) -> str:
 
 
 def download_uri(cursor: duckdb.DuckDBPyConnection, source: str, created_at_ms: int) -> str:
-    """Where the files of a version are; raises ``NotFound``.
+    """Return where the files of a version are. Raises ``NotFound``.
 
     Args:
-        cursor: Where to look.
-        source: Its source.
-        created_at_ms: When it was created: a source that names another version means the one that
-            had the name and number then, also if it was renamed or deleted since.
+        cursor: The cursor to read with.
+        source: The source of the version.
+        created_at_ms: When the version was created. If its source is another version, this is the
+            one that had the name and number then, even if it was renamed or deleted since.
     """
     for _ in range(_HOPS_MAX):
         uri = parse(source)
@@ -101,12 +100,12 @@ def download_uri(cursor: duckdb.DuckDBPyConnection, source: str, created_at_ms: 
 
 
 def _logged_by_run(cursor: duckdb.DuckDBPyConnection, uri: RunUri) -> str | None:
-    """Where the files of a model are that a ``runs:/`` URI names.
+    """Return where the files of a model in a ``runs:/`` URI are.
 
-    MLflow 3 keeps them with the logged model; its clients find them by the run's URI themselves,
-    but not those of a version with such a source, and clients of MLflow 2 never do. Like theirs,
-    the search is within the run's own experiment: elsewhere anybody who may read the run can log a
-    model that claims to be made by it.
+    MLflow 3 stores them with the logged model. Its clients find them by the run's URI, but not
+    those of a version with such a source, and clients of MLflow 2 never do. As in MLflow, only the
+    run's own experiment is searched: elsewhere, anyone who can read the run could log a model that
+    claims to be made by it.
     """
     name, slash, rest = uri.path.partition("/")
     row = cursor.execute(
@@ -120,14 +119,14 @@ def _logged_by_run(cursor: duckdb.DuckDBPyConnection, uri: RunUri) -> str | None
 
 
 def place_under(cursor: duckdb.DuckDBPyConnection, root: str, path: str = "") -> Place:
-    """The files at a path under a root, which may be that of a version, of a run, or of a model.
+    """Return the files at a path under a root: that of a version, a run or a model.
 
-    Whoever fetches them must be allowed to read what owns them: the root may have come into the
-    log without a check.
+    The caller must check that the user may read the owner of the files, because the root may have
+    reached the log without a check.
 
     Raises:
-        NotServed: they are not kept by this server.
-        NotFound: the run that the root names does not exist.
+        NotServed: this server does not store them.
+        NotFound: the run in the root does not exist.
         InvalidRequest: the root is not a URI that files may be fetched from.
     """
     where = parse(root)

@@ -1,4 +1,4 @@
-"""The bytes of artifacts as bodies of requests and answers."""
+"""The bytes of artifacts as request and response bodies."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ async def receive(
     request: Request,
     record: Callable[[Stored], object] | None = None,
 ) -> Stored:
-    """Store a request's body as it comes; see ``Upload.finish``."""
+    """Store a request's body while it arrives; see ``Upload.finish``."""
     with await run_in_threadpool(store.write, owner, path) as upload:
         await receive_into(upload, request)
         return await run_in_threadpool(upload.finish, record)
 
 
 async def receive_into(upload: Upload, request: Request) -> None:
-    """Write a request's body as it comes."""
+    """Write a request's body while it arrives."""
     pieces = bytearray()
     async for data in request.stream():
         pieces += data
@@ -45,10 +45,10 @@ async def receive_into(upload: Upload, request: Request) -> None:
 def sent(
     store: ArtifactStore, owner: str, path: str, request: Request, media_type: str
 ) -> Response:
-    """An answer with the bytes of an artifact, piece by piece, to be saved and not shown.
+    """Return a response with the bytes of an artifact, in pieces, for download.
 
     Raises:
-        NotFound: there is none.
+        NotFound: there is no such artifact.
     """
     asked = request.headers.get("range")
     pieces = _nothing()
@@ -84,7 +84,7 @@ def _nothing() -> Pieces:
 
 
 class _Pieces(StreamingResponse):
-    """Sends what a generator gives, and closes it, also if the client goes away on the way."""
+    """Sends the pieces of a generator, and closes it even if the client disconnects."""
 
     def __init__(
         self, pieces: Pieces, status: int, headers: dict[str, str], media_type: str
@@ -101,17 +101,17 @@ class _Pieces(StreamingResponse):
 
 
 def _attachment(name: str) -> str:
-    """A ``Content-Disposition`` (RFC 6266), for clients that read only the plain name as well."""
+    """Return a ``Content-Disposition`` (RFC 6266) that also has the plain name."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    # Quoted, so that only these two need care; "%" would be decoded by some browsers.
+    # Quoted, so only these two need escaping. Some browsers would decode "%".
     plain = re.sub(r'["\\%]', "_", plain) or "download"
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
 def _range(asked: str, size: int) -> tuple[int, int] | None:
-    """First byte and the one after the last (RFC 9110, section 14); empty if it is outside.
+    """Return the first byte and the one after the last (RFC 9110, section 14); empty if outside.
 
-    None for what is to be ignored: other units, several ranges, and nonsense.
+    Returns None if the header is to be ignored: other units, several ranges, invalid text.
     """
     found = re.fullmatch(r"bytes=\s*([0-9]{0,19})\s*-\s*([0-9]{0,19})\s*", asked)
     if found is None or not (found[1] or found[2]):

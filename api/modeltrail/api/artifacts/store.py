@@ -1,4 +1,4 @@
-"""Artifacts of runs and logged models: names, limits and checksums, over any storage."""
+"""Artifacts of runs and logged models: names, limits and checksums, on top of any storage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from modeltrail.api.errors import InvalidRequest, NotFound, TooLarge
 _NAME_BYTES_MAX = 255
 _PATH_CHARACTERS_MAX = 1_000
 UPLOADS = ".uploads"
-"""The folder of what is not whole yet; no artifact has a name like it."""
+"""The folder for uploads in progress. No artifact can have such a name."""
 _LOCKS = 256
 _SHARED = ("models", "other")
 
@@ -28,12 +28,12 @@ OTHER = "other/files"
 
 
 def of_model(model_id: str) -> str:
-    """The owner that stands for a logged model; for a run it is the run's id."""
+    """Return the owner for a logged model. The owner for a run is the run's id."""
     return f"models/{model_id}"
 
 
 class Stored(NamedTuple):
-    """An artifact that was stored."""
+    """A stored artifact."""
 
     size_bytes: int
     sha256: str
@@ -49,7 +49,7 @@ class Listed(NamedTuple):
 
 
 def open_storage(url: str) -> Storage:
-    """The storage that a URL names; raises ``BadArtifacts``, or ``Unavailable``.
+    """Return the storage that a URL names. Raises ``BadArtifacts`` or ``Unavailable``.
 
     Args:
         url: A folder, ``file:///folder``, ``s3://bucket/prefix``, ``gs://bucket/prefix``,
@@ -75,7 +75,7 @@ def open_storage(url: str) -> Storage:
 
 
 class ArtifactStore:
-    """Keeps artifacts under ``<owner>/<path>``. Nothing outside its storage is reachable.
+    """Stores artifacts under ``<owner>/<path>``. Nothing outside its storage can be reached.
 
     An owner is the id of a run, ``of_model(id)``, or ``OTHER``.
     """
@@ -83,12 +83,12 @@ class ArtifactStore:
     def __init__(
         self, storage: Storage | Path, *, bytes_max: int = 64 * 1024**3, signs: bool = False
     ) -> None:
-        """Use a storage, or a folder.
+        """Use a storage or a folder.
 
         Args:
-            storage: Where the artifacts are.
-            bytes_max: The largest artifact, in bytes.
-            signs: Let clients come to the storage with signed URLs, where it has them.
+            storage: Where the artifacts are stored.
+            bytes_max: Maximum size of an artifact, in bytes.
+            signs: Give clients signed URLs to the storage, if it has them.
         """
         self.storage = Folder(storage, UPLOADS) if isinstance(storage, Path) else storage
         self.bytes_max = bytes_max
@@ -96,60 +96,63 @@ class ArtifactStore:
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
 
     def changing(self, owner: str, path: str) -> threading.Lock:
-        """Held while an artifact is replaced or removed and the event of it is appended.
+        """Hold this while an artifact is replaced or removed and its event is appended.
 
-        Else of two that change it at once, one would have the last word in the store and the other
-        in the log.
+        Otherwise, of two simultaneous changes, one could be the last in the store and the other in
+        the log.
         """
         return self._locks[hash((owner, path)) % _LOCKS]
 
     def write(self, owner: str, path: str) -> Upload:
-        """Begin an upload."""
+        """Start an upload."""
         key = key_of(owner, path)
         lock = self.changing(owner, path)
         return Upload(self.storage.write(key), self.storage.url_of(key), self.bytes_max, lock)
 
     def stat(self, owner: str, path: str) -> Stat:
-        """What is known of an artifact that is there; raises ``NotFound``."""
+        """Return what is known about an artifact. Raises ``NotFound``."""
         found = self.storage.stat(key_of(owner, path))
         if found is None:
             raise _missing(owner, path)
         return found
 
     def open(self, owner: str, path: str) -> tuple[Stat, Pieces]:
-        """An artifact and its bytes, piece by piece; raises ``NotFound``."""
+        """Return an artifact and its bytes, in pieces. Raises ``NotFound``."""
         found = self.storage.open(key_of(owner, path))
         if found is None:
             raise _missing(owner, path)
         return found
 
     def read(self, owner: str, path: str, start: int, end: int) -> Pieces:
-        """A part of the bytes of an artifact that is there."""
+        """Return a part of the bytes of an existing artifact."""
         return self.storage.read(key_of(owner, path), start, end)
 
     def entries(self, owner: str, path: str = "") -> list[Entry]:
-        """What is directly in a folder of an owner, by name; nothing if there is no such folder."""
+        """Return what is directly in a folder of an owner, by name; empty without such a folder."""
         found = self.storage.entries(_folder(owner, path))
         return sorted(found, key=lambda entry: (entry.name, entry.size_bytes is None))
 
     def list(self, owner: str, path: str = "") -> list[Listed]:
-        """All files of an owner, or of one of its folders; paths are the owner's, in order."""
+        """Return all files of an owner or of one of its folders, in order.
+
+        Paths are relative to the owner.
+        """
         found = self.storage.walk(_folder(owner, path))
         return sorted(Listed(key[len(owner) + 1 :], stat.size_bytes) for key, stat in found)
 
     def delete(self, owner: str, path: str) -> None:
-        """Remove an artifact; raises ``NotFound``."""
+        """Remove an artifact. Raises ``NotFound``."""
         self.stat(owner, path)
         self.storage.delete(key_of(owner, path))
 
 
 def key_of(owner: str, path: str) -> str:
-    """The key of an artifact; raises ``InvalidRequest`` for a name that leads elsewhere."""
+    """Return the key of an artifact. Raises ``InvalidRequest`` for an unsafe name."""
     kind, slash, _ = owner.partition("/")
     if (
         (kind in _SHARED) != bool(slash)
         or len(path) > _PATH_CHARACTERS_MAX
-        or re.match("[A-Za-z]:", path)  # it would lead elsewhere where a client on Windows puts it
+        or re.match("[A-Za-z]:", path)  # on Windows, a client would write it elsewhere
     ):
         raise InvalidRequest(f"not an artifact path: {path[:100]!r} of {owner[:100]!r}")
     for part in (*owner.split("/"), *path.split("/")):
@@ -176,12 +179,12 @@ def _missing(owner: str, path: str) -> NotFound:
 
 
 class Upload:
-    """Bytes on their way into the store. They appear whole, and durable, or not at all."""
+    """An artifact being stored. It appears whole and durable, or not at all."""
 
     def __init__(
         self, sink: Sink, location: str, bytes_max: int, lock: AbstractContextManager[object]
     ) -> None:
-        """Count and hash what goes into a sink."""
+        """Count and hash what is written to a sink."""
         self._sink = sink
         self._location = location
         self._bytes_max = bytes_max
@@ -190,7 +193,7 @@ class Upload:
         self._digest = hashlib.sha256()
 
     def __enter__(self) -> Upload:
-        """The upload; leaving the block without ``finish`` forgets it."""
+        """Return the upload. Leaving the block without ``finish`` discards it."""
         return self
 
     def __exit__(
@@ -199,11 +202,10 @@ class Upload:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Remove what is left."""
         self._sink.abort()
 
     def write(self, data: bytes) -> None:
-        """Take more bytes; raises ``TooLarge``, or ``Unavailable`` if the disk is full."""
+        """Write more bytes. Raises ``TooLarge``, or ``Unavailable`` if the disk is full."""
         self._size += len(data)
         if self._size > self._bytes_max:
             raise TooLarge(f"an artifact may have {self._bytes_max:,} bytes at most")
@@ -211,7 +213,7 @@ class Upload:
         self._sink.write(data)
 
     def finish(self, record: Callable[[Stored], object] | None = None) -> Stored:
-        """Put the bytes in place, durably; then call ``record``, which is to append the event."""
+        """Put the file in place, durably, then call ``record``, which appends the event."""
         stored = Stored(self._size, self._digest.hexdigest(), self._location)
         with self._lock:
             self._sink.finish()

@@ -1,16 +1,17 @@
-"""URIs of artifacts: the one parser of what says where files are.
+"""Parse the URIs of artifacts: the only parser of where files are.
 
-A URI is checked where it comes in (the source of a version, the location of a logged model) and
-again where files are fetched. Both read it here, so what was checked is what is fetched.
+A URI is checked when it arrives (the source of a version, the location of a logged model) and again
+when files are fetched. Both use this parser, so the files that were checked are the files that are
+fetched.
 
-``mlflow-artifacts:/<path>`` leads through MLflow's artifact proxy to files of this server:
+``mlflow-artifacts:/<path>`` refers to files of this server, through MLflow's artifact proxy:
 
     <experiment>/<run>/artifacts/<path>           the run's <path>
     <experiment>/models/<model>/artifacts/<path>  the logged model's <path>
     <anything else>                               itself, among the files without an owner
 
-The experiment in the path is ignored, and the run need not exist: a path leads to the same file
-on every server, however far it has folded.
+The experiment in the path is ignored, and the run need not exist: a path leads to the same file on
+every server, however far it has folded.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ _DECODINGS_MAX = 10
 
 
 class Place(NamedTuple):
-    """Files that this server keeps."""
+    """Files that this server stores."""
 
     kind: Literal["run", "model", "other"]
     id: str
-    """Of the run or logged model."""
+    """Id of the run or logged model."""
     path: str
-    """Within the artifacts of that run or model; empty for their folder."""
+    """Path within the artifacts of that run or model; empty for the whole folder."""
 
     @property
     def owner(self) -> str:
@@ -52,14 +53,14 @@ class Place(NamedTuple):
 
 
 class RunUri(NamedTuple):
-    """What a ``runs:/`` URI names: files of a run, wherever the run keeps them."""
+    """The target of a ``runs:/`` URI: files of a run, wherever the run stores them."""
 
     run_id: str
     path: str
 
 
 class ModelUri(NamedTuple):
-    """What a ``models:/`` URI names: a logged model, or a version of a registered one."""
+    """The target of a ``models:/`` URI: a logged model, or a version of a registered one."""
 
     model_id: str | None = None
     name: str | None = None
@@ -69,25 +70,25 @@ class ModelUri(NamedTuple):
 
 
 class Elsewhere(NamedTuple):
-    """Files that this server does not read: of an object store, or of some machine's disk."""
+    """Files that this server does not read: in an object store, or on some machine's disk."""
 
     uri: str
     local: bool
-    """Whether it is a path of a machine."""
+    """Whether it is a path on some machine."""
 
 
 Location = Place | RunUri | ModelUri | Elsewhere
 
 
 def parse(uri: str) -> Location:
-    """Where a URI leads.
+    """Return where a URI leads.
 
-    The names in ``runs:/`` and ``models:/`` URIs are taken as they are written: ``#``, ``?``, ``@``
-    and ``%`` may be in the name of a registered model.
+    Names in ``runs:/`` and ``models:/`` URIs are taken literally: the name of a registered model
+    may contain ``#``, ``?``, ``@`` and ``%``.
 
     Raises:
-        InvalidRequest: it is not a URI, or leads out of the folder that it names, however often
-            it may be decoded on its way. Messages begin as MLflow's for a version's source.
+        InvalidRequest: it is not a URI, or it leads out of its folder, however often it is decoded
+            on its way. Messages begin like MLflow's for a version's source.
     """
     if _CONTROL.search(uri):
         raise _climbs(uri)
@@ -127,7 +128,7 @@ def _model(uri: str, path: str) -> ModelUri:
 
 
 def _check_absolute(uri: str, rest: str) -> None:
-    """Refuse a URI that climbs out of the folder that it names."""
+    """Refuse a URI that leads out of its folder."""
     decoded = _decoded(rest, unquote_plus)
     if decoded is None or _CONTROL.search(decoded):
         raise _climbs(uri)
@@ -137,13 +138,13 @@ def _check_absolute(uri: str, rest: str) -> None:
 
 
 def check_plain(uri: str) -> None:
-    """Refuse a URI with a name ``.``, as MLflow does for a new source; it is harmless elsewhere."""
+    """Refuse a URI with a name ``.``, as MLflow does for a new source. It is harmless elsewhere."""
     if "." in (_decoded(uri, unquote_plus) or ".").split("/"):
         raise _climbs(uri)
 
 
 def _decoded(text: str, decode: Callable[[str], str]) -> str | None:
-    """A text without any percent-encoding; None if it was encoded absurdly often."""
+    """Return a text without any percent-encoding, or None if it was encoded absurdly often."""
     for _ in range(_DECODINGS_MAX):
         again = decode(text)
         if again == text:
@@ -153,7 +154,7 @@ def _decoded(text: str, decode: Callable[[str], str]) -> str | None:
 
 
 def foreign(uri: str, which: str) -> InvalidRequest:
-    """The error of a source that is not of the run or logged model that a request names."""
+    """Return the error for a source that belongs to another run or logged model."""
     return InvalidRequest(
         f"Invalid model version source: '{uri}'. The {which} request parameter must identify "
         "the resource that contains the source."
@@ -172,7 +173,7 @@ def _climbs(uri: str) -> InvalidRequest:
 
 
 def place_of(path: str) -> Place:
-    """Where a path of the proxy leads; raises ``InvalidRequest`` if it is not safe."""
+    """Return where a path of the proxy leads. Raises ``InvalidRequest`` if it is unsafe."""
     names = safe(path).split("/") if path else []
     for at, name in enumerate(names[1:], 1):
         if name != "artifacts":
@@ -186,9 +187,11 @@ def place_of(path: str) -> Place:
 
 
 def safe(path: str) -> str:
-    """A path without empty names; raises ``InvalidRequest`` if it leads out of its folder.
+    """Return a path without empty names.
 
-    However often it may be decoded on its way, it must not turn into one that does.
+    Raises ``InvalidRequest`` if it leads out of its folder.
+
+    It must not lead out however often it is decoded on its way.
     """
     decoded = path
     for _ in range(_DECODINGS_MAX):

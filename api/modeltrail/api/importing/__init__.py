@@ -1,6 +1,6 @@
-"""Bringing in what another tracker has: sources that read it, targets that append it here.
+"""Import from another tracker: sources read it, targets append to this one.
 
-A source (``databases``, ``folders``, ``servers``) tells entities and metric points; ``importer``
-compares them with what the fold has and appends only what is missing, so that an import that was
-killed, or that comes again when the source has grown, brings each thing once.
+A source (``databases``, ``folders``, ``servers``) yields entities and metric points. ``importer``
+compares them with the fold and appends only what is missing, so that an import that was killed, or
+that is repeated after the source has grown, imports everything once.
 """

@@ -1,4 +1,4 @@
-"""Copying artifacts, piece by piece, and comparing those that are here already."""
+"""Copy artifacts in pieces, and compare those that exist here."""
 
 from __future__ import annotations
 
@@ -28,21 +28,20 @@ class ArtifactCopier:
     """Copies the files of runs and logged models into the target's artifact store."""
 
     def __init__(self, target: Target, report: Report) -> None:
-        """Copy into a target, and tell a report."""
         self._target = target
         self._report = report
 
     def copy(
         self, kind: str, id: str, folder: Folder, writer: Writer, report: ExperimentReport
     ) -> None:
-        """Copy what is missing or has changed, and compare what is stored then.
+        """Copy files that are missing or changed, and compare the stored ones.
 
         Args:
             kind: ``run`` or ``model``.
-            id: Of the run or logged model.
+            id: Id of the run or logged model.
             folder: Its files at the source.
-            writer: Sends the events that tell of stored files.
-            report: Counts.
+            writer: Sends the events that record stored files.
+            report: Counts the results.
 
         Raises:
             SourceError: the files cannot be read.
@@ -72,14 +71,14 @@ class ArtifactCopier:
         if here is None or (file.size_bytes is not None and file.size_bytes != here[0]):
             return False
         if not isinstance(folder, StoredFolder):
-            return True  # to compare more than the size would mean to fetch it again
+            return True  # comparing more than the size would mean to download it
         digest = hashlib.sha256()
         for piece in folder.read(file.path):
             digest.update(piece)
         return digest.hexdigest() == here[1]
 
     def _copy(self, kind: str, id: str, folder: Folder, file: File) -> Stored | None:
-        """Copy a file; returns None, and notes a difference, where that fails."""
+        """Copy a file. If that fails, record a difference and return None."""
         digest, size = hashlib.sha256(), 0
 
         def counted() -> Iterator[bytes]:

@@ -1,7 +1,7 @@
-"""MLflow's tracking database: SQLite by itself, others through SQLAlchemy.
+"""MLflow's tracking database: SQLite directly, others through SQLAlchemy.
 
-Column names are always qualified: ``key`` and ``timestamp`` are words of SQL in some databases,
-and after a dot no database minds.
+Column names are always qualified: ``key`` and ``timestamp`` are reserved words in some databases,
+but not after a dot.
 """
 
 from __future__ import annotations
@@ -115,12 +115,12 @@ class _Alchemy:
 
 
 def _bare(error: Exception) -> str:
-    """A database's message, without what may be a password."""
+    """Return a database's message, without what may be a password."""
     return re.sub(r"//[^/@\s]*@", "//…@", str(getattr(error, "orig", None) or error))
 
 
 def is_database(source: str) -> bool:
-    """Whether a source names a database."""
+    """Return whether a source names a database."""
     scheme = urlsplit(source).scheme.partition("+")[0]
     return scheme in ("sqlite", *_SCHEMES) or (scheme == "" and Path(source).is_file())
 
@@ -132,11 +132,11 @@ class DatabaseSource:
         """Open it for reading.
 
         Args:
-            source: ``sqlite:///mlflow.db``, a path, or another URL that SQLAlchemy takes.
+            source: ``sqlite:///mlflow.db``, a path, or another URL for SQLAlchemy.
             artifacts: Where ``mlflow-artifacts:/`` leads.
 
         Raises:
-            SourceError: it cannot be opened, or is none of MLflow's.
+            SourceError: it cannot be opened, or is not a database of MLflow.
         """
         parts = urlsplit(source)
         self.notes: list[str] = []
@@ -161,20 +161,18 @@ class DatabaseSource:
         self._metric_models: set[str] | None = None
 
     def close(self) -> None:
-        """See ``Source.close``."""
         self._rows.close()
 
     def folder(
         self, uri: str, *, run_id: str | None = None, model_id: str | None = None
     ) -> StoredFolder:
-        """See ``Source.folder``."""
         return folder_at(uri, self._artifacts)
 
     def _query(self, sql: str, **values: Any) -> Iterator[Row]:
         return self._rows.query(sql, values)
 
     def _among(self, sql: str, wanted: Sequence[Any]) -> Iterator[Row]:
-        """Rows of a query in which ``{wanted}`` stands for a list of values."""
+        """Return rows of a query in which ``{wanted}`` stands for a list of values."""
         if not wanted:
             return iter(())
         names = {f"w{i}": value for i, value in enumerate(wanted)}
@@ -182,13 +180,12 @@ class DatabaseSource:
         return self._rows.query(sql.replace("{wanted}", f"({listed})"), names)
 
     def _here(self, table: str, alias: str) -> str:
-        """Condition for the workspace that is imported; databases before 3.10 have none."""
+        """Return a condition for the imported workspace; databases before 3.10 have none."""
         if "workspace" in self._rows.columns(table):
             return f"{alias}.workspace = '{_WORKSPACE}'"
         return "1 = 1"
 
     def size(self) -> int:
-        """See ``Source.size``."""
         return sum(
             count for table in ("runs", "metrics")
             for (count,) in self._query(f"SELECT count(*) FROM {table}")
@@ -197,7 +194,6 @@ class DatabaseSource:
     # Experiments and runs
 
     def experiments(self) -> list[Experiment]:
-        """See ``Source.experiments``."""
         if "workspace" in self._rows.columns("experiments"):
             found = self._query(
                 "SELECT count(*) FROM experiments e WHERE e.workspace <> :here", here=_WORKSPACE
@@ -227,7 +223,6 @@ class DatabaseSource:
         ]  # fmt: skip
 
     def runs(self, experiment: Experiment) -> Iterator[list[Run]]:
-        """See ``Source.runs``."""
         has_name = "name" in self._rows.columns("runs")
         name = "r.name" if has_name else "NULL"
         last = ""
@@ -301,7 +296,6 @@ class DatabaseSource:
     # Points
 
     def points(self, runs: Sequence[Run]) -> Iterator[Points]:
-        """See ``Source.points``."""
         if self._metric_models is None:
             self._metric_models = set()
             if "logged_model_metrics" in self._rows.tables:
@@ -317,7 +311,7 @@ class DatabaseSource:
                 plain,
             )
         )
-        # A point of a logged model is in both tables, and is one point here.
+        # A point of a logged model is in both tables, but is one point here.
         yield from _packed(
             self._among(
                 f"SELECT {columns}, l.model_id, l.dataset_name, l.dataset_digest "
@@ -333,7 +327,6 @@ class DatabaseSource:
     # Logged models
 
     def logged_models(self, experiment: Experiment) -> list[LoggedModel]:
-        """See ``Source.logged_models``."""
         if "logged_models" not in self._rows.tables:
             return []
         models = {
@@ -362,7 +355,6 @@ class DatabaseSource:
     # The registry
 
     def models(self) -> Iterator[Model]:
-        """See ``Source.models``."""
         if "registered_models" not in self._rows.tables:
             return
         columns = self._rows.columns("registered_models")
@@ -427,7 +419,7 @@ class DatabaseSource:
 
 
 def model_id_of(source: str) -> str | None:
-    """The logged model that the source of a version names."""
+    """Return the logged model in the source of a version."""
     found = re.fullmatch(r"models:/+(m-[0-9a-f]{32})", source)
     return None if found is None else found[1]
 

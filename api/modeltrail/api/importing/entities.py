@@ -1,4 +1,4 @@
-"""What a source tells, in the shapes that MLflow's entities have."""
+"""What sources yield, in the shapes of MLflow's entities."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ SeriesKey = tuple[str, str | None, str | None, str | None]
 """Metric key, model id, dataset name, dataset digest."""
 
 POINTS_MAX = 32_768
-"""Most points of one ``Points``: what one event takes."""
+"""Maximum number of points in a ``Points``: as many as fit into one event."""
 
 RUN_NAME = "mlflow.runName"
 
 
 class SourceError(ApiError):
-    """The source cannot be read, or is none; the message says how to repair it."""
+    """The source is invalid or cannot be read. The message says how to repair it."""
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ class Run:
 
     run_id: str
     experiment_id: str
-    """At the source."""
+    """Its id at the source."""
     name: str
     user: str
     status: str
@@ -51,12 +51,12 @@ class Run:
     artifact_uri: str
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
-    """Without the run's name."""
+    """Tags, without the run's name."""
     datasets: list[dict[str, Any]] = field(default_factory=list)
-    """As in the event ``DatasetsLogged``."""
+    """Datasets, as in the event ``DatasetsLogged``."""
     model_inputs: set[str] = field(default_factory=set)
     model_outputs: set[tuple[str, int]] = field(default_factory=set)
-    """Ids of logged models, and the step at which each was made."""
+    """Ids of logged models, and the step at which each was created."""
 
 
 @dataclass(slots=True)
@@ -106,7 +106,7 @@ class Model:
     tags: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, int] = field(default_factory=dict)
     versions: list[Version] = field(default_factory=list)
-    """By number; deleted ones are among them where the source still knows the number."""
+    """Versions by number, including deleted ones if the source still has their numbers."""
 
 
 @dataclass(slots=True)
@@ -116,17 +116,16 @@ class Points:
     run_id: str
     series: list[SeriesKey]
     index: array[int]
-    """Of each point, into ``series``."""
+    """For each point, its index in ``series``."""
     steps: array[int]
     timestamps_ms: array[int]
     values: array[float]
 
 
 class PointsBuilder:
-    """Gathers points of one run into ``Points``."""
+    """Collects points of one run into ``Points``."""
 
     def __init__(self, run_id: str) -> None:
-        """Begin with no points."""
         self._run_id = run_id
         self._clear()
 
@@ -135,7 +134,7 @@ class PointsBuilder:
         self._columns = Points(self._run_id, [], array("H"), array("q"), array("q"), array("d"))
 
     def add(self, key: SeriesKey, step: int, timestamp_ms: int, value: float) -> bool:
-        """Take a point; True when it is time to ``take``."""
+        """Add a point. Returns True when it is time to ``take``."""
         columns = self._columns
         columns.index.append(self._series.setdefault(key, len(self._series)))
         columns.steps.append(step)
@@ -144,14 +143,14 @@ class PointsBuilder:
         return len(columns.index) >= POINTS_MAX
 
     def take(self) -> Points:
-        """The points so far; it begins anew."""
+        """Return the points so far, and start over."""
         taken = self._columns
         taken.series = list(self._series)
         self._clear()
         return taken
 
     def __len__(self) -> int:
-        """How many points wait."""
+        """Return the number of waiting points."""
         return len(self._columns.index)
 
 
@@ -159,7 +158,7 @@ class File(NamedTuple):
     """A file of a run or logged model."""
 
     path: str
-    """Within its artifacts."""
+    """Path within the artifacts."""
     size_bytes: int | None
     modified_at_ms: int | None
 
@@ -168,50 +167,50 @@ class Folder(Protocol):
     """The artifacts of one run or logged model."""
 
     def files(self) -> Iterator[File]:
-        """All files; raises ``SourceError`` if they cannot be listed."""
+        """Return all files. Raises ``SourceError`` if they cannot be listed."""
         ...
 
     def read(self, path: str) -> Iterator[bytes]:
-        """The bytes of a file, piece by piece; raises ``SourceError``."""
+        """Return the bytes of a file, in pieces. Raises ``SourceError``."""
         ...
 
 
 class Source(Protocol):
-    """A tracker that is read. It is never written to."""
+    """A tracker to read from. It is never written to."""
 
     identity: str
-    """URL without credentials: what the trail names."""
+    """URL without credentials, for the audit trail."""
     notes: list[str]
-    """What it has and the import leaves out, for people."""
+    """What it contains and the import leaves out, for display."""
 
     def size(self) -> int:
-        """About how many runs and points there are, for the progress bar; 0 if that is unknown."""
+        """Return the approximate numbers of runs and points, for the progress bar; 0 if unknown."""
         ...
 
     def experiments(self) -> list[Experiment]:
-        """All experiments, deleted ones too."""
+        """Return all experiments, including deleted ones."""
         ...
 
     def runs(self, experiment: Experiment) -> Iterator[list[Run]]:
-        """The runs of an experiment, deleted ones too, some hundreds at a time."""
+        """Return the runs of an experiment, including deleted ones, some hundreds at a time."""
         ...
 
     def points(self, runs: Sequence[Run]) -> Iterator[Points]:
-        """All metric points of these runs, run after run, each point once."""
+        """Return all metric points of these runs, run after run, each point once."""
         ...
 
     def logged_models(self, experiment: Experiment) -> list[LoggedModel]:
-        """The logged models of an experiment, deleted ones too where the source tells of them."""
+        """Return the logged models of an experiment, including deleted ones if it has them."""
         ...
 
     def models(self) -> Iterator[Model]:
-        """The registered models, prompts too, with their versions by number."""
+        """Return the registered models and prompts, with their versions by number."""
         ...
 
     def folder(self, uri: str, *, run_id: str | None = None, model_id: str | None = None) -> Folder:
-        """The artifacts of a run or logged model, at a URI; raises ``SourceError``."""
+        """Return the artifacts of a run or logged model at a URI. Raises ``SourceError``."""
         ...
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
         ...

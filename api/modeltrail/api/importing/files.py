@@ -1,4 +1,4 @@
-"""The artifacts of a source: where they are, and their bytes."""
+"""The artifacts of a source."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from modeltrail.api.importing.entities import File, SourceError
 
 
 def is_ours_to_copy(uri: str) -> bool:
-    """Whether files at a URI are lost unless copied: local ones, and those behind a server."""
+    """Return whether files at a URI must be copied: local ones, and those behind a server."""
     return urlsplit(uri).scheme in ("", "file", "mlflow-artifacts", "http", "https")
 
 
 def local_path(uri: str) -> Path | None:
-    """The path of a URI that names one on this machine."""
+    """Return the local path in a URI."""
     parts = urlsplit(uri)
     if parts.scheme == "" and uri:
         return Path(uri)
@@ -29,14 +29,15 @@ def local_path(uri: str) -> Path | None:
 
 
 class StoredFolder:
-    """Artifacts in a folder of this machine or in an object store."""
+    """Artifacts in a local folder or an object store."""
 
     def __init__(self, uri: str) -> None:
-        """Name it; raises ``SourceError`` if nothing can be read there."""
+        """Make it. Raises ``SourceError`` if nothing can be read there."""
         path = local_path(uri)
         self._uri = uri
         if path is not None and not path.is_dir():
-            # MLflow makes the folder with the first artifact: without one there is nothing.
+            # MLflow creates the folder with the first artifact, so a missing folder is an empty
+            # one.
             self._storage: Storage | None = None
             return
         try:
@@ -45,7 +46,6 @@ class StoredFolder:
             raise SourceError(f"artifacts at {uri} cannot be read: {error.message}") from None
 
     def files(self) -> Iterator[File]:
-        """See ``Folder.files``."""
         if self._storage is None:
             return
         try:
@@ -55,7 +55,6 @@ class StoredFolder:
             raise SourceError(f"artifacts at {self._uri}: {error.message}") from None
 
     def read(self, path: str) -> Iterator[bytes]:
-        """See ``Folder.read``."""
         assert self._storage is not None
         try:
             found = self._storage.open(path)
@@ -67,10 +66,10 @@ class StoredFolder:
 
 
 def folder_at(uri: str, behind_proxy: str | None) -> StoredFolder:
-    """The artifacts at a URI.
+    """Return the artifacts at a URI.
 
     Args:
-        uri: As the source has it.
+        uri: The URI, as the source has it.
         behind_proxy: Where ``mlflow-artifacts:/`` leads: a folder, or the URL of an object store.
 
     Raises:

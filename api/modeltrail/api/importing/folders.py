@@ -31,7 +31,7 @@ _MODEL_STATUSES = {1: "PENDING", 2: "READY", 3: "FAILED"}
 _DELETED = "Deleted_Internal"
 
 Point = tuple[str, int, int, str]
-"""Key, step, timestamp and value as it is written."""
+"""Key, step, timestamp, and the value as text."""
 
 
 class FolderSource:
@@ -54,7 +54,7 @@ class FolderSource:
         self._artifacts = artifacts
         self.identity = self._root.as_uri()
         self.notes: list[str] = []
-        # Of the experiment whose runs are read: which logged models and datasets a point is of.
+        # For the current experiment: the logged models and datasets of its points.
         self._links: dict[str, dict[Point, list[tuple[str, str | None, str | None]]]] = {}
         try:
             import yaml
@@ -74,11 +74,9 @@ class FolderSource:
     def folder(
         self, uri: str, *, run_id: str | None = None, model_id: str | None = None
     ) -> StoredFolder:
-        """See ``Source.folder``."""
         return folder_at(uri, self._artifacts)
 
     def size(self) -> int:
-        """See ``Source.size``."""
         return 0
 
     def _meta(self, folder: Path) -> dict[str, Any]:
@@ -92,7 +90,7 @@ class FolderSource:
         return found
 
     def _metas(self, folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-        """The folders in a folder that describe an entity. What is damaged is told and left out."""
+        """Return the folders in a folder that describe an entity. Report and skip damaged ones."""
         for one in _folders(folder):
             if (one / _META).is_file():
                 try:
@@ -109,7 +107,6 @@ class FolderSource:
                     yield folder
 
     def experiments(self) -> list[Experiment]:
-        """See ``Source.experiments``."""
         found = []
         for folder in self._experiment_folders():
             meta = self._meta(folder)
@@ -130,7 +127,6 @@ class FolderSource:
         return self._root / (_TRASH if experiment.deleted else "") / experiment.id
 
     def runs(self, experiment: Experiment) -> Iterator[list[Run]]:
-        """See ``Source.runs``."""
         home = self._folder_of(experiment)
         self._links = self._model_points(home)
         datasets = {
@@ -181,7 +177,7 @@ class FolderSource:
     def _model_points(
         self, home: Path
     ) -> dict[str, dict[Point, list[tuple[str, str | None, str | None]]]]:
-        """By run: the points of its metrics that are of logged models."""
+        """Return by run the points of its metrics that belong to logged models."""
         found: dict[str, dict[Point, list[tuple[str, str | None, str | None]]]] = defaultdict(dict)
         for folder in _folders(home / _MODELS):
             for key, file in _files(folder / "metrics"):
@@ -198,7 +194,6 @@ class FolderSource:
         return found
 
     def points(self, runs: Sequence[Run]) -> Iterator[Points]:
-        """See ``Source.points``."""
         for run in runs:
             home = self._root / run.experiment_id
             if not home.is_dir():
@@ -215,7 +210,6 @@ class FolderSource:
     # Logged models and the registry
 
     def logged_models(self, experiment: Experiment) -> list[LoggedModel]:
-        """See ``Source.logged_models``."""
         return [
             LoggedModel(
                 folder.name,
@@ -236,7 +230,6 @@ class FolderSource:
         ]
 
     def models(self) -> Iterator[Model]:
-        """See ``Source.models``."""
         for folder, meta in self._metas(self._root / _MODELS):
             versions = [self._version(one, found) for one, found in self._metas(folder)]
             yield Model(
@@ -268,7 +261,7 @@ class FolderSource:
 
 
 def _status(found: Any, names: dict[int, str], default: str) -> str:
-    """A status: a number, or in old stores its name."""
+    """Return a status, which is a number, or a name in old stores."""
     if isinstance(found, int):
         return names.get(found, default)
     return found if found in names.values() else default
@@ -282,7 +275,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """The files in and below a folder, by their path in it, which is their key."""
+    """Return the files in and below a folder, by their path in it, which is their key."""
     if folder.is_dir():
         for file in sorted(folder.rglob("*")):
             if file.is_file():
@@ -293,7 +286,7 @@ def _texts(folder: Path) -> dict[str, str]:
     found = {}
     for key, file in _files(folder):
         try:
-            # As bytes first: reading as text would change the ends of lines.
+            # As bytes first, because reading as text would change the ends of lines.
             found[key] = file.read_bytes().decode("utf-8")
         except (OSError, UnicodeError) as error:
             raise SourceError(f"{file} cannot be read: {error}") from None
@@ -305,7 +298,7 @@ def _points_of(
     file: Path,
     links: dict[Point, list[tuple[str, str | None, str | None]]],
 ) -> Iterator[tuple[SeriesKey, int, int, float]]:
-    """The points of a metric's file, each once: a line that is there twice is one point."""
+    """Return the points of a metric's file, each once: a repeated line is one point."""
     seen: set[tuple[int, int, str, str | None, str | None]] = set()
     before: tuple[int, int] | None = None
     forgets = _is_ordered(file)
@@ -322,7 +315,7 @@ def _points_of(
             dataset = (parts[3], parts[4]) if len(parts) >= 5 else (None, None)
             at = (step, timestamp_ms)
             if forgets and at != before:
-                seen.clear()  # nothing that comes later can repeat these
+                seen.clear()  # no later line can repeat these
             before = at
             if (one := (*at, repr(value), *dataset)) in seen:
                 continue
@@ -333,7 +326,7 @@ def _points_of(
 
 
 def _is_ordered(file: Path) -> bool:
-    """Whether the points of a file are by step and time, as nearly always."""
+    """Return whether the points of a file are ordered by step and time, as nearly always."""
     before: tuple[int, int] | None = None
     with file.open(encoding="utf-8") as lines:
         for line in lines:
@@ -341,7 +334,7 @@ def _is_ordered(file: Path) -> bool:
             try:
                 at = (int(parts[2]), int(parts[0])) if len(parts) > 2 else (0, int(parts[0]))
             except (ValueError, IndexError):
-                continue  # told when it is read
+                continue  # reported when it is read
             if before is not None and at < before:
                 return False
             before = at

@@ -1,8 +1,8 @@
-"""The import itself: experiment by experiment, and then the check.
+"""The import: experiment by experiment, then the check.
 
 What is missing is found by comparing the source with the fold, so there is no state file: an import
-that was killed goes on where the log ends, and one that comes again brings what is new. The check
-at the end compares once more.
+that was killed continues where the log ends, and a repeated one imports what is new. The check at
+the end compares everything again.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(slots=True)
 class Counts:
-    """How many there are, and sums of their hashes."""
+    """Numbers of things, and sums of their hashes."""
 
     runs: int = 0
     params: int = 0
@@ -85,7 +85,7 @@ class ExperimentReport:
     name: str
     source_id: str
     id: str | None
-    """None in a dry run that would make it."""
+    """None in a dry run that would create it."""
     source: Counts = field(default_factory=Counts)
     here: Counts = field(default_factory=Counts)
     artifacts: int = 0
@@ -95,7 +95,7 @@ class ExperimentReport:
 
 @dataclass(slots=True)
 class Report:
-    """What an import did, and what the check found."""
+    """The result of an import and its check."""
 
     source: str
     dry_run: bool
@@ -104,23 +104,23 @@ class Report:
     model_versions: int = 0
     aliases: int = 0
     events: int = 0
-    """How many were appended; in a dry run, how many would be."""
+    """Number of events appended; in a dry run, to append."""
     artifacts_copied: int = 0
     artifact_bytes_copied: int = 0
     notes: list[str] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
-    """What is not here as it is at the source; at most some hundreds."""
+    """Differences from the source; at most some hundreds."""
     differences_more: int = 0
 
     def differ(self, text: str) -> None:
-        """Note a difference."""
+        """Add a difference."""
         if len(self.differences) < _DIFFERENCES_MAX:
             self.differences.append(text)
         else:
             self.differences_more += 1
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; sums are hexadecimal, since JSON readers round such numbers."""
+        """Return it for JSON. Sums are hexadecimal, because JSON readers round such numbers."""
         found = asdict(self)
         for experiment in found["experiments"]:
             for side in ("source", "here"):
@@ -130,7 +130,7 @@ class Report:
 
 
 class Importer:
-    """Brings a source into a target."""
+    """Imports a source into a target."""
 
     def __init__(
         self,
@@ -143,16 +143,16 @@ class Importer:
         dry_run: bool = False,
         progress: Progress | None = None,
     ) -> None:
-        """Make ready.
+        """Make an importer.
 
         Args:
-            source: What to bring.
-            target: Where to.
-            user: Who imports.
-            names: Only these experiments, and then no registered models.
-            copy_artifacts: Copy artifacts of object stores too, instead of pointing at them.
+            source: The source to import.
+            target: The target to import into.
+            user: The user who imports.
+            names: Only these experiments, and no registered models.
+            copy_artifacts: Also copy artifacts of object stores, instead of referring to them.
             dry_run: Only count.
-            progress: Told how many of how many runs and points were read.
+            progress: Called with the numbers of runs and points read, and the totals.
         """
         self._source = source
         self._target = DryTarget(target) if dry_run else target
@@ -167,7 +167,7 @@ class Importer:
         self._copier = ArtifactCopier(self._target, self._report)
 
     def run(self) -> Report:
-        """Import, and check.
+        """Import and check.
 
         Raises:
             SourceError: the source cannot be read.
@@ -278,7 +278,7 @@ class Importer:
     def _runs(self, runs: list[Run], experiment: Experiment, report: ExperimentReport) -> None:
         experiment_id = report.id or experiment.id
         if experiment.deleted:
-            # Runs of a deleted experiment count as deleted with it, and come back with it.
+            # The runs of a deleted experiment are deleted with it, and restored with it.
             for run in runs:
                 run.deleted = False
         here = runs_here(self._target, [run.run_id for run in runs])
@@ -318,7 +318,7 @@ class Importer:
     def _points(
         self, runs: list[Run], here: dict[str, Here], writers: dict[str, Writer]
     ) -> dict[str, tuple[int, int]]:
-        """Send the points that are missing; count all points of the source."""
+        """Send the missing points. Returns the number of all points of the source."""
         sums: dict[str, tuple[int, int]] = {}
 
         def read(some: list[Run]) -> Iterator[tuple[Points, npt.NDArray[np.uint64]]]:
@@ -383,7 +383,7 @@ class Importer:
                     )
 
     def _lost(self, run: Run) -> int:
-        """How many points of the source are not here; there may be others here."""
+        """Return how many points of the source are missing here. There may be other points here."""
         there = _all_hashes(self._target, run.run_id)
         return sum(
             int((~np.isin(hashes_of(points), there)).sum()) for points in self._source.points([run])
@@ -427,7 +427,7 @@ class Importer:
 
 
 def _send(writer: Writer, points: Points, which: npt.NDArray[np.bool_] | None = None) -> None:
-    """Send points of a run, or some of them."""
+    """Send all or some points of a run."""
     columns: tuple[Any, ...] = (
         points.index, points.steps, points.timestamps_ms, points.values
     )  # fmt: skip

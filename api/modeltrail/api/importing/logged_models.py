@@ -1,4 +1,4 @@
-"""Logged models: what the fold has of them, and the events that are missing."""
+"""Logged models: compare them with the fold, and make the missing events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from modeltrail.api.importing.targets import Target, rows
 
 @dataclass(slots=True)
 class ModelHere:
-    """What the fold has of a logged model."""
+    """A logged model in the fold."""
 
     name: str
     status: str
@@ -23,10 +23,9 @@ class ModelHere:
 
 
 class LoggedModels:
-    """The logged models of one experiment of the source, beside those here."""
+    """The logged models of one experiment of the source, and those here."""
 
     def __init__(self, target: Target, found: list[LoggedModel]) -> None:
-        """Look for them here."""
         self.found = found
         self._target = target
         self.here = self._read()
@@ -55,7 +54,7 @@ class LoggedModels:
         return here
 
     def missing(self, model: LoggedModel, experiment_id: str) -> Iterator[Event]:
-        """The events that are missing of a model, whose location is that of its files here."""
+        """Return the missing events of a model. ``location`` is that of its files here."""
         here = self.here.get(model.model_id)
         params, tags = fitting(model.params), fitting(model.tags)
         if here is None:
@@ -89,7 +88,7 @@ class LoggedModels:
             yield "LoggedModelDeleted", model.updated_at_ms, {}
 
     def differences(self) -> Iterator[str]:
-        """What is not here as it is at the source, after the events were appended."""
+        """Return how a model differs from the source, after the events were appended."""
         here = self._read()
         for model in self.found:
             one = here.get(model.model_id)

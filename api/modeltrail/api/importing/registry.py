@@ -1,4 +1,4 @@
-"""Experiments and registered models: what is here, and the requests that are missing."""
+"""Experiments and registered models: compare them with the fold, and make the missing requests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ class ExperimentsHere:
     """The experiments of the target, and which of them came from the source."""
 
     def __init__(self, target: Target, identity: str) -> None:
-        """Read them."""
         self.by_id: dict[str, Experiment] = {}
         self.by_name: dict[str, Experiment] = {}
         for row in rows(
@@ -58,20 +57,20 @@ class ExperimentsHere:
         }
 
     def of(self, experiment: Experiment) -> Experiment | None:
-        """The experiment here that one of the source is, or was imported as."""
+        """Return the experiment here that is the source's, or that it was imported as."""
         imported = self._imported.get(experiment.id)
         if imported is not None:
             return self.by_id[imported]
         return self.by_name.get(experiment.name)
 
     def free_id(self, experiment: Experiment) -> str | None:
-        """The id that it can keep here; None if that is taken."""
+        """Return the id that it can keep here, or None if that is taken."""
         taken = self.by_id.get(experiment.id)
         is_free = taken is None or taken.created_at_ms is None
         return experiment.id if is_free and _VALID_ID.fullmatch(experiment.id) else None
 
     def requests(self, experiment: Experiment, *, copy_all: bool) -> list[Request]:
-        """What is missing of an experiment of the source."""
+        """Return the missing requests for an experiment of the source."""
         here = self.of(experiment)
         what = f"experiment {experiment.name!r}"
         if here is None or (here.created_at_ms is None and here.id == experiment.id):
@@ -79,7 +78,7 @@ class ExperimentsHere:
             if location and (copy_all or is_ours_to_copy(location)):
                 location = None
             if here is not None and here.id in self._with_runs:
-                location = here.artifact_location  # its runs keep their artifacts there
+                location = here.artifact_location  # its runs store their artifacts there
             return [
                 Request(
                     "ImportExperiment",
@@ -116,11 +115,11 @@ class ExperimentsHere:
 
 
 def new_source(uri: str, experiment_of: Callable[[str, str], str | None], copy_all: bool) -> str:
-    """Where the files of a version are here.
+    """Return where the files of a version are here.
 
     Args:
         uri: Where they are at the source.
-        experiment_of: The experiment here of a ``run`` or logged ``model``, by its id.
+        experiment_of: Returns the experiment here of a ``run`` or logged ``model``, by its id.
         copy_all: Whether files of object stores were copied too.
     """
     scheme = urlsplit(uri).scheme
@@ -139,7 +138,7 @@ def new_source(uri: str, experiment_of: Callable[[str, str], str | None], copy_a
 
 
 def models_here(target: Target) -> dict[str, tuple[Model, int]]:
-    """The registered models of the target, and the next number that each would give out."""
+    """Return the registered models of the target, and the next version number of each."""
     found: dict[str, tuple[Model, int]] = {}
     keys: dict[str, Model] = {}
     versions: dict[tuple[str, int], Version] = {}
@@ -174,7 +173,7 @@ def models_here(target: Target) -> dict[str, tuple[Model, int]]:
 
 
 def model_requests(model: Model, here: tuple[Model, int] | None) -> Iterator[Request]:
-    """What is missing of a registered model of the source, whose versions' sources are ours."""
+    """Return the missing requests for a registered model, with the sources of versions here."""
     name, what = model.name, f"registered model {model.name!r}"
     if here is None:
         yield Request(
@@ -241,7 +240,7 @@ def _version_requests(name: str, version: Version, here: Version | None) -> Iter
             yield Request("DeleteModelVersion", what, version.updated_at_ms, **which)
         return
     if here is None or (here.source, here.run_id) != (version.source, version.run_id):
-        # Its number was given to another version here, or was used up: the fold says so.
+        # Its number is taken by another version here, or used up: the fold reports it.
         yield _new_version(name, version)
         return
     if (version.description or "") != (here.description or ""):

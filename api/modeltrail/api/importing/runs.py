@@ -1,4 +1,4 @@
-"""Runs: what the fold has of them, and the events that are missing."""
+"""Runs: compare them with the fold, and make the missing events."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from modeltrail.consumers.projections import KEY_LENGTH_MAX, VALUE_LENGTH_MAX
 _ENDED = ("FINISHED", "FAILED", "KILLED")
 
 Event = tuple[str, int | None, dict[str, Any]]
-"""Type, when it happened, and fields."""
+"""Type, time and fields."""
 
 
 @dataclass(slots=True)
 class Here:
-    """What the fold has of a run."""
+    """A run in the fold."""
 
     offset: int = -1
-    """Of its last event."""
+    """Offset of its last event."""
     started: bool = False
     experiment_id: str | None = None
     name: str = ""
@@ -46,7 +46,7 @@ _AMONG = "r.run_id IN (SELECT unnest(?::VARCHAR[]))"
 
 
 def runs_here(target: Target, run_ids: Sequence[str]) -> dict[str, Here]:
-    """What the fold has of runs; those that it has nothing of are left out."""
+    """Return what the fold has of these runs, without unknown ones."""
     ids = [list(run_ids)]
     found = {
         run_id: Here(offset, started, experiment_id, name or "", status, ended, deleted, points)
@@ -85,7 +85,7 @@ def runs_here(target: Target, run_ids: Sequence[str]) -> dict[str, Here]:
 
 
 def fitting(entries: Mapping[str, str]) -> dict[str, str]:
-    """The entries that a run can have here; the others would be refused with the whole event."""
+    """Return the entries that fit the limits here; others would be refused with the whole event."""
     return {
         key: value
         for key, value in entries.items()
@@ -94,7 +94,7 @@ def fitting(entries: Mapping[str, str]) -> dict[str, str]:
 
 
 def beginning(run: Run, here: Here, experiment_id: str) -> list[Event]:
-    """The events that are missing of a run, but for points, artifacts and its end."""
+    """Return the missing events of a run, except for points, artifacts and its end."""
     events: list[Event] = []
     at = run.started_at_ms
     params, tags = fitting(run.params), fitting(run.tags)
@@ -139,12 +139,12 @@ def beginning(run: Run, here: Here, experiment_id: str) -> list[Event]:
 
 
 def ending(run: Run, here: Here, points: int) -> list[Event]:
-    """The events that are missing at the end of a run.
+    """Return the missing events at the end of a run.
 
     Args:
-        run: As the source has it.
-        here: As the fold had it.
-        points: Metric points that were sent just now.
+        run: The run at the source.
+        here: The run as the fold had it.
+        points: Number of metric points that were just sent.
     """
     events: list[Event] = []
     ended = run.ended_at_ms
@@ -163,7 +163,7 @@ def ending(run: Run, here: Here, points: int) -> list[Event]:
 
 
 def lacking(run: Run, here: Here) -> list[str]:
-    """What the fold lacks of a run, or has otherwise, but for points and artifacts."""
+    """Return how the fold differs from a run, except for points and artifacts."""
     found = []
     if not here.started:
         return ["it is not here"]
@@ -195,7 +195,7 @@ def lacking(run: Run, here: Here) -> list[str]:
 
 
 def hashes_of(points: Points) -> npt.NDArray[np.uint64]:
-    """The hashes of points of the source."""
+    """Return the hashes of points of the source."""
     return point_hashes(
         points.series,
         np.frombuffer(points.index, np.uint16),
@@ -208,7 +208,7 @@ def hashes_of(points: Points) -> npt.NDArray[np.uint64]:
 def hashes_here(
     target: Target, run_ids: Sequence[str]
 ) -> Iterator[tuple[list[str], npt.NDArray[np.intp], npt.NDArray[np.uint64]]]:
-    """The hashes of all points that the fold has of runs, in pieces.
+    """Return the hashes of all points that the fold has of runs, in pieces.
 
     Each piece has the run ids, for each point an index into them, and the hashes.
     """
@@ -241,7 +241,7 @@ def hashes_here(
 
 
 def sums_here(target: Target, run_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """For each run that has points here: their number, and the sum of their hashes."""
+    """Return for each run with points here their number and the sum of their hashes."""
     counts: dict[str, int] = {}
     sums: dict[str, int] = {}
     for runs, which, hashes in hashes_here(target, run_ids):

@@ -1,4 +1,4 @@
-"""A running MLflow server, by REST."""
+"""A running MLflow server, through REST."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ _NO_LINK: list[Link] = [(None, None, None)]
 
 
 def is_server(source: str) -> bool:
-    """Whether a source is the URL of a server."""
+    """Return whether a source is the URL of a server."""
     return urlsplit(source).scheme in ("http", "https")
 
 
 class NotThere(SourceError):
-    """The server has no such route, or no such thing."""
+    """The server has no such route or object."""
 
 
 class ServerSource:
-    """A server that answers as MLflow's does."""
+    """A server with MLflow's API."""
 
     def __init__(self, url: str) -> None:
         """Use the server at a URL.
@@ -62,7 +62,7 @@ class ServerSource:
         ``MLFLOW_TRACKING_PASSWORD``, or the URL.
 
         Raises:
-            SourceError: it does not answer as MLflow's.
+            SourceError: it does not answer like MLflow.
         """
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
@@ -70,7 +70,7 @@ class ServerSource:
         self.identity = self._url
         self.notes: list[str] = []
         self._authorization = _authorization(parts.username, parts.password)
-        # Of the experiment whose runs are read: which logged models a point is of.
+        # For the current experiment: the logged models of its points.
         self._links: dict[str, dict[tuple[str, int, int], list[Link]]] = {}
         self._keys: dict[str, list[str]] = {}
         try:
@@ -138,13 +138,11 @@ class ServerSource:
                 return
 
     def size(self) -> int:
-        """See ``Source.size``."""
         return 0
 
     # Experiments and runs
 
     def experiments(self) -> list[Experiment]:
-        """See ``Source.experiments``."""
         return [
             Experiment(
                 str(e["experiment_id"]),
@@ -162,7 +160,6 @@ class ServerSource:
         ]
 
     def runs(self, experiment: Experiment) -> Iterator[list[Run]]:
-        """See ``Source.runs``."""
         body = {
             "experiment_ids": [experiment.id],
             "run_view_type": "ALL",
@@ -215,7 +212,6 @@ class ServerSource:
         return run
 
     def points(self, runs: Sequence[Run]) -> Iterator[Points]:
-        """See ``Source.points``."""
         for run in runs:
             links = self._links.get(run.run_id, {})
             builder = PointsBuilder(run.run_id)
@@ -229,7 +225,7 @@ class ServerSource:
                 yield builder.take()
 
     def _history(self, run_id: str, key: str) -> Iterator[tuple[int, int, float]]:
-        """The points of a metric, each once; a page may repeat what the one before had."""
+        """Return the points of a metric, each once. A page may repeat points of the one before."""
         seen: set[tuple[int, int, str]] = set()
         for page in self._pages(
             "metrics/get-history",
@@ -248,7 +244,6 @@ class ServerSource:
     # Logged models and the registry
 
     def logged_models(self, experiment: Experiment) -> list[LoggedModel]:
-        """See ``Source.logged_models``."""
         self._links = {}
         try:
             pages = list(
@@ -293,9 +288,8 @@ class ServerSource:
         )
 
     def models(self) -> Iterator[Model]:
-        """See ``Source.models``."""
         names: set[str] = set()
-        # Prompts are shown only to who asks for them; servers before 3 do not know the question.
+        # Prompts are listed only on request; servers before 3 do not know the parameter.
         for filter in ("", f"tags.`{_PROMPTS}` = 'true'"):
             query = {"filter": filter} if filter else {}
             try:
@@ -352,7 +346,6 @@ class ServerSource:
     # Artifacts
 
     def folder(self, uri: str, *, run_id: str | None = None, model_id: str | None = None) -> Folder:
-        """See ``Source.folder``."""
         if urlsplit(uri).scheme in ("mlflow-artifacts", "http", "https"):
             return _ProxiedFolder(self, uri)
         path = local_path(uri)
@@ -361,7 +354,7 @@ class ServerSource:
         return folder_at(uri, None)
 
     def bytes_at(self, path: str) -> Iterator[bytes]:
-        """The body of an answer, piece by piece."""
+        """Return the body of an answer, in pieces."""
         with self._open(path) as answer:
             try:
                 while piece := answer.read(_PIECE_BYTES):
@@ -370,7 +363,7 @@ class ServerSource:
                 raise SourceError(f"{self._url} broke off: {error}") from None
 
     def listed(self, route: str, query: dict[str, str]) -> list[Json]:
-        """The entries of a folder."""
+        """Return the entries of a folder."""
         try:
             return self._json(f"{route}?{urlencode(query)}").get("files") or []
         except NotThere:
@@ -390,13 +383,12 @@ class _ProxiedFolder:
             self._root = self._root.partition(self._ROUTE.strip("/"))[2].strip("/")
 
     def files(self) -> Iterator[File]:
-        """See ``Folder.files``."""
         return self._below("")
 
     def _below(self, folder: str) -> Iterator[File]:
         path = f"{self._root}/{folder}" if folder else self._root
         for entry in self._server.listed(self._ROUTE, {"path": path}):
-            # Names here, or whole paths: servers of different age differ.
+            # Names or whole paths: this depends on the server's version.
             name = entry["path"].rpartition("/")[2]
             below = f"{folder}/{name}" if folder else name
             if entry.get("is_dir"):
@@ -405,19 +397,17 @@ class _ProxiedFolder:
                 yield File(below, _number(entry.get("file_size")), None)
 
     def read(self, path: str) -> Iterator[bytes]:
-        """See ``Folder.read``."""
         return self._server.bytes_at(f"{self._ROUTE}/{quote(f'{self._root}/{path}')}")
 
 
 class _ServedFolder:
-    """Artifacts of a run that the server reads for its pages."""
+    """Artifacts of a run that the server reads for its web page."""
 
     def __init__(self, server: ServerSource, run_id: str) -> None:
         self._server = server
         self._run_id = run_id
 
     def files(self) -> Iterator[File]:
-        """See ``Folder.files``."""
         return self._below("")
 
     def _below(self, folder: str) -> Iterator[File]:
@@ -429,7 +419,6 @@ class _ServedFolder:
                 yield File(entry["path"], _number(entry.get("file_size")), None)
 
     def read(self, path: str) -> Iterator[bytes]:
-        """See ``Folder.read``."""
         query = urlencode({"run_uuid": self._run_id, "path": path})
         return self._server.bytes_at(f"/get-artifact?{query}")
 
@@ -444,7 +433,7 @@ def _authorization(user: str | None, password: str | None) -> str | None:
 
 
 def _number(value: Any) -> int | None:
-    """A 64-bit number, which JSON of some servers has as text."""
+    """Return a 64-bit number, which some servers send as text."""
     return None if value is None or (isinstance(value, float) and math.isnan(value)) else int(value)
 
 

@@ -1,4 +1,4 @@
-"""Checksums that do not depend on the order in which things are read."""
+"""Checksums that do not depend on the order of what is read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _Hashes = npt.NDArray[np.uint64]
 
 
 def text_hash(*parts: str | None) -> int:
-    """64 bits of a BLAKE2b of texts; None and the empty text differ."""
+    """Return 64 bits of a BLAKE2b of texts. None and the empty text differ."""
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
         data = b"" if part is None else part.encode("utf-8", "surrogatepass")
@@ -25,7 +25,7 @@ def text_hash(*parts: str | None) -> int:
 
 
 def entries_sum(entries: Mapping[str, str]) -> int:
-    """The sum of the hashes of entries, modulo 2^64."""
+    """Return the sum of the hashes of entries, modulo 2^64."""
     return sum(text_hash(key, value) for key, value in entries.items()) & _MASK
 
 
@@ -43,7 +43,10 @@ def point_hashes(
     timestamps_ms: npt.NDArray[np.int64],
     values: npt.NDArray[np.float64],
 ) -> _Hashes:
-    """A hash of each point: of key, model, dataset, step, time and value. Any NaN is one value."""
+    """Return a hash of each point: of key, model, dataset, step, time and value.
+
+    All NaN are equal.
+    """
     keys = np.array([text_hash(*key) for key in series], np.uint64)
     values = np.where(np.isnan(values), np.nan, values + 0.0)  # -0.0 equals 0.0 in MLflow's keys
     h = _mix(keys[index] + steps.view(np.uint64))
@@ -52,5 +55,5 @@ def point_hashes(
 
 
 def total(hashes: _Hashes) -> int:
-    """Their sum, modulo 2^64."""
+    """Return the sum, modulo 2^64."""
     return int(hashes.sum(dtype=np.uint64))

@@ -1,4 +1,4 @@
-"""Where an import goes: a data folder that no server has, or a running server."""
+"""The target of an import: a data folder without a server, or a running server."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ _IMPORT_BYTES = 2 * 1024 * 1024
 
 
 class TargetError(ApiError):
-    """The target says no, or is not there."""
+    """The target refuses, or cannot be reached."""
 
 
 class Target(Protocol):
-    """Takes events, decides requests, keeps artifacts, and answers queries.
+    """Appends events, decides requests, stores artifacts, and answers queries.
 
     A query sees everything that was appended through the target before.
     """
 
     def append(self, events: Sequence[NewEvent]) -> None:
-        """Append events of the stream ``runs``; durable when this returns."""
+        """Append events of the stream ``runs``. They are durable on return."""
         ...
 
     def request(self, events: Sequence[NewEvent]) -> list[Outcome]:
@@ -48,7 +48,7 @@ class Target(Protocol):
         ...
 
     def batches(self, statement: str, params: Params) -> Iterator[pa.RecordBatch]:
-        """The result of a query, in pieces."""
+        """Return the result of a query, in pieces."""
         ...
 
     def store(self, kind: str, id: str, path: str, pieces: Iterator[bytes]) -> Stored:
@@ -57,34 +57,30 @@ class Target(Protocol):
 
 
 def rows(target: Target, statement: str, params: Params = ()) -> Iterator[tuple[Any, ...]]:
-    """The rows of a query."""
+    """Return the rows of a query."""
     for batch in target.batches(statement, params):
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
 class NodeTarget:
-    """A node of this process."""
+    """A node in this process."""
 
     def __init__(self, node: Node) -> None:
-        """Use a node that was started."""
+        """Use a started node."""
         self._node = node
 
     def append(self, events: Sequence[NewEvent]) -> None:
-        """See ``Target.append``."""
         self._node.append(events)
 
     def request(self, events: Sequence[NewEvent]) -> list[Outcome]:
-        """See ``Target.request``."""
         return outcomes(self._node, self._node.append(events)) if events else []
 
     def batches(self, statement: str, params: Params) -> Iterator[pa.RecordBatch]:
-        """See ``Target.batches``."""
         with self._node.read() as cursor:
             found = cursor.sql(statement, params=params) if params else cursor.sql(statement)
             yield from found.to_arrow_reader(50_000)
 
     def store(self, kind: str, id: str, path: str, pieces: Iterator[bytes]) -> Stored:
-        """See ``Target.store``."""
         owner = id if kind == "run" else of_model(id)
         with self._node.artifacts.write(owner, path) as upload:
             for piece in pieces:
@@ -96,7 +92,7 @@ class ServerTarget:
     """A running server."""
 
     def __init__(self, url: str) -> None:
-        """Use the server at a URL; it learns the schemas of this program first."""
+        """Use the server at a URL. Sends it the schemas of this program first."""
         self._url = url
         known = set(self._json("GET", "/api/v1/schemas")["fingerprints"])
         for fingerprint, text in writer_schemas().items():
@@ -131,12 +127,10 @@ class ServerTarget:
             return json.load(answer)
 
     def append(self, events: Sequence[NewEvent]) -> None:
-        """See ``Target.append``."""
         for some in _parts(events, _INGEST_BYTES):
             self._json("POST", "/api/v1/ingest", frame(e.payload for e in some), **_EVENTS)
 
     def request(self, events: Sequence[NewEvent]) -> list[Outcome]:
-        """See ``Target.request``."""
         found: list[Outcome] = []
         for some in _parts(events, _IMPORT_BYTES):
             answer = self._json("POST", "/api/v1/import", frame(e.payload for e in some), **_EVENTS)
@@ -144,7 +138,6 @@ class ServerTarget:
         return found
 
     def batches(self, statement: str, params: Params) -> Iterator[pa.RecordBatch]:
-        """See ``Target.batches``."""
         asked = {
             "statement": statement,
             "params": params or None,
@@ -156,7 +149,6 @@ class ServerTarget:
             yield from pa.ipc.open_stream(answer)
 
     def store(self, kind: str, id: str, path: str, pieces: Iterator[bytes]) -> Stored:
-        """See ``Target.store``."""
         digest, size = hashlib.sha256(), 0
 
         def counted() -> Iterator[bytes]:
@@ -178,7 +170,7 @@ _EVENTS = {"Content_Type": MEDIA_TYPE}
 
 
 def _parts(events: Sequence[NewEvent], bytes_max: int) -> Iterator[Sequence[NewEvent]]:
-    """Events in as many parts as requests are needed."""
+    """Split events into as many parts as requests are needed."""
     some: list[NewEvent] = []
     size = 0
     for event in events:
@@ -192,10 +184,9 @@ def _parts(events: Sequence[NewEvent], bytes_max: int) -> Iterator[Sequence[NewE
 
 
 class DryTarget:
-    """Reads a target, and keeps back everything that would be written to it."""
+    """Reads from a target, and discards everything that would be written to it."""
 
     def __init__(self, target: Target) -> None:
-        """Read this target."""
         self._target = target
 
     def append(self, events: Sequence[NewEvent]) -> None:
@@ -206,7 +197,6 @@ class DryTarget:
         return [Outcome(True, None, None)] * len(events)
 
     def batches(self, statement: str, params: Params) -> Iterator[pa.RecordBatch]:
-        """See ``Target.batches``."""
         return self._target.batches(statement, params)
 
     def store(self, kind: str, id: str, path: str, pieces: Iterator[bytes]) -> Stored:

@@ -1,4 +1,4 @@
-"""Events of an import: who says what, when it happened, and a producer for each run."""
+"""Events of an import: their envelopes, and a producer for each run."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _ACTOR_CHARACTERS_MAX = 250
 
 
 class Head:
-    """What the envelopes of an import have in common."""
+    """The common part of the envelopes of an import."""
 
     def __init__(self, identity: str, user: str) -> None:
-        """Begin an import.
+        """Make it.
 
         Args:
             identity: What is imported: the source's URL without credentials.
-            user: Who imports: the actor where the source tells nobody.
+            user: The user who imports: the actor if the source names none.
         """
         self.identity = identity
         self._user = user
@@ -34,7 +34,7 @@ class Head:
     def of(
         self, producer: bytes, sequence: int, actor: str | None, occurred_at_ms: int | None
     ) -> dict[str, Any]:
-        """An envelope. Names are claims of the source, so no actor is verified."""
+        """Return an envelope. Names are claims of the source, so no actor is verified."""
         if occurred_at_ms is None or occurred_at_ms < 0:
             occurred_at_ms = time.time_ns() // 1_000_000
         return envelope(
@@ -49,26 +49,26 @@ class Head:
 
 
 class Outgoing:
-    """Events of runs and logged models, gathered into large appends."""
+    """Events of runs and logged models, collected into large appends."""
 
     def __init__(self, target: Target, head: Head) -> None:
-        """Append to a target."""
         self._target = target
         self._head = head
         self._waiting: list[NewEvent] = []
         self._bytes = 0
         self.events = 0
-        """How many events were appended, or wait to be."""
+        """Number of events that were appended or are waiting."""
 
     def writer(self, id: str, state: int | None, actor: str | None) -> Writer:
-        """A producer of events of one run or logged model.
+        """Return a producer for events of one run or logged model.
 
         Args:
             id: Its id.
-            state: What the fold has of it: the offset of its last event, -1 for nothing. Two
-                imports that go on from the same state are the same producer, and leave one effect.
-                None where the fold does not know; then the events must bear to come twice.
-            actor: Whom it belongs to.
+            state: The fold's state of it: the offset of its last event, or -1 for nothing. Two
+                imports that continue from the same state are the same producer, and have one
+                effect. None if the fold does not know; then the events must be harmless when
+                repeated.
+            actor: The user it belongs to.
         """
         producer = new_event_id()
         if state is not None:
@@ -76,7 +76,7 @@ class Outgoing:
         return Writer(self, self._head, id, producer, actor)
 
     def put(self, event: NewEvent) -> None:
-        """Take an event."""
+        """Add an event."""
         self._waiting.append(event)
         self._bytes += len(event.payload)
         self.events += 1
@@ -84,7 +84,7 @@ class Outgoing:
             self.flush()
 
     def flush(self) -> None:
-        """Append what waits."""
+        """Append the waiting events."""
         if self._waiting:
             self._target.append(self._waiting)
         self._waiting = []
@@ -97,7 +97,6 @@ class Writer:
     def __init__(
         self, outgoing: Outgoing, head: Head, id: str, producer: bytes, actor: str | None
     ) -> None:
-        """See ``Outgoing.writer``, which makes it."""
         self._outgoing = outgoing
         self._head = head
         self._id = id
@@ -105,7 +104,7 @@ class Writer:
         self._actor = actor
         self._sequence = 0
         self.points = 0
-        """How many metric points it sent."""
+        """Number of metric points sent."""
 
     def put(self, type: str, occurred_at_ms: int | None, fields: Mapping[str, Any]) -> None:
         """Send an event."""
@@ -119,10 +118,9 @@ class Writer:
 
 
 class Requests:
-    """Requests to the registry: one producer an import."""
+    """Requests to the registry: one producer for each import."""
 
     def __init__(self, target: Target, head: Head) -> None:
-        """Append to a target."""
         self._target = target
         self._head = head
         self._producer = new_event_id()
@@ -130,11 +128,11 @@ class Requests:
 
     @property
     def events(self) -> int:
-        """How many requests were sent."""
+        """Number of requests sent."""
         return self._sequence
 
     def send(self, requests: list[Request]) -> list[tuple[Request, str]]:
-        """Have requests decided, in this order; returns the refused ones with the reason."""
+        """Send requests in this order and wait. Returns the refused ones with their reasons."""
         refused = []
         for at in range(0, len(requests), _FLUSH_EVENTS):
             some = requests[at : at + _FLUSH_EVENTS]
@@ -157,18 +155,18 @@ class Requests:
 
 
 class Request:
-    """A request to the registry: what is missing here."""
+    """A request to the registry for something that is missing here."""
 
     def __init__(
         self, type: str, what: str, occurred_at_ms: int | None = None, **fields: Any
     ) -> None:
-        """Make it.
+        """Make a request.
 
         Args:
             type: Event type.
-            what: What it is about, for people.
+            what: What it is about, for display.
             occurred_at_ms: When it happened at the source; None for now.
-            fields: The event's fields but for the envelope.
+            fields: The event's fields, without the envelope.
         """
         self.type = type
         self.what = what
