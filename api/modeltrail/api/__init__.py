@@ -1,6 +1,6 @@
 """The API and the command line.
 
-To ask from Python, on a folder or a server:
+To query a folder or a server from Python:
 
     from modeltrail.api import query
 
@@ -27,7 +27,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> object:
-    """Load these names when they are first asked for: the command line's help needs none."""
+    """Import these names on first use: the help of the command line needs none."""
     if name in _HOME:
         import importlib
 

@@ -1,4 +1,4 @@
-"""Rows, values and pages as answers have them."""
+"""Rows, values and pages as they appear in answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: ISO 8601 times, hexadecimal bytes, NaN and infinities as text."""
+    """Return a value for JSON: ISO 8601 times, hexadecimal bytes, NaN and infinities as text."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
@@ -45,7 +45,7 @@ def plain(value: Any) -> Any:
 
 
 def rows(cursor: duckdb.DuckDBPyConnection, query: str, params: Any = None) -> list[dict[str, Any]]:
-    """The rows of a query as dicts, with values as JSON has them."""
+    """Return the rows of a query as dicts, with values for JSON."""
     result = cursor.execute(query, params) if params is not None else cursor.execute(query)
     names = [column[0] for column in result.description or ()]
     return [
@@ -57,7 +57,7 @@ def rows(cursor: duckdb.DuckDBPyConnection, query: str, params: Any = None) -> l
 def one(
     cursor: duckdb.DuckDBPyConnection, query: str, params: Sequence[Any], missing: str
 ) -> dict[str, Any]:
-    """The only row of a query; raises ``NotFound``."""
+    """Return the only row of a query. Raises ``NotFound``."""
     found = rows(cursor, query, params)
     if not found:
         raise NotFound(missing)
@@ -67,7 +67,7 @@ def one(
 def page(
     items: list[dict[str, Any]], limit: int, pages: Pages, last: Sequence[str]
 ) -> dict[str, Any]:
-    """One page of a list that was asked for with one item more than the limit."""
+    """Return one page of a list that was read with one item more than the limit."""
     token = None
     if len(items) > limit:
         items = items[:limit]
@@ -76,7 +76,7 @@ def page(
 
 
 def parse_time(text: str, name: str) -> datetime:
-    """A time in UTC without zone, as the views have it; raises ``InvalidRequest``."""
+    """Parse a time to UTC without a zone, as in the views. Raises ``InvalidRequest``."""
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:

@@ -1,15 +1,15 @@
-"""Backups of a data folder, made beside a running server or without one, and verified.
+"""Back up a data folder, with or without a running server, and verify the copy.
 
 A backup is a folder, or the same folder as one ``.tar`` or ``.tar.gz`` file:
 
     backup.json         what is in it, and the end of each hash chain
     log.sqlite          the log, event by event at its own position
     checkpoints.jsonl   signed checkpoints, if there are any
-    webhooks.sqlite     what webhooks were delivered
+    webhooks.sqlite     which webhooks were delivered
     audit-key.pem, webhook.key    only if keys were asked for
     artifacts/          only if artifacts were asked for
 
-The tables are not in it: they are made from the log.
+The tables are not included: they are built from the log.
 """
 
 from __future__ import annotations
@@ -51,25 +51,25 @@ _ARCHIVES = {".tar": "", ".tar.gz": "gz", ".tgz": "gz"}
 _CHUNK_BYTES = 1024 * 1024
 
 Progress = Callable[[str], Callable[[int, int], None] | None]
-"""Given what is done now, what is to be called with the number of events done and of all."""
+"""Takes a description; returns a function for the number of events done and the total."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """What a backup holds."""
+    """The contents of a backup."""
 
     made_at_ms: int
-    """Milliseconds since 1970 UTC."""
+    """When it was made, in ms since 1970 UTC."""
     program: str
     """The version of Modeltrail that made it."""
     heads: Mapping[Partition, Head]
-    """The end of the hash chain of every partition that has events."""
+    """The end of the hash chain of every partition with events."""
     keys: tuple[str, ...]
     """Names of the key files."""
     artifacts: int | None
-    """Number of artifact files; None if they were not asked for."""
+    """Number of artifact files, or None if they were not asked for."""
     findings: tuple[Finding, ...] = ()
-    """Where the log is not what was signed of it; the copy is as the log is."""
+    """Differences between the log and its signed checkpoints. The copy has the log as it is."""
 
     @property
     def events(self) -> int:
@@ -77,7 +77,7 @@ class Backup:
         return sum(head.offset + 1 for head in self.heads.values())
 
     def to_json(self) -> dict[str, Any]:
-        """As in ``backup.json``."""
+        """Return the contents of ``backup.json``."""
         return {
             "format": FORMAT,
             "made_at_ms": self.made_at_ms,
@@ -92,7 +92,7 @@ class Backup:
 
     @classmethod
     def from_json(cls, text: str, where: Path) -> Backup:
-        """The inverse of ``to_json``; raises ``ClientError``."""
+        """Parse the result of ``to_json``. Raises ``ClientError``."""
         try:
             found = json.loads(text)
             if found["format"] != FORMAT:
@@ -124,22 +124,21 @@ def back_up(
     replace: bool = False,
     progress: Progress = lambda what: None,
 ) -> Backup:
-    """Copy a data folder, verify the copy, and give it its name only then.
+    """Copy a data folder, verify the copy, and only then give it its name.
 
-    What is appended meanwhile is in it or not, but never a part of an event, and nothing before an
-    event that is.
+    Events appended meanwhile may or may not be included, but always whole and without gaps.
 
     Args:
-        data: The data folder; a server may run on it.
+        data: The data folder; a server may be running on it.
         log: Its log.
-        target: The folder or file to make; a name that ends in .tar, .tar.gz or .tgz is a file.
-        keys: Also copy the keys that sign checkpoints and encrypt secrets of webhooks.
+        target: The folder or file to create; a name that ends in .tar, .tar.gz or .tgz is a file.
+        keys: Also copy the keys that sign checkpoints and encrypt webhook secrets.
         artifacts: The folder of artifacts to copy; None to leave them out.
-        replace: Replace an earlier backup of that name.
-        progress: Shows how far it is.
+        replace: Replace an existing backup.
+        progress: Shows the progress.
 
     Raises:
-        ClientError: the target exists, or the copy is not what the log holds.
+        ClientError: the target exists, or the copy differs from the log.
         LogError: the log cannot be read.
         OSError: the copy cannot be written.
     """
@@ -148,12 +147,12 @@ def back_up(
     with _partial(target) as work:
         folder = work if _archive(target) is None else work / "content"
         folder.mkdir(mode=0o700, exist_ok=True)
-        # Before the log: what is signed or delivered must not be ahead of the copy of the log.
+        # Before the log, so that nothing signed or delivered is ahead of the copy of the log.
         _copy(data / CHECKPOINTS_FILE, folder)
         _copy_sqlite(data / STATE_FILE, folder)
         kept = tuple(name for name in _KEYS if keys and _copy(data / name, folder))
         source = _copy_log(log, folder, progress("copying the log"))
-        # After the log: files are there before the event that records them.
+        # After the log, because files exist before the events that record them.
         copied = None if artifacts is None else _copy_tree(artifacts, folder / _ARTIFACTS)
         findings = _verify(folder, source, "the copy", progress("verifying the copy"))
         made = Backup(
@@ -165,15 +164,17 @@ def back_up(
 
 
 def restore(source: Path, data: Path, *, progress: Progress = lambda what: None) -> Backup:
-    """Make a data folder of a backup, verified and with its tables; a server can start on it.
+    """Create a data folder from a backup, verified and with its tables.
+
+    A server can start on it.
 
     Args:
         source: The backup, a folder or a file.
-        data: The data folder to make. It must not exist, or be empty.
-        progress: Shows how far it is.
+        data: The data folder to create; it must be empty or not exist.
+        progress: Shows the progress.
 
     Raises:
-        ClientError: it is no backup or is damaged, or the data folder is in use.
+        ClientError: it is not a backup or is damaged, or the data folder is in use.
         OSError: the data folder cannot be written.
     """
     data = Path(os.path.abspath(data))
@@ -207,11 +208,11 @@ def restore(source: Path, data: Path, *, progress: Progress = lambda what: None)
     )
 
 
-# The name: nothing has it before it is whole
+# Nothing has the final name before it is complete
 
 
 def _archive(target: Path) -> str | None:
-    """How the name says that a file is packed; None for a folder."""
+    """Return the archive format in a file name, or None for a folder."""
     return next((how for end, how in _ARCHIVES.items() if target.name.endswith(end)), None)
 
 
@@ -231,7 +232,7 @@ def _check_target(target: Path, data: Path, replace: bool) -> None:
 
 @contextmanager
 def _partial(target: Path) -> Iterator[Path]:
-    """A folder beside the target, which is gone at the end unless it was renamed."""
+    """Yield a folder beside the target. It is removed at the end, unless it was renamed."""
     work = target.with_name(f".{target.name}.partial-{secrets.token_hex(4)}")
     work.mkdir(mode=0o700, parents=True)
     try:
@@ -241,7 +242,7 @@ def _partial(target: Path) -> Iterator[Path]:
 
 
 def _finish(work: Path, folder: Path, target: Path) -> None:
-    """Make everything durable, and give it its name."""
+    """Make everything durable, and give it its final name."""
     how = _archive(target)
     if how is None:
         _sync_tree(folder)
@@ -251,7 +252,7 @@ def _finish(work: Path, folder: Path, target: Path) -> None:
         _pack(folder, whole, how)
         _check_packed(folder, whole)
     old = None
-    if target.is_dir():  # a file is replaced by the rename itself
+    if target.is_dir():  # the rename itself replaces a file
         old = target.with_name(f".{target.name}.replaced-{secrets.token_hex(4)}")
         os.rename(target, old)
     os.rename(whole, target)
@@ -264,7 +265,7 @@ def _finish(work: Path, folder: Path, target: Path) -> None:
 
 
 def _copy(file: Path, folder: Path) -> bool:
-    """Copy a file, readable by its owner only; returns whether it is there."""
+    """Copy a file, readable by its owner only. Returns whether it exists."""
     try:
         data = file.read_bytes()
     except FileNotFoundError:
@@ -279,7 +280,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _copy_sqlite(file: Path, folder: Path) -> None:
-    """Copy a small database as of one moment, what is in its write-ahead log included."""
+    """Copy a small database at one moment, including its write-ahead log."""
     if not file.exists():
         return
     copy = folder / file.name
@@ -295,7 +296,7 @@ def _copy_sqlite(file: Path, folder: Path) -> None:
 def _copy_log(
     log: EventLog, folder: Path, progress: Callable[[int, int], None] | None
 ) -> dict[Partition, Head]:
-    """Copy a log up to where it ends now; returns the ends of the chains of what was read."""
+    """Copy a log up to its current end. Returns the ends of the chains of what was read."""
     end = log.end()
     heads: dict[Partition, Head] = {}
     done, total = 0, sum(end.values())
@@ -318,7 +319,7 @@ def _copy_log(
 
 
 def _copy_tree(folder: Path, into: Path) -> int:
-    """Copy files; returns their number. What is removed meanwhile is left out."""
+    """Copy files and return their number. Files removed meanwhile are left out."""
     into.mkdir(mode=0o700)
     count = 0
     for path, _, names in os.walk(folder):
@@ -362,7 +363,7 @@ def _pack(folder: Path, file: Path, how: str) -> None:
             if how
             else tarfile.open(fileobj=out, mode="w")
         ) as archive:
-            # The manifest comes first, so that one can see quickly what a file is.
+            # The manifest comes first, so that the contents of a file can be seen quickly.
             for name in sorted(os.listdir(folder), key=lambda name: (name != MANIFEST, name)):
                 archive.add(folder / name, arcname=name, filter=owned)
         out.flush()
@@ -370,7 +371,7 @@ def _pack(folder: Path, file: Path, how: str) -> None:
 
 
 def _check_packed(folder: Path, file: Path) -> None:
-    """Read a packed file back, and compare every byte of it."""
+    """Read an archive back, and compare every byte."""
     left = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     with tarfile.open(file) as archive:
         for member in archive:
@@ -411,13 +412,13 @@ def _verify(
     what: str,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Finding, ...]:
-    """Compute the chains of a copy and compare them with what they should be.
+    """Compute the chains of a copy and compare them with the expected ones.
 
     Returns:
-        Where the log is not what its checkpoints signed, which a faithful copy cannot help.
+        Differences between the log and its signed checkpoints, which a correct copy also has.
 
     Raises:
-        ClientError: the copy is not what was copied.
+        ClientError: the copy differs from what was copied.
     """
     checkpoints = folder / CHECKPOINTS_FILE
     try:

@@ -1,7 +1,7 @@
-"""Whose producer it is: each producer id belongs to who used it first, for one run or model.
+"""Owners of producers: each producer id belongs to its first user, for one run or model.
 
-The fold holds that by itself (decision 14). Here it is checked before an event is appended, so that
-a client gets an error instead of a dead letter.
+The fold enforces this (decision 14). It is also checked here before an event is appended, so that a
+client gets an error instead of a dead letter.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from modeltrail.consumers.sequences import subject_of
 _KEPT_MAX = 50_000
 
 Bound = Mapping[str, str]
-"""Subjects of a producer, as ``subject_of`` names them, each with the actor that owns it."""
+"""Subjects of a producer, as returned by ``subject_of``, each with the actor that owns it."""
 
 
 class Bindings:
-    """The producers that this node knows, from its fold and from what it appended itself."""
+    """The producers known to this node, from its fold and from its own appends."""
 
     def __init__(self, cursor: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]):
-        """Look up in the fold what is not known yet, through a cursor."""
+        """Make it. Unknown producers are looked up in the fold, through a cursor."""
         self._cursor = cursor
         self._known: OrderedDict[bytes, Bound] = OrderedDict()
         self._gate = threading.Lock()
@@ -44,18 +44,19 @@ class Bindings:
         """Check the producers of a batch.
 
         Args:
-            stream: Where it is to be appended.
+            stream: The stream that the batch is for.
             events: Its events, in order.
-            verified: Who sends them; None where each event's own claim is all there is.
-            manages: Whether the sender manages what an event is of, and may continue the producer
-                of another: the rest of an outbox, after the job that wrote it has ended.
+            verified: The sender; None if only each event's own claim is known.
+            manages: Returns whether the sender manages the subject of an event, and may therefore
+                continue another's producer: to deliver the rest of an outbox after its job has
+                ended.
 
         Returns:
-            What to ``keep`` once the batch is appended; and the owners of producers that the sender
-            continues, by the index of the event.
+            What to ``keep`` once the batch is appended, and the owners of producers that the sender
+                continues, by the index of the event.
 
         Raises:
-            Forbidden: a producer is another's; nothing of the batch may be appended.
+            Forbidden: a producer belongs to another user; the batch must not be appended.
         """
         ids = {event["envelope"]["producer_id"] for event in events}
         claimed: dict[bytes, Bound] = self._of(ids)
@@ -74,7 +75,7 @@ class Bindings:
         return claimed, continued
 
     def _of(self, producer_ids: Collection[bytes]) -> dict[bytes, Bound]:
-        """The subjects and owners of those producers that are known."""
+        """Return the subjects and owners of the known ones among these producers."""
         with self._gate:
             found = {id: self._known[id] for id in producer_ids if id in self._known}
         unknown = [id for id in producer_ids if id not in found]

@@ -1,11 +1,11 @@
-"""One way to ask, whether a server answers or this process reads the data folder itself.
+"""One client for queries, whether a server answers or this process reads the data folder.
 
     from modeltrail.api import query
 
     query("SELECT name, status FROM runs WHERE experiment_name = ?", ["digits"]).df()
 
-``open_client`` is for several questions. A server is asked with the standard library alone, so
-that a thin install can; a folder needs ``modeltrail[server]``.
+Use ``open_client`` for several queries. For a server the standard library is enough, so that a thin
+install can ask; a folder needs ``modeltrail[server]``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 QUERY_TIMEOUT_S = 60.0
 ROWS_MAX = 100_000_000
-"""Most rows of one query."""
+"""Maximum number of rows of a query."""
 
 _ANSWER_TIMEOUT_S = 660.0
 _PIECE_BYTES = 1024 * 1024
@@ -62,26 +62,26 @@ def query(
     limit: int | None = None,
     timeout_s: float = QUERY_TIMEOUT_S,
 ) -> QueryResult:
-    """Run one query and return all of its result.
+    """Run a query and return its whole result.
 
     Args:
         statement: The query, over the public views (``SHOW TABLES`` lists them).
         params: Values for ``?`` (a sequence) or ``$name`` (a mapping).
-        url: A server or a data folder; default ``MODELTRAIL_URL``, else ``./modeltrail-data``.
-            A folder on which a server runs is read through that server.
+        url: A server or a data folder; default ``MODELTRAIL_URL``, else ``./modeltrail-data``. If a
+            server runs on the folder, that server answers.
         token: Bearer token of a server; default ``MODELTRAIL_TOKEN``.
-        limit: Most rows to return; default: all.
-        timeout_s: Time for the query, in seconds.
+        limit: Maximum number of rows; default: all.
+        timeout_s: Time limit, in seconds.
 
     Raises:
-        ClientError: the query is refused, or cannot be run here; the message says why.
+        ClientError: the query is refused, or cannot be run here; the message gives the reason.
     """
     with open_client(url, token=token) as client:
         return client.query(statement, params, limit=limit, timeout_s=timeout_s)
 
 
 def open_client(url: str | os.PathLike[str] | None = None, *, token: str | None = None) -> Client:
-    """A client of a server or data folder; see ``query`` for the arguments.
+    """Return a client of a server or data folder; see ``query`` for the arguments.
 
     While a client reads a folder itself, no server can start on it: close the client.
 
@@ -97,10 +97,10 @@ def open_client(url: str | os.PathLike[str] | None = None, *, token: str | None 
 def find(
     url: str | os.PathLike[str] | None = None,
 ) -> tuple[str | None, DataFolder, str | None]:
-    """What a URL names, by default that in ``MODELTRAIL_URL``.
+    """Return what a URL names; by default the one in ``MODELTRAIL_URL``.
 
     Returns:
-        The server, if one is to be asked; the data folder; the log's URL, if it is not in there.
+        The server, if one is to be asked; the data folder; the log's URL, if it is elsewhere.
     """
     from modeltrail.eventlog import mistake_in
 
@@ -122,7 +122,7 @@ def find(
 
 
 def folder_of(text: str) -> DataFolder:
-    """The data folder that a path or ``file:`` URL names; raises ``ClientError`` for other URLs."""
+    """Return the data folder in a path or ``file:`` URL. Raises ``ClientError`` for other URLs."""
     from modeltrail.eventlog import mistake_in
 
     wrong = mistake_in(text)
@@ -134,7 +134,7 @@ def folder_of(text: str) -> DataFolder:
 
 
 class Client(ABC):
-    """Asks a server or a folder. To be closed, or used as a context manager."""
+    """A client of a server or a folder. Close it, or use it as a context manager."""
 
     def query(
         self,
@@ -144,8 +144,8 @@ class Client(ABC):
         limit: int | None = None,
         timeout_s: float = QUERY_TIMEOUT_S,
     ) -> QueryResult:
-        """Run one query and return all of its result. Raises ``ClientError``."""
-        # JSON needs nothing that a thin install lacks; Arrow is many times faster and exact.
+        """Run a query and return its whole result. Raises ``ClientError``."""
+        # JSON works in a thin install; Arrow is many times faster and exact.
         format = "arrow" if find_spec("pyarrow") else "json"
         with self.stream(
             statement, params, format=format, limit=limit, timeout_s=timeout_s
@@ -163,35 +163,37 @@ class Client(ABC):
         limit: int | None = None,
         timeout_s: float = QUERY_TIMEOUT_S,
     ) -> AbstractContextManager[Iterator[bytes]]:
-        """Run one query; the block takes its result in pieces. Raises ``ClientError``.
+        """Run a query and yield its result in pieces. Raises ``ClientError``.
 
         Args:
             statement: The query.
             params: Values for ``?`` or ``$name``.
             format: ``json``, ``csv``, ``arrow`` (an IPC stream) or ``parquet``.
-            limit: Most rows; default: all.
-            timeout_s: Time for the query, in seconds.
+            limit: Maximum number of rows; default: all.
+            timeout_s: Time limit, in seconds.
         """
 
     def get(self, path: str, **parameters: Any) -> Any:
-        """The JSON answer to GET, as in ``get("/api/v1/runs/0af7")``. Raises ``ClientError``."""
+        """Return the JSON answer to a GET, as in ``get("/api/v1/runs/0af7")``.
+
+        Raises ``ClientError``.
+        """
         with self.download(path, **parameters) as pieces:
             return json.loads(b"".join(pieces))
 
     @abstractmethod
     def post(self, path: str, body: Any) -> Any:
-        """The JSON answer to a search that is sent by POST. Raises ``ClientError``."""
+        """Return the JSON answer to a search by POST. Raises ``ClientError``."""
 
     @abstractmethod
     def download(self, path: str, **parameters: Any) -> AbstractContextManager[Iterator[bytes]]:
-        """The answer to GET in pieces, as an artifact's bytes. Raises ``ClientError``."""
+        """Return the answer to a GET in pieces, such as an artifact. Raises ``ClientError``."""
 
     @abstractmethod
     def close(self) -> None:
-        """Free what is held."""
+        """Release all resources."""
 
     def __enter__(self) -> Self:
-        """The client itself."""
         return self
 
     def __exit__(
@@ -200,18 +202,17 @@ class Client(ABC):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close."""
         self.close()
 
 
 class ServerClient(Client):
-    """Asks a server over HTTP."""
+    """A client of a server, over HTTP."""
 
     def __init__(self, url: str, token: str | None = None) -> None:
-        """Use the server at a URL, which may hold ``user:password@``; nothing is sent yet.
+        """Use the server at a URL, which may contain ``user:password@``. Nothing is sent yet.
 
-        Without a token or password here, ``MODELTRAIL_TOKEN`` (or ``MLFLOW_TRACKING_TOKEN``) says
-        who asks, else ``MLFLOW_TRACKING_USERNAME`` and ``MLFLOW_TRACKING_PASSWORD``.
+        Without credentials here, ``MODELTRAIL_TOKEN`` (or ``MLFLOW_TRACKING_TOKEN``) is used, or
+        else ``MLFLOW_TRACKING_USERNAME`` and ``MLFLOW_TRACKING_PASSWORD``.
 
         Raises:
             ClientError: it is not the URL of a server.
@@ -221,7 +222,7 @@ class ServerClient(Client):
             raise ClientError(f"not the URL of a server: {url!r}; expected as in http://host:5000")
         host = parts.netloc.rpartition("@")[2]
         self.url = f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
-        """The server, without user and password."""
+        """The server's URL, without user and password."""
         self._authorization = _authorization(token, parts.username, parts.password)
 
     def request(
@@ -233,10 +234,10 @@ class ServerClient(Client):
         timeout_s: float = _ANSWER_TIMEOUT_S,
         **parameters: Any,
     ) -> IO[bytes]:
-        """Send a request, with a JSON body if there is one; returns its answer, to be closed.
+        """Send a request, with a JSON body if there is one. Close the returned answer.
 
         Raises:
-            ClientError: the server says no, or is not there.
+            ClientError: the server refuses, or cannot be reached.
         """
         given = {name: value for name, value in parameters.items() if value is not None}
         url = f"{self.url}{path}" + (f"?{urlencode(given)}" if given else "")
@@ -246,7 +247,7 @@ class ServerClient(Client):
             request.add_header("Content-Type", "application/json")
         request.add_header("User-Agent", "modeltrail-client")
         if self._authorization is not None:
-            # Unredirected: another host that this one points to must not learn who we are.
+            # Not sent to a redirect's target: another host must not learn the credentials.
             request.add_unredirected_header("Authorization", self._authorization)
         try:
             answer: IO[bytes] = urllib.request.urlopen(request, timeout=timeout_s)
@@ -260,12 +261,11 @@ class ServerClient(Client):
             raise ClientError(f"no answer from {self.url}: {reason}; does it run?") from None
 
     def ask(self, method: str, path: str, body: Any = None, **parameters: Any) -> Any:
-        """The JSON answer to a request; raises ``ClientError``."""
+        """Return the JSON answer to a request. Raises ``ClientError``."""
         with self.request(method, path, body, **parameters) as answer:
             return json.loads(b"".join(self._pieces(answer)) or b"null")
 
     def post(self, path: str, body: Any) -> Any:
-        """See ``Client.post``."""
         return self.ask("POST", path, body)
 
     def _pieces(self, answer: IO[bytes]) -> Iterator[bytes]:
@@ -287,7 +287,6 @@ class ServerClient(Client):
         limit: int | None = None,
         timeout_s: float = QUERY_TIMEOUT_S,
     ) -> Iterator[Iterator[bytes]]:
-        """See ``Client.stream``."""
         body = {
             "statement": statement,
             "params": _checked(params),
@@ -302,16 +301,15 @@ class ServerClient(Client):
 
     @contextmanager
     def download(self, path: str, **parameters: Any) -> Iterator[Iterator[bytes]]:
-        """See ``Client.download``."""
         with self.request("GET", path, **parameters) as answer:
             yield self._pieces(answer)
 
     def close(self) -> None:
-        """See ``Client.close``; each request has a connection of its own."""
+        """Do nothing: each request has its own connection."""
 
 
 class FolderClient(Client):
-    """Reads a data folder that no server has. It folds first what is new in the log."""
+    """A client of a data folder without a server. It first folds what is new in the log."""
 
     def __init__(
         self,
@@ -321,14 +319,15 @@ class FolderClient(Client):
         artifacts_url: str | None = None,
         progress: AbstractContextManager[Callable[[int, int], None] | None] | None = None,
     ) -> None:
-        """Use a folder; it is opened by the first question.
+        """Use a folder, which is opened by the first query.
 
         Args:
             folder: The folder.
-            log_url: The log, where it is not in the folder.
-            artifacts_url: Where artifacts are; default ``MODELTRAIL_ARTIFACTS``, else the folder.
-            progress: Entered while the folder is folded for the first time; what it yields is
-                called with the number of events folded and the number of events in all.
+            log_url: The log, if it is not in the folder.
+            artifacts_url: Where artifacts are stored; default ``MODELTRAIL_ARTIFACTS``, else the
+                folder.
+            progress: Entered while the folder is folded for the first time. It yields a function
+                for the number of events folded and the total.
         """
         self._folder = folder
         self._log_url = log_url
@@ -361,7 +360,6 @@ class FolderClient(Client):
         limit: int | None = None,
         timeout_s: float = QUERY_TIMEOUT_S,
     ) -> Iterator[Iterator[bytes]]:
-        """See ``Client.stream``."""
         rows = ROWS_MAX if limit is None else limit
         with _client_errors():
             _, fold, queries = self._open()
@@ -380,7 +378,7 @@ class FolderClient(Client):
 
     @contextmanager
     def download(self, path: str, **parameters: Any) -> Iterator[Iterator[bytes]]:
-        """See ``Client.download``: the server's own routes answer, in this process."""
+        """Return the answer of the server's routes, run in this process."""
         given = {name: value for name, value in parameters.items() if value is not None}
         with _client_errors():
             app = self._application()
@@ -388,7 +386,6 @@ class FolderClient(Client):
                 yield pieces
 
     def post(self, path: str, body: Any) -> Any:
-        """See ``Client.post``."""
         with _client_errors():
             data = json.dumps(body).encode()
             with contextlib.closing(_call(self._application(), path, "", data)) as pieces:
@@ -404,19 +401,18 @@ class FolderClient(Client):
             given = self._artifacts_url or os.environ.get("MODELTRAIL_ARTIFACTS")
             if not given or urlsplit(given).scheme in ("http", "https"):
                 given = str(self._folder.artifacts)
-            # Not started: it reads and appends nothing.
+            # Not started, because it only reads.
             self._app = create_app(Node(log, fold, ArtifactStore(open_storage(given))))
         return self._app
 
     def close(self) -> None:
-        """See ``Client.close``."""
         self._opened = self._app = None
         self._stack.close()
 
 
 @contextmanager
 def _client_errors() -> Iterator[None]:
-    """Make every error that callers may expect a ``ClientError``."""
+    """Turn every expected error into a ``ClientError``."""
     try:
         yield
     except ApiError as error:
@@ -442,7 +438,7 @@ def _checked(params: Params | None) -> Params | None:
 
 
 def _plain(value: Any) -> Any:
-    """A parameter as JSON can hold it, where it is no plain value."""
+    """Return a parameter as JSON can hold it."""
     if isinstance(value, (date, datetime)):
         return value.isoformat()
     if isinstance(value, Sequence):
@@ -452,7 +448,7 @@ def _plain(value: Any) -> Any:
 
 
 def _authorization(token: str | None, user: str | None, password: str | None) -> str | None:
-    """Who asks: what is given, else what the environment says, as for MLflow's clients."""
+    """Return the credentials: the given ones, or else those in the environment, as for MLflow."""
     if not token and user is None:
         token = os.environ.get("MODELTRAIL_TOKEN") or os.environ.get("MLFLOW_TRACKING_TOKEN")
         user = os.environ.get("MLFLOW_TRACKING_USERNAME")
@@ -471,7 +467,7 @@ def _refusal(status: int, reason: str, text: str) -> ClientError:
     try:
         answer = json.loads(text)
         return ClientError(
-            # /health says "reason"; it has no error code.
+            # /health has a "reason" and no error code.
             str(answer.get("message") or answer["reason"]),
             status=status,
             code=str(answer.get("error_code")),
@@ -481,7 +477,7 @@ def _refusal(status: int, reason: str, text: str) -> ClientError:
 
 
 def _call(app: FastAPI, path: str, parameters: str, body: bytes | None = None) -> Generator[bytes]:
-    """Call an application as a server would, in a thread with an event loop of its own."""
+    """Call an application as a server would, in a thread with its own event loop."""
     import asyncio
 
     came: queue.Queue[dict[str, Any] | Exception | None] = queue.Queue(_PIECES_AHEAD)

@@ -1,8 +1,8 @@
-"""How long a client may keep a connection without using it, and how many there may be.
+"""Limits for connections: how many there may be, and how long a client may leave one idle.
 
-Uvicorn itself only closes connections that rest after an answer. Here every connection is looked
-at now and then: one whose request does not arrive, be it head or body, or whose answer is not
-taken, is closed, so that clients that hang, and those who hang on purpose, hold nothing for long.
+Uvicorn itself only closes connections that are idle after an answer. Here every connection is
+checked regularly, and closed if its request does not arrive, head or body, or if its answer is not
+read. Clients that hang, by accident or on purpose, therefore hold nothing for long.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ UNREAD_S: Final = 60.0
 CONNECTIONS_MAX: Final = 4_096
 _LOOK_EVERY_S = 5.0
 _OTHER_FILES = 256
-"""File descriptors kept for what is not a connection."""
+"""File descriptors reserved for everything except connections."""
 
 
 def allow_connections() -> int:
-    """Raise the limit of open files as far as need be; returns how many connections fit."""
+    """Raise the limit of open files as far as needed. Returns how many connections fit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = CONNECTIONS_MAX + _OTHER_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -42,7 +42,7 @@ def allow_connections() -> int:
 
 
 class Connection(HttpToolsProtocol):
-    """One connection."""
+    """An HTTP connection."""
 
     grace_s = GRACE_S
     unread_s = UNREAD_S
@@ -57,7 +57,6 @@ class Connection(HttpToolsProtocol):
     _unread_for_s = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """See ``asyncio.Protocol``."""
         super().connection_made(transport)
         if len(self.connections) > self.connections_max:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections")
@@ -65,23 +64,21 @@ class Connection(HttpToolsProtocol):
         self._look = self.loop.call_later(self.look_every_s, self._look_at_it)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See ``asyncio.Protocol``."""
         if self._look is not None:
             self._look.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """See ``asyncio.Protocol``."""
         self._received += len(data)
         super().data_received(data)
 
     def on_message_begin(self) -> None:
-        """A request begins to arrive."""
+        """Called when a request begins to arrive."""
         self._arriving, self._received, self._waited_s = True, 0, 0.0
         super().on_message_begin()
 
     def on_message_complete(self) -> None:
-        """A request has arrived."""
+        """Called when a request has arrived."""
         self._arriving, self._waited_s = False, 0.0
         super().on_message_complete()
 
@@ -104,14 +101,14 @@ class Connection(HttpToolsProtocol):
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the request did not arrive in time")
 
     def _waits(self) -> bool:
-        """Whether it is the client's turn, other than to rest after an answer."""
+        """Return whether the server is waiting for the client, except after a complete answer."""
         if self._arriving:
             return not self.flow.read_paused
         resting = self.cycle is None or self.cycle.response_complete
         return resting and self.timeout_keep_alive_task is None
 
     def _refuse(self, status: HTTPStatus, message: str) -> None:
-        """Answer if nothing was answered yet, and close the connection."""
+        """Send an error if nothing was answered yet, and close the connection."""
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             codes = {503: "TEMPORARILY_UNAVAILABLE", 408: "REQUEST_TIMEOUT"}
             body = json.dumps({"error_code": codes[status], "message": message}).encode()

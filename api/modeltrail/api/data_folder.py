@@ -1,4 +1,4 @@
-"""A data folder on this machine: who works on it, and how to fold into it."""
+"""A local data folder: who uses it, and how to fold into it."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ DEFAULT_DATA = "./modeltrail-data"
 
 
 class DataFolder:
-    """A data folder, and who works on it."""
+    """A data folder."""
 
     def __init__(self, path: Path) -> None:
-        """Name a folder; nothing is opened or made."""
+        """Name a folder. Nothing is opened or created."""
         self.path = path
         self.database = path / "projections.duckdb"
         self.artifacts = path / "artifacts"
         self.info = path / "server.json"
 
     def writable(self) -> bool:
-        """Whether files can be made in it."""
+        """Return whether files can be created in it."""
         return os.access(self.path, os.W_OK | os.X_OK)
 
     def make(self) -> None:
-        """Make the folder; raises ``ClientError``."""
+        """Create the folder. Raises ``ClientError``."""
         try:
             make_folder(self.path)
         except OSError as error:
@@ -44,7 +44,10 @@ class DataFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Be the only one who folds into it; raises ``ClientError``."""
+        """Hold the folder's lock, so that no other process folds into it.
+
+        Raises ``ClientError``.
+        """
         self.make()
         try:
             lock = os.fdopen(open_private(self.path / "server.lock"), "r+")
@@ -75,25 +78,25 @@ class DataFolder:
             return None
 
     def artifacts_of_server(self) -> str | None:
-        """Where the server that runs on it keeps artifacts; None if none does."""
+        """Return where the running server stores artifacts, or None if no server runs on it."""
         return None if self.server() is None else (self._info() or {}).get("artifacts")
 
     def server(self) -> str | None:
-        """URL of the server that runs on it; None if none does."""
+        """Return the URL of the server that runs on it, or None."""
         found = self._info()
         if found is None:
             return None
         try:
-            # Opened for reading: to look must not make a file, and is allowed to who may only read.
+            # Open for reading, which creates no file and needs no permission to write.
             with (self.path / "server.lock").open() as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError as error:
             held = error.errno in (errno.EWOULDBLOCK, errno.EACCES)
             return found["url"] if held else None
-        return None  # its server was killed: nobody holds the lock
+        return None  # its server was killed, so the lock is free
 
     def open_log(self, url: str | None = None) -> EventLog:
-        """Open the log at ``url``, or the folder's own, which must be there already.
+        """Open the log at ``url``, or the folder's own, which must exist.
 
         Raises:
             ClientError: there is no such folder.
@@ -112,14 +115,14 @@ class DataFolder:
     def caught_up(
         self, log_url: str | None = None, progress: Callable[[int, int], None] | None = None
     ) -> Iterator[tuple[EventLog, Fold]]:
-        """The log and an up-to-date fold of it, in a folder that no server has.
+        """Yield the log and an up-to-date fold of it, in a folder without a server.
 
         Args:
-            log_url: The log, where it is not the folder's own.
-            progress: Called with the number of events folded and the number of events in all.
+            log_url: The log, if it is not the folder's own.
+            progress: Called with the number of events folded and the total.
 
         Raises:
-            ClientError: there is no such folder, it is or it is in use.
+            ClientError: there is no such folder, or it is in use.
             LogError: the log cannot be opened.
         """
         from modeltrail.consumers.fold import Fold
@@ -131,7 +134,7 @@ class DataFolder:
                     stack.enter_context(self.locked())
                     fold = Fold(log, self.database)
                 else:
-                    fold = Fold(log, None)  # for this once, in memory: nothing can be kept here
+                    fold = Fold(log, None)  # in memory, because nothing can be stored here
                 fold.open(progress)
                 try:
                     fold.catch_up(progress=progress)

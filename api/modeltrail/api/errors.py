@@ -1,4 +1,4 @@
-"""What can go wrong for a caller of the API, and in a client. An ``ApiError`` owns its status."""
+"""Errors of the API and of clients. An ``ApiError`` has its own HTTP status."""
 
 from __future__ import annotations
 
@@ -33,96 +33,95 @@ class ApiError(Exception):
     code: str = "INTERNAL_ERROR"
 
     def __init__(self, message: str, *, code: str | None = None, **details: Any) -> None:
-        """Say what is wrong; ``code`` takes the place of the class's."""
+        """Make the error. ``code`` replaces that of the class."""
         self.message = message
         self.code = code or type(self).code
         self.details = details
         super().__init__(message)
 
     def body(self) -> dict[str, Any]:
-        """The JSON answer."""
+        """Return the JSON answer."""
         return {"error_code": self.code, "message": self.message, **self.details}
 
 
 class ClientError(Exception):
-    """A server or folder cannot be asked, or says no; the message says how to repair it.
+    """A server or folder cannot be queried, or refuses. The message says how to repair it.
 
     Attributes:
-        status: HTTP status of the refusal; None where nothing answered.
+        status: HTTP status of the refusal, or None if there was no answer.
         code: Error code of the refusal.
     """
 
     def __init__(self, message: str, *, status: int | None = None, code: str | None = None) -> None:
-        """Say what is wrong."""
         self.status = status
         self.code = code
         super().__init__(message)
 
 
 def did_you_mean(text: str, known: Iterable[str]) -> str:
-    """A question to append to a message; nothing where no known name is close to the text."""
+    """Return a suggestion to append to a message, or an empty text if no known name is similar."""
     by_lower = {name.lower(): name for name in known}
     close = get_close_matches(text.lower(), by_lower, n=1, cutoff=0.5)
     return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
 
 
 class InvalidRequest(ApiError):
-    """The request itself is wrong; a retry will not help."""
+    """The request is wrong. A retry does not help."""
 
     status = 400
     code = "INVALID_PARAMETER_VALUE"
 
 
 class Unauthenticated(ApiError):
-    """A token is needed."""
+    """The request needs a password or token."""
 
     status = 401
     code = "UNAUTHENTICATED"
 
 
 class Forbidden(ApiError):
-    """The caller may not do this."""
+    """The caller lacks the permission."""
 
     status = 403
     code = "PERMISSION_DENIED"
 
 
 class NotFound(ApiError):
-    """Nothing is there."""
+    """The object does not exist."""
 
     status = 404
     code = "RESOURCE_DOES_NOT_EXIST"
 
 
 class Conflict(ApiError):
-    """Something else is there."""
+    """The request conflicts with what exists."""
 
     status = 409
     code = "RESOURCE_CONFLICT"
 
 
 class UnknownSchema(Conflict):
-    """The writer's schema is not known; PUT it, then send the batch again."""
+    """The writer's schema is not known. PUT it, then send the batch again."""
 
     code = "UNKNOWN_SCHEMA"
 
 
 class TooLarge(ApiError):
-    """Over a limit of the server's settings."""
+    """The request exceeds a limit of the server."""
 
     status = 413
     code = "REQUEST_TOO_LARGE"
 
 
 class TooBusy(ApiError):
-    """As much as the server does at a time is under way already."""
+    """The server is already doing as much of this as it can at a time."""
 
     status = 429
     code = "REQUEST_LIMIT_EXCEEDED"
 
 
 class Unavailable(ApiError):
-    """The log is out of reach, or the fold has not come as far as it has to."""
+    """The log is out of reach, or the fold is behind."""
 
     status = 503
     code = "TEMPORARILY_UNAVAILABLE"
@@ -136,7 +135,7 @@ class TimedOut(ApiError):
 
 
 class Refused(ApiError):
-    """The fold refused a registry request; code and status are MLflow's."""
+    """The fold refused a registry request. Code and status are MLflow's."""
 
     _STATUS: ClassVar[dict[str, int]] = {
         "RESOURCE_DOES_NOT_EXIST": 404,
@@ -145,6 +144,5 @@ class Refused(ApiError):
     }
 
     def __init__(self, code: str, message: str, **details: Any) -> None:
-        """Pass on a refusal of the fold."""
         super().__init__(message, code=code, **details)
         self.status = self._STATUS.get(code, 400)

@@ -1,9 +1,9 @@
-"""How many requests of a kind work at a time, and where the others wait.
+"""Limits on simultaneous work of each kind, and where other requests wait.
 
-Requests are read and answered by one event loop; their work runs in threads. Each kind of work has
-threads of its own, so that a crowd of one kind never keeps another waiting: see the pools below.
-Work that costs much more than a thread, a password's hash or a query, passes a ``Gate`` first:
-those who wait there hold no thread.
+One event loop reads and answers requests, and threads do their work. Each kind of work has its own
+threads, so that many requests of one kind never delay another kind: see the pools below. Work that
+costs much more than a thread, such as hashing a password or a query, passes a ``Gate`` first.
+Requests that wait there hold no thread.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ T = TypeVar("T")
 
 
 class Pool:
-    """Threads for one kind of work; more work than threads waits for its turn in the loop."""
+    """Threads for one kind of work. Excess work waits in the event loop."""
 
     def __init__(self, name: str, threads: int | None) -> None:
-        """Allow so many threads; None takes those that Starlette uses where it is not asked."""
+        """Allow this many threads; None uses Starlette's default threads."""
         self.name = name
         self.threads = threads
         self._limiter = RunVar[anyio.CapacityLimiter](f"modeltrail-{name}")
@@ -37,7 +37,7 @@ class Pool:
         return await run_sync(partial(work, *args, **kwargs), limiter=self._here())
 
     def _here(self) -> anyio.CapacityLimiter:
-        """The limiter of this event loop."""
+        """Return the limiter of this event loop."""
         if self.threads is None:
             return current_default_thread_limiter()
         try:
@@ -49,21 +49,21 @@ class Pool:
 
 
 HEALTH: Final = Pool("health", 4)
-"""Health and metrics, which monitoring asks for most when everything else is stuck."""
+"""Health and metrics, which monitoring needs most when everything else is stuck."""
 SIGN_IN: Final = Pool("sign-in", 4)
-"""Reading users and permissions after they changed."""
+"""Reading users and permissions after a change."""
 WRITES: Final = Pool("writes", 40)
-"""Ingest, and requests that append. They spend their time waiting for the log."""
+"""Ingest, and requests that append. They mostly wait for the log."""
 READS: Final = Pool("reads", 24)
 """Lists, searches and histories."""
 SQL: Final = Pool("sql", 16)
-"""Queries of SQL."""
+"""SQL queries."""
 FILES: Final = Pool("files", None)
-"""Artifacts in and out, piece by piece, at the pace of a disk or an object store."""
+"""Uploads and downloads of artifacts, at the pace of a disk or an object store."""
 
 
 def pool_of(method: str, path: str) -> Pool:
-    """The pool for a route, by its method and its path."""
+    """Return the pool for a route, by its method and path."""
     last = path.rpartition("/")[2]
     if path in ("/", "/health", "/metrics"):
         return HEALTH
@@ -77,7 +77,10 @@ def pool_of(method: str, path: str) -> Pool:
 
 
 class Gate:
-    """Lets a few in at a time. Whoever waits holds no thread, and is sent away after a while."""
+    """Lets a few requests in at a time.
+
+    Waiting ones hold no thread, and are refused after a while.
+    """
 
     def __init__(
         self, at_once: int, *, waiting_max: int, wait_s: float, what: str = "requests"
@@ -86,8 +89,8 @@ class Gate:
 
         Args:
             at_once: How many may be inside.
-            waiting_max: How many may wait; others are sent away at once.
-            wait_s: How long one waits at most, in seconds.
+            waiting_max: How many may wait; others are refused at once.
+            wait_s: Maximum wait, in seconds.
             what: What there is too much of, for the message.
         """
         self._inside = anyio.Semaphore(at_once)
@@ -98,7 +101,7 @@ class Gate:
 
     @asynccontextmanager
     async def enter(self) -> AsyncIterator[None]:
-        """Be inside for the length of the block; raises ``TooBusy``."""
+        """Be inside during the block. Raises ``TooBusy``."""
         await self._acquire()
         try:
             yield
@@ -125,5 +128,5 @@ class Gate:
 
 
 def too_busy(what: str) -> TooBusy:
-    """Too much of something is under way."""
+    """Return the error for too many simultaneous requests."""
     return TooBusy(f"too many {what} are under way; try again in a moment")

@@ -1,4 +1,4 @@
-"""What every request passes first: host and origin, limits, headers, counting, and no traceback."""
+"""Middleware for every request: host and origin, limits, headers, counters, and no tracebacks."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ logger = logging.getLogger("modeltrail.api")
 JSON_BYTES_MAX = 4 * 1024 * 1024
 INGEST_BYTES_MAX = 32 * 1024 * 1024
 BODIES_BYTES_MAX = 512 * 1024 * 1024
-"""For all bodies together that are being read or answered."""
+"""Maximum size of all bodies together that are being read or answered."""
 INGEST_PATH = "/api/v1/ingest"
 _LARGE_PATHS = ("/mlflow/runs/log-inputs", "/mlflow/upload-artifact")
 CLIENT_GONE = 499
-"""Status by which requests are counted whose client did not wait for an answer."""
+"""The status under which requests are counted if the client did not wait for the answer."""
 _PARTS_PATH = "/mlflow-artifacts/mpu/"
 _PAGES = ("/", "/health", "/metrics")
 _NATIVE = "/api/v1/"
@@ -53,10 +53,9 @@ _POLICY_OF_DOCS = (
 
 
 class Counters:
-    """Requests by route and status, and how long they took."""
+    """Requests by route and status, and their durations."""
 
     def __init__(self) -> None:
-        """Count from zero."""
         self._lock = threading.Lock()
         self._requests: dict[tuple[str, str, int], int] = defaultdict(int)
         self._buckets: dict[str, list[int]] = defaultdict(lambda: [0] * (len(_BUCKETS_S) + 1))
@@ -71,7 +70,7 @@ class Counters:
             self._seconds[route] += seconds
 
     def families(self) -> Iterator[Metric]:
-        """For Prometheus: the answers as a counter, their times as a histogram."""
+        """Return the answers as a counter and their durations as a histogram, for Prometheus."""
         from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 
         with self._lock:
@@ -99,7 +98,7 @@ class Counters:
 
 
 def host_name(text: str) -> str:
-    """The name in a Host header, without the port and in lower case."""
+    """Return the name in a Host header, without the port and in lower case."""
     try:
         return (urlsplit(f"//{text}").hostname or "").rstrip(".")
     except ValueError:
@@ -107,18 +106,19 @@ def host_name(text: str) -> str:
 
 
 class Hosts:
-    """Which names this server answers to.
+    """The host names that this server answers to.
 
-    A page of a foreign site can make its name resolve to this machine and then talk to the server
-    as if it were its own ("DNS rebinding"). It cannot forge the Host header, nor rebind an address.
+    A page of another site can make its name resolve to this machine, and then talk to the server as
+    if it were its own ("DNS rebinding"). It cannot forge the Host header, and it cannot rebind an
+    address.
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
-        """Allow loopback, any address, and these names; ``*`` allows all."""
+        """Allow loopback, all addresses, and these names; ``*`` allows all names."""
         self._names = {"localhost", *(name.lower() for name in names)}
 
     def allow(self, host: str) -> bool:
-        """Whether a Host header is one of ours."""
+        """Return whether a Host header is allowed."""
         name = host_name(host)
         if "*" in self._names or name in self._names:
             return True
@@ -160,7 +160,7 @@ class Guard:
         method: str = scope["method"]
 
         if method == "HEAD" and (path in _PAGES or path.startswith(_NATIVE)):
-            # FastAPI's routes take no HEAD; all others of this server do.
+            # FastAPI's routes do not accept HEAD; all other routes do.
             scope = {**scope, "method": "GET"}
 
         async def send_guarded(message: Message) -> None:
@@ -191,10 +191,10 @@ class Guard:
             status = CLIENT_GONE
             logger.info("request %s: %s %s: the client went away", request_id, method, path)
         except Exception:
-            # The path without its query, which may hold what is nobody's business.
+            # The path without its query, which may contain private data.
             logger.exception("request %s: %s %s failed", request_id, method, path)
             if status:
-                raise  # half an answer is out: breaking the connection is how to say so
+                raise  # half an answer is sent: only breaking the connection can tell the client
             await _answer(
                 send_guarded,
                 500,
@@ -234,8 +234,8 @@ class Guard:
         if _is_upload(scope):
             return self._artifact_bytes_max()
         if path.endswith(_LARGE_PATHS) or _PARTS_PATH in path:
-            # MLflow lets a dataset's profile alone have 16 MB, and a file of its page 10 MB; and a
-            # large upload names its parts.
+            # MLflow allows 16 MB for a dataset's profile alone, and 10 MB for a file of its page. A
+            # large upload also lists its parts.
             return INGEST_BYTES_MAX
         return JSON_BYTES_MAX
 
@@ -246,7 +246,7 @@ class Guard:
 
 
 def _is_upload(scope: Scope) -> bool:
-    """Whether the body goes to the artifacts piece by piece, and is never whole in memory."""
+    """Return whether the body is streamed to the artifacts, and never whole in memory."""
     path: str = scope["path"]
     return scope["method"] == "PUT" and ("/artifacts/" in path or _PARTS_PATH in path)
 
@@ -263,7 +263,7 @@ class _Room:
 
 
 class _Body:
-    """What a request brings: no more than its limit, and no more than there is room for."""
+    """The body of a request, limited in size and by the available memory."""
 
     def __init__(self, receive: Receive, limit: int, room: _Room | None) -> None:
         self._receive = receive
@@ -274,7 +274,7 @@ class _Body:
     async def __call__(self) -> Message:
         message = await self._receive()
         size = len(message.get("body", b""))
-        # FastAPI passes this class on; it would make anything else a "bad request".
+        # FastAPI passes this class on. It would turn any other into a "bad request".
         if self._taken + size > self._limit:
             raise HTTPException(413, _too_large(self._limit).message)
         if self._room is not None:
@@ -287,7 +287,7 @@ class _Body:
         return message
 
     def forget(self) -> None:
-        """Give the room back."""
+        """Release the memory."""
         if self._room is not None:
             self._room.left += self._taken
 

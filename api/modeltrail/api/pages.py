@@ -1,4 +1,7 @@
-"""Page tokens: where the next page begins. A token is good for its own list and query."""
+"""Page tokens, which say where the next page begins.
+
+A token is valid for its own list and query.
+"""
 
 from __future__ import annotations
 
@@ -25,27 +28,29 @@ _WHAT = {
 class Pages:
     """Makes and reads the page tokens of one list and query.
 
-    The content is a JSON object: ``offset`` as in MLflow's own tokens, or ``last``, the values that
-    the last item of the page before is ordered by; and ``of``, short digests of the list's name and
-    of the parts of the query.
+    A token contains a JSON object: ``offset`` as in MLflow's own tokens, or ``last``, the sort
+    values of the last item of the page before; and ``of``, short digests of the list's name and of
+    the parts of the query.
     """
 
     def __init__(self, name: str, **query: Any) -> None:
-        """Name the list, and what else has to be the same on all pages."""
+        """Name the list, and everything else that must be the same on all pages."""
         self.name = name
         self._of = {part: _digest(value) for part, value in {"list": name, **query}.items()}
 
     def token(self, *, offset: int | None = None, last: Sequence[Any] | None = None) -> str:
-        """The token of the page that begins at an offset, or after some values."""
+        """Return the token of the page that begins at an offset, or after some values."""
         at = {} if offset is None else {"offset": offset}
         content = {**at, "of": self._of, **({} if last is None else {"last": list(last)})}
         return base64.urlsafe_b64encode(json.dumps(content).encode()).decode()
 
     def offset(self, token: str | None) -> int:
-        """Where the page begins; a token of an MLflow server, which has no more than that, counts.
+        """Return where the page begins.
+
+        Tokens of an MLflow server, which have only this, are accepted.
 
         Raises:
-            InvalidRequest: not a page token, or one of another list or query.
+            InvalidRequest: it is not a page token, or one of another list or query.
         """
         if not token:
             return 0
@@ -58,14 +63,14 @@ class Pages:
         return offset
 
     def last(self, token: str | None, *kinds: type) -> list[Any] | None:
-        """The values of the last item of the page before, if the token has them.
+        """Return the sort values of the last item of the page before, if the token has them.
 
         Args:
-            token: What the client gave.
-            kinds: ``str``, ``int`` (64 bits) or ``float``, which may be ``"NaN"``, for each value.
+            token: The client's token.
+            kinds: For each value ``str``, ``int`` (64 bits) or ``float``, which may be ``"NaN"``.
 
         Raises:
-            InvalidRequest: not a page token, or one of another list or query.
+            InvalidRequest: it is not a page token, or one of another list or query.
         """
         if not token:
             return None
@@ -131,7 +136,7 @@ def _value(value: Any, kind: type, content: Any) -> Any:
 def _is_text(value: str) -> bool:
     try:
         value.encode()
-    except UnicodeEncodeError:  # half a surrogate pair, which DuckDB does not take
+    except UnicodeEncodeError:  # half a surrogate pair, which DuckDB does not accept
         return False
     return True
 

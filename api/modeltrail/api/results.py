@@ -1,4 +1,4 @@
-"""The result of a query, as rows, as a data frame, or to look at."""
+"""The result of a query, as rows, as a data frame, or for display."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _CELL_CHARACTERS_MAX = 40
 
 
 class QueryResult:
-    """All rows of a query. Prints as a table; iterates over its rows.
+    """All rows of a query. It prints as a table and iterates over its rows.
 
-    Values are as DuckDB's Python client has them: ``datetime`` (UTC, without a time zone, as the
-    views have them), ``bytes``, ``Decimal``, lists, and ``dict`` for MAP and STRUCT.
+    Values are those of DuckDB's Python client: ``datetime`` (UTC, without a time zone, as in the
+    views), ``bytes``, ``Decimal``, lists, and ``dict`` for MAP and STRUCT.
     """
 
     def __init__(self, columns: list[str], rows: list[tuple[Any, ...]] | None, table: Any) -> None:
@@ -31,7 +31,7 @@ class QueryResult:
 
     @classmethod
     def of_json(cls, data: bytes) -> QueryResult:
-        """From a JSON answer."""
+        """Make it from a JSON answer."""
         found = json.loads(data)
         readers = [_reader(type) for type in found["types"]]
         rows = [
@@ -45,14 +45,14 @@ class QueryResult:
 
     @classmethod
     def of_arrow(cls, data: bytes) -> QueryResult:
-        """From an Arrow IPC stream."""
+        """Make it from an Arrow IPC stream."""
         import pyarrow as pa
 
         table = pa.ipc.open_stream(data).read_all()
         return cls(table.column_names, None, table)
 
     def rows(self) -> list[tuple[Any, ...]]:
-        """The rows, each a tuple in the order of ``columns``."""
+        """Return the rows as tuples, in the order of ``columns``."""
         if self._rows is None:
             columns = [
                 [_plain(value) for value in column.to_pylist(maps_as_pydicts="strict")]
@@ -64,11 +64,14 @@ class QueryResult:
         return self._rows
 
     def dicts(self) -> list[dict[str, Any]]:
-        """The rows, each a dict by column; of columns with one name the last one stands."""
+        """Return the rows as dicts by column.
+
+        If columns have the same name, the last one counts.
+        """
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows()]
 
     def arrow(self) -> Any:
-        """The result as a ``pyarrow.Table``. Raises ``ImportError`` without pyarrow."""
+        """Return the result as a ``pyarrow.Table``. Raises ``ImportError`` without pyarrow."""
         if self._table is None:
             raise ImportError(
                 "pyarrow was not installed when the query ran: pip install pyarrow, then run it "
@@ -77,7 +80,7 @@ class QueryResult:
         return self._table
 
     def df(self) -> Any:
-        """The result as a ``pandas.DataFrame``. Raises ``ImportError`` without pandas."""
+        """Return the result as a ``pandas.DataFrame``. Raises ``ImportError`` without pandas."""
         try:
             import pandas as pd
         except ImportError:
@@ -87,7 +90,7 @@ class QueryResult:
         return _whole_numbers(self._table).to_pandas()
 
     def pl(self) -> Any:
-        """The result as a ``polars.DataFrame``. Raises ``ImportError`` without polars."""
+        """Return the result as a ``polars.DataFrame``. Raises ``ImportError`` without polars."""
         try:
             import polars as pl
         except ImportError:
@@ -99,20 +102,19 @@ class QueryResult:
         return pl.from_arrow(_whole_numbers(self._table))
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        """Iterate over the rows."""
         return iter(self.rows())
 
     def __len__(self) -> int:
-        """The number of rows."""
+        """Return the number of rows."""
         return len(self._rows) if self._rows is not None else int(self._table.num_rows)
 
     def __repr__(self) -> str:
-        """A table of the first and last rows."""
+        """Return a table of the first and last rows."""
         width = shutil.get_terminal_size((100, 24)).columns
         return tables.drawn(self.columns, self.rows(), width)
 
     def _repr_html_(self) -> str:
-        """The same for notebooks."""
+        """Return the same table for notebooks."""
         head, tail = tables.split(self.rows(), tables.ROWS_SHOWN)
         lines = ["<table><thead><tr>", *(f"<th>{html.escape(c)}</th>" for c in self.columns)]
         lines.append("</tr></thead><tbody>")
@@ -130,7 +132,7 @@ def _short(value: Any) -> str:
 
 
 def _reader(type: str) -> Callable[[Any], Any]:
-    """What makes a value out of the JSON of a DuckDB type."""
+    """Return a function that converts the JSON of a DuckDB type to a value."""
     if type.endswith("]"):
         of = _reader(type[: type.rindex("[")])
         return lambda values: [None if v is None else of(v) for v in values]
@@ -153,14 +155,17 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 
 
 def _plain(value: Any) -> Any:
-    """Arrow has no 128-bit integer: one comes as a decimal without a fraction."""
+    """Return a value, with a decimal without a fraction as an integer.
+
+    Arrow has no 128-bit integer, and sends one as such a decimal.
+    """
     if isinstance(value, Decimal) and value.as_tuple().exponent == 0:
         return int(value)
     return value
 
 
 def _whole_numbers(table: Any) -> Any:
-    """The table with its 128-bit integers, as ``sum`` returns them, as 64-bit ones if they fit."""
+    """Return the table with 128-bit integers, as from ``sum``, as 64-bit ones if they fit."""
     import pyarrow as pa
 
     for at, field in enumerate(table.schema):

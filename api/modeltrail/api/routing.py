@@ -1,4 +1,4 @@
-"""Finding a route at once, and the threads that do its work."""
+"""Find a route at once, and run it in the threads for its kind of work."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ class PooledRoute(APIRoute):
     """A route whose function, unless it is a coroutine, runs in the threads of its ``pool``."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **settings: Any) -> None:
-        """See ``APIRoute``."""
         self.pool = pool_of(next(iter(settings.get("methods") or ["GET"])), path)
         if not iscoroutinefunction(endpoint):
             endpoint = _pooled(self.pool, endpoint)
@@ -35,10 +34,10 @@ def _pooled(pool: Pool, work: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class ByPath(BaseRoute):
-    """Routes without ``{}`` in their path, found by it; put it before all others.
+    """Routes without ``{}`` in their path, in a dict by path. Put it before all other routes.
 
     A router tries one route after the other, which for the last of two hundred takes longer than
-    to log a metric. What is not found here is left to the routes behind.
+    logging a metric. Paths that are not found here go to the routes behind.
     """
 
     def __init__(self, routes: Iterable[BaseRoute]) -> None:
@@ -49,7 +48,6 @@ class ByPath(BaseRoute):
                 self._routes[route.path].append(route)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """See ``BaseRoute.matches``."""
         if scope["type"] == "http":
             for route in self._routes.get(scope["path"], ()):
                 match, child = route.matches(scope)
@@ -58,5 +56,4 @@ class ByPath(BaseRoute):
         return Match.NONE, {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ``BaseRoute.handle``."""
         await scope["route"].handle(scope, receive, send)

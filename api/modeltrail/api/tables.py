@@ -1,7 +1,7 @@
-"""Tables to look at, as DuckDB's shell draws them; with the standard library alone.
+"""Tables for a terminal, drawn as in DuckDB's shell, with the standard library alone.
 
-What does not fit is left out where it hurts least, and the table says so: long values are cut, then
-columns in the middle are dropped, rows in the middle are counted.
+Content that does not fit is left out, and the table says so: long values are cut, then columns in
+the middle are dropped; rows in the middle are counted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 ROWS_SHOWN = 20
 _TYPE_CHARACTERS = 12
 _CUT_TO_MIN = 20
-"""Columns are dropped rather than cut to fewer characters than that."""
+"""Minimum width of a cut column, in characters; beyond that columns are dropped."""
 
 Rows = Sequence[Sequence[Any]]
 
@@ -30,16 +30,16 @@ def drawn(
     rows_max: int | None = ROWS_SHOWN,
     styled: bool = False,
 ) -> str:
-    """A table in a box.
+    """Return a table in a box.
 
     Args:
         columns: Names of the columns.
-        rows: Values; numbers are aligned at the right.
-        width: Most characters of a line.
-        types: Types of the columns, for a second line of the head.
-        null: What stands for None.
-        rows_max: How many rows are shown, half of them the first and half the last; None for all.
-        styled: Whether the terminal knows bold and dim; dim sets NULL apart from a text.
+        rows: Values; numbers are right-aligned.
+        width: Maximum width of a line, in characters.
+        types: Types of the columns, for a second header line.
+        null: Text for None.
+        rows_max: How many rows to show, half of them the first and half the last; None for all.
+        styled: Whether the terminal supports bold and dim. Dim distinguishes NULL from text.
     """
     head, tail = split(rows, rows_max)
     cells = [[cell_text(v, null) for v in row] for row in (*head, *tail)]
@@ -91,7 +91,7 @@ def drawn(
 
 
 def aligned(columns: Sequence[str], rows: Rows, *, null: str = "") -> str:
-    """The same for programs and files: nothing is cut, and nothing is drawn around it."""
+    """Return a table for programs and files: nothing is cut, and there is no box."""
     cells = [[cell_text(v, null) for v in row] for row in (columns, *rows)]
     sizes = [max(map(text_width, texts)) for texts in zip(*cells, strict=True)]
     return "\n".join(
@@ -103,7 +103,7 @@ def aligned(columns: Sequence[str], rows: Rows, *, null: str = "") -> str:
 
 
 def split(rows: Rows, rows_max: int | None) -> tuple[Rows, Rows]:
-    """The first and the last rows, where there are too many; else all, and none."""
+    """Return the first and the last rows if there are too many; else all, and none."""
     if rows_max is None or len(rows) <= rows_max:
         return rows, []
     half = rows_max // 2
@@ -111,7 +111,7 @@ def split(rows: Rows, rows_max: int | None) -> tuple[Rows, Rows]:
 
 
 def size_text(columns: int, rows: int, columns_shown: int, rows_shown: int) -> str:
-    """How many rows and columns there are, and how many of them are shown."""
+    """Return how many rows and columns there are, and how many of them are shown."""
 
     def count(n: int, shown: int, what: str) -> str:
         return f"{n:,} {what}{'' if n == 1 else 's'}" + (f" ({shown:,} shown)" if shown < n else "")
@@ -120,7 +120,7 @@ def size_text(columns: int, rows: int, columns_shown: int, rows_shown: int) -> s
 
 
 def cell_text(value: Any, null: str = "NULL") -> str:
-    """A value in one line; control characters in it must not steer the terminal."""
+    """Return a value in one line, without control characters that could steer the terminal."""
     if value is None:
         text = null
     elif isinstance(value, bool):
@@ -138,7 +138,7 @@ def cell_text(value: Any, null: str = "NULL") -> str:
 
 
 def text_width(text: str) -> int:
-    """How many places of a terminal a text takes."""
+    """Return how many terminal cells a text takes."""
     if text.isascii():
         return len(text)
     return sum(
@@ -148,7 +148,7 @@ def text_width(text: str) -> int:
 
 
 def cut(text: str, size: int) -> str:
-    """A text, cut where it is longer."""
+    """Return a text, cut if it is too long."""
     if text_width(text) <= size:
         return text
     while text_width(text) >= size:
@@ -173,11 +173,14 @@ def _style(code: int) -> Callable[[str], str]:
 def _fitting(
     wanted: Sequence[int], numeric: Sequence[bool], width: int
 ) -> tuple[list[int | None], list[int]]:
-    """Which columns fit, and how wide they are; None stands where columns in the middle do not."""
+    """Return the columns that fit and their widths.
+
+    None stands for dropped columns in the middle.
+    """
     kept: list[int] = list(range(len(wanted)))
 
     def sizes(most: int) -> list[int]:
-        # A number that is cut would be another number.
+        # A number must not be cut, because it would be another number.
         return [n if right else min(n, most) for n, right in zip(wanted, numeric, strict=True)]
 
     def fits(most: int) -> bool:
@@ -190,7 +193,7 @@ def _fitting(
         del kept[len(kept) // 2]
     most = max(wanted, default=0)
     low = least if fits(least) else 3
-    while low < most:  # the widest that fits
+    while low < most:  # find the widest that fits
         middle = (low + most + 1) // 2
         low, most = (middle, most) if fits(middle) else (low, middle - 1)
     places: list[int | None] = list(kept)

@@ -1,9 +1,10 @@
-"""Which statements run in the server's process: those that consist of nothing but what is listed.
+"""Decide which statements run in the server's process: those made only of what is listed here.
 
-All that is listed is bounded: DuckDB's memory limit counts its state, an interrupt ends it within
-one vector of 2,048 rows, and no value of its result is longer than the values that it reads. What
-makes texts or lists (``||``, ``replace``, ``list``, ``repeat``) is not listed, and neither is
-anything that this file does not know: such a statement runs in a process with limits of its own.
+Everything listed is bounded: DuckDB's memory limit counts its state, an interrupt ends it within
+one vector of 2,048 rows, and no value of its result is longer than the values that it reads.
+Functions that make texts or lists (``||``, ``replace``, ``list``, ``repeat``) are not listed, and
+neither is anything that this module does not know: such a statement runs in a process with its own
+limits.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# To parse this much takes milliseconds.
+# Parsing this much takes milliseconds.
 _CHARACTERS_MAX = 10_000
 _DEPTH_MAX = 50
 _EXPRESSIONS_MAX = 300  # each has a vector of up to 32 KiB in every thread
@@ -70,7 +71,7 @@ _AGGREGATES: Final = _words("""
     count count_star sum avg mean min max first any_value arbitrary stddev stddev_samp stddev_pop
     variance var_samp var_pop bool_and bool_or count_if countif
     """)
-# No state of theirs may be part of a window: it would be made for every row.
+# Their state must not be part of a window: it would be created for every row.
 _MORE_AGGREGATES: Final = _words("""
     last arg_max arg_min argmax argmin max_by min_by median quantile_cont quantile_disc corr
     covar_pop covar_samp regr_slope regr_intercept regr_r2 skewness kurtosis product fsum kahan_sum
@@ -98,11 +99,11 @@ _WITH_ONE_ARGUMENT: Final = _words("min max")
 
 
 class _Unlisted(Exception):
-    """Something that is not listed."""
+    """The statement contains something that is not listed."""
 
 
 def parsed(cursor: duckdb.DuckDBPyConnection, statement: str, params: Params | None) -> Any:
-    """The parse tree of a statement; None if it is long or deep, or no query by itself.
+    """Return the parse tree of a statement, or None if it is long, deep, or not a single query.
 
     Raises:
         duckdb.Error: it does not parse.
@@ -129,7 +130,7 @@ def _is_short(value: Any) -> bool:
 
 
 def relations_of(tree: Any, existing: frozenset[str], *, admin: bool) -> frozenset[str] | None:
-    """The public views that a statement reads, if it consists of what is listed; else None.
+    """Return the public views that a statement reads, or None if something is not listed.
 
     Args:
         tree: The parse tree.
@@ -139,7 +140,7 @@ def relations_of(tree: Any, existing: frozenset[str], *, admin: bool) -> frozens
     allowed = READER_VIEWS | ADMIN_VIEWS if admin else READER_VIEWS
     own = {name.lower() for name in _expressions_named(tree)}
     if own & existing:
-        return None  # which of the two a name means depends on where it is
+        return None  # which of the two a name means depends on its place
     found: set[str] = set()
     counts = {"expressions": 0, "relations": 0, "nodes": 0}
     try:
@@ -150,10 +151,10 @@ def relations_of(tree: Any, existing: frozenset[str], *, admin: bool) -> frozens
 
 
 def is_of_import(cursor: duckdb.DuckDBPyConnection, statement: str) -> bool:
-    """Whether a query is as an import asks: joins and conditions over what it compares with.
+    """Return whether a query is of the kind that an import makes: joins and conditions.
 
-    What it reads are tables of the fold, and it calls nothing that makes values larger. So
-    DuckDB's memory limit and an interrupt bound it as they bound what is listed.
+    It reads tables of the fold, and calls nothing that makes values larger. DuckDB's memory limit
+    and an interrupt therefore bound it, like everything listed.
 
     Raises:
         duckdb.Error: it does not parse.
@@ -179,10 +180,10 @@ def is_of_import(cursor: duckdb.DuckDBPyConnection, statement: str) -> bool:
 
 
 def multiplies(tree: Any) -> bool:
-    """Whether one value that is read may be in many values of the answer.
+    """Return whether a value that is read may be in many values of the answer.
 
-    DuckDB copies them, beside its memory limit: a text of 64 KiB for 2,048 rows takes 128 MiB. What
-    is grouped is not multiplied, whatever was joined before.
+    DuckDB copies them without counting the memory: a text of 64 KiB in 2,048 rows takes 128 MiB.
+    Grouped values are not multiplied, whatever was joined before.
     """
     node = tree["statements"][0]["node"]
     columns = node.get("select_list") or ()
@@ -196,12 +197,12 @@ def multiplies(tree: Any) -> bool:
 
 
 def is_narrow(relations: frozenset[str]) -> bool:
-    """Whether nothing that a statement reads is longer than a key or an id."""
+    """Return whether everything that a statement reads is no longer than a key or an id."""
     return relations <= NARROW_VIEWS
 
 
 def _expressions_named(tree: Any) -> Iterator[str]:
-    """Names of common table expressions."""
+    """Return the names of common table expressions."""
     for node in _dicts(tree):
         entries = node.get("cte_map")
         if isinstance(entries, dict):
@@ -263,7 +264,7 @@ def _allow_order_by_all(node: dict[str, Any]) -> None:
 
 
 def _relation(node: dict[str, Any], allowed: frozenset[str], own: set[str], found: set[str]) -> int:
-    """Check a relation; returns how many it counts for."""
+    """Check a relation. Returns how many it counts as."""
     if node["type"] == "BASE_TABLE":
         path = [str(part).lower() for part in node["qualified_name"]["path"]]
         if len(path) == 2 and path[0] == "main" and path[1] in allowed:
@@ -327,7 +328,7 @@ def _expression(node: dict[str, Any], type: str) -> None:
 
 
 def _match(name: str, arguments: list[Any]) -> None:
-    """Check that a text is looked for which is constant, short and simple.
+    """Check that a pattern is constant, short and simple.
 
     Other patterns take time that grows with a power of the text's length.
     """

@@ -1,4 +1,4 @@
-"""The answers to queries: JSON, CSV, Arrow and Parquet, piece by piece."""
+"""The answers to queries, in pieces: JSON, CSV, Arrow and Parquet."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 _PIECE_BYTES = 65_536
 _TABLE_BYTES = 1024 * 1024
 _BATCH_ROWS = 2_048
-# Values without a fixed size that one batch may have: so many of the longest texts fit into memory
-# several times over. Arrow's batches are outside of DuckDB's memory limit.
+# How many values without a fixed size a batch may have, so that several batches of the longest
+# texts fit into memory. Arrow's batches do not count towards DuckDB's memory limit.
 _BATCH_TEXTS = 512
 _FIXED_SIZE = (
     "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT",
@@ -26,7 +26,7 @@ _FIXED_SIZE = (
 
 
 def has_fixed_size(types: list[str]) -> bool:
-    """Whether no value of these types can be longer than others."""
+    """Return whether all values of these types have the same length."""
     return not _texts(types)
 
 
@@ -35,7 +35,10 @@ def _texts(types: list[str]) -> int:
 
 
 def batch_rows(types: list[str], *, narrow: bool = False) -> int:
-    """Rows that a batch of these types may have; ``narrow`` if no text is longer than an id."""
+    """Return how many rows a batch of these types may have.
+
+    ``narrow``: no text is longer than an id.
+    """
     if narrow:
         return _BATCH_ROWS
     texts = _texts(types)
@@ -43,14 +46,14 @@ def batch_rows(types: list[str], *, narrow: bool = False) -> int:
 
 
 def result_of(relation: duckdb.DuckDBPyRelation, *, narrow: bool = False) -> Result:
-    """Begin to take a result, in batches of a size that depends on its types."""
+    """Start to read a result, in batches of a size that depends on its types."""
     types = [str(t) for t in relation.types]
     reader = relation.to_arrow_reader(batch_rows(types, narrow=narrow))
     return Result(list(relation.columns), types, reader.schema, iter(reader))
 
 
 class Result:
-    """A result on its way: columns, types, and rows as Arrow batches."""
+    """A result being read: columns, types, and rows as Arrow batches."""
 
     def __init__(
         self,
@@ -59,16 +62,15 @@ class Result:
         schema: pa.Schema,
         batches: Iterator[pa.RecordBatch],
     ) -> None:
-        """Wrap what DuckDB gives."""
         self.columns = columns
         self.types = types
         self.schema = schema
         self._batches = batches
         self.truncated = False
-        """Whether there was more than the limit; known when all batches were taken."""
+        """Whether there were more rows than the limit; known after all batches."""
 
     def batches(self, limit: int) -> Iterator[pa.RecordBatch]:
-        """The rows, up to a limit."""
+        """Yield the rows, up to a limit."""
         left = limit
         for batch in self._batches:
             if batch.num_rows > left:
@@ -80,7 +82,7 @@ class Result:
             yield batch
 
     def tables(self, limit: int) -> Iterator[pa.Table]:
-        """The rows, up to a limit, in pieces of about a megabyte."""
+        """Yield the rows, up to a limit, in pieces of about a megabyte."""
         import pyarrow as pa
 
         held: list[pa.RecordBatch] = []
@@ -96,7 +98,7 @@ class Result:
 
 
 def to_json(result: Result, limit: int) -> Iterator[bytes]:
-    """``{"columns": [...], "types": [...], "rows": [[...], ...], "truncated": false}``."""
+    """Yield ``{"columns": [...], "types": [...], "rows": [[...], ...], "truncated": false}``."""
     head = {"columns": result.columns, "types": result.types}
     yield json.dumps(head, ensure_ascii=False)[:-1].encode() + b', "rows": ['
     first = True
@@ -114,7 +116,7 @@ def to_json(result: Result, limit: int) -> Iterator[bytes]:
 
 
 def to_csv(result: Result, limit: int) -> Iterator[bytes]:
-    """CSV (RFC 4180) with a header line; NULL is empty."""
+    """Yield CSV (RFC 4180) with a header line. NULL is empty."""
     import csv
     import io
 
@@ -144,7 +146,7 @@ def _cell(value: Any) -> Any:
 
 
 class _Sink:
-    """A file that hands out what was written to it."""
+    """A file that returns what was written to it."""
 
     closed = False
 
@@ -178,7 +180,7 @@ class _Sink:
 
 
 def to_arrow(result: Result, limit: int) -> Iterator[bytes]:
-    """Arrow IPC stream."""
+    """Yield an Arrow IPC stream."""
     import pyarrow as pa
 
     sink = _Sink()
@@ -191,7 +193,7 @@ def to_arrow(result: Result, limit: int) -> Iterator[bytes]:
 
 
 def to_parquet(result: Result, limit: int) -> Iterator[bytes]:
-    """A Parquet file, compressed with zstd."""
+    """Yield a Parquet file, compressed with zstd."""
     import pyarrow.parquet as pq
 
     sink = _Sink()
@@ -214,7 +216,7 @@ FORMATS: dict[str, tuple[str, Callable[[Result, int], Iterator[bytes]]]] = {
 
 
 def pieces(result: Result, format: str, limit: int) -> Iterator[bytes]:
-    """An answer in pieces of at least 64 KiB but for the last, so that small ones are whole."""
+    """Yield an answer in pieces of at least 64 KiB except the last. Small answers are one piece."""
     held = bytearray()
     for piece in FORMATS[format][1](result, limit):
         held += piece

@@ -1,4 +1,4 @@
-"""What is asked, and within which limits."""
+"""A query and its limits."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ Params = Sequence[Any] | Mapping[str, Any]
 
 
 class Question(NamedTuple):
-    """One query, and how its answer is wanted."""
+    """A query, and the form of its answer."""
 
     statement: str
     params: Params | None = None
     format: str = "json"
     limit: int = ROWS_MAX
-    """Most rows of the answer."""
+    """Maximum number of rows."""
     timeout_s: float = TIMEOUT_S
-    """For the query and for taking its answer."""
+    """Time limit for the query and for reading its answer."""
     admin: bool = True
     """Whether an administrator asks, who sees more views."""
 
 
 def too_late(timeout_s: float) -> TimedOut:
-    """Not done within its time."""
+    """Return the error for a query that exceeded its time limit."""
     return TimedOut(
         f"the query took longer than {timeout_s:g} s; narrow it, or ask with a longer timeout"
     )
 
 
 def refusal(error: Exception) -> ApiError:
-    """What DuckDB, or Python, says against a query, for who asked it."""
+    """Return the error for the user, from one of DuckDB or Python."""
     if isinstance(error, ApiError):
         return error
     text = str(error)
@@ -47,7 +47,7 @@ def refusal(error: Exception) -> ApiError:
 
 
 def too_large() -> InvalidRequest:
-    """The query needs more memory than there is for one."""
+    """Return the error for a query that needs too much memory."""
     return InvalidRequest(
         "the query needs more memory than the server allows for one; narrow it: fewer columns, "
         "a WHERE, or an aggregate in place of lists",

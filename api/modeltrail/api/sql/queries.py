@@ -1,4 +1,4 @@
-"""Runs queries: harmless ones here, all others in a process of their own; a few at a time."""
+"""Run queries, a few at a time: harmless ones here, all others in a separate process."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ class Shares(NamedTuple):
     """How memory is divided."""
 
     database: int
-    """For the fold's database and the queries that run in it, in bytes."""
+    """For the fold's database and the queries in it, in bytes."""
     worker: int
     """For the database of each worker, in bytes."""
     workers: int
-    """How many work at once."""
+    """How many workers run at once."""
 
 
 def shares(total: int) -> Shares:
-    """Divide a server's memory, in bytes, so that all together stay within it.
+    """Divide a server's memory, in bytes, so that everything together stays within it.
 
-    What is outside of DuckDB's databases (programs, buffers, each worker's slack) takes less than
-    512 MiB more.
+    Memory outside DuckDB's databases (programs, buffers, each worker's slack) takes less than 512
+    MiB more.
     """
     workers = 1 if total < 1_000_000_000 else 2
     worker = max(64 * _MIB, min(total // 8, 4096 * _MIB))
@@ -58,16 +58,16 @@ class Stopped(Exception):
 
 
 class Running:
-    """A query under way. One thread takes its answer; any may stop it."""
+    """A running query. One thread reads its answer; any thread may stop it."""
 
     def __init__(self, answer: Generator[bytes], stop: Callable[[], None]) -> None:
-        """Wrap the pieces of an answer, and what makes them end soon."""
+        """Wrap the pieces of an answer, and the function that makes them end soon."""
         self._answer = answer
         self._stop = stop
         self.stopped = threading.Event()
 
     def next(self) -> bytes | None:
-        """The next piece; None after the last.
+        """Return the next piece, or None after the last.
 
         Raises:
             ApiError: the query is refused.
@@ -83,13 +83,13 @@ class Running:
         return piece
 
     def stop(self) -> None:
-        """Make ``next`` raise soon. Call it until it does: DuckDB may just be about to begin."""
+        """Make ``next`` raise soon. Call it until it does: DuckDB may be about to begin."""
         self.stopped.set()
         with suppress(duckdb.Error):
             self._stop()
 
     def close(self) -> None:
-        """Give back what the query held; in the thread that takes the answer."""
+        """Release what the query holds. Call it in the thread that reads the answer."""
         self._answer.close()
 
 
@@ -97,12 +97,12 @@ class Queries:
     """Runs queries over one fold."""
 
     def __init__(self, shares: Shares | None = None, spill: Path | None = None) -> None:
-        """Prepare; nothing is started before it is needed.
+        """Make it. Nothing is started before it is needed.
 
         Args:
-            shares: How memory is divided; a quarter of the machine's for a worker by default.
-            spill: Folder for what does not fit into a worker's memory; None for the system's.
-                No other process may use it.
+            shares: How memory is divided; by default a worker gets a quarter of the machine's.
+            spill: Folder for what does not fit into a worker's memory; None for the system's. No
+                other process may use it.
         """
         if shares is None:
             total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -115,7 +115,7 @@ class Queries:
         self.threads = ThreadPoolExecutor(
             _FAST_AT_ONCE + shares.workers + 1, "modeltrail-sql", initializer=_step_back
         )
-        """Where queries run: threads that leave the processor to those of ingest and reads."""
+        """The threads for queries, which leave the processor to those of ingest and reads."""
         self._lock = threading.Lock()
         self._existing: frozenset[str] = frozenset()
         self._relations: dict[tuple[str, str], public.Relation] = {}
@@ -126,11 +126,11 @@ class Queries:
         )
 
     def gate(self, reads: frozenset[str] | None) -> Gate:
-        """Where queries wait: those that run here, and the others."""
+        """Return the gate for queries here or for those in workers."""
         return self._gates[reads is None]
 
     def close(self) -> None:
-        """End the workers."""
+        """Stop the workers."""
         if self._workers is not None:
             self._workers.close()
         self.threads.shutdown(wait=False)
@@ -138,10 +138,10 @@ class Queries:
     def checked(
         self, cursor: duckdb.DuckDBPyConnection, question: Question
     ) -> tuple[Question, frozenset[str] | None]:
-        """Decide where a query runs: the views that it reads if it runs here, else None.
+        """Decide where a query runs. Returns the views that it reads if it runs here, else None.
 
         Raises:
-            InvalidRequest: too long, or not text.
+            InvalidRequest: it is too long, or not text.
         """
         question = question._replace(statement=bare(question.statement))
         self._prepare(cursor)
@@ -159,7 +159,7 @@ class Queries:
         try:
             types = _relation(cursor, question).types
         except (duckdb.Error, ValueError, TypeError):
-            return question, None  # which says what is wrong
+            return question, None  # the worker says what is wrong
         return question, reads if has_fixed_size([str(t) for t in types]) else None
 
     def _prepare(self, cursor: duckdb.DuckDBPyConnection) -> Workers:
@@ -175,12 +175,12 @@ class Queries:
     def start(
         self, cursor: duckdb.DuckDBPyConnection, question: Question, reads: frozenset[str] | None
     ) -> Running:
-        """Begin a query, as ``checked`` gives it.
+        """Start a query with the result of ``checked``.
 
         Args:
             cursor: A cursor of the fold, for this query alone until it is closed.
             question: The query.
-            reads: What ``checked`` says.
+            reads: The result of ``checked``.
         """
         if reads is not None:
             return Running(_here(cursor, question, fast.is_narrow(reads)), cursor.interrupt)
@@ -198,19 +198,21 @@ class Queries:
         limit: int = ROWS_MAX,
         timeout_s: float = TIMEOUT_S,
     ) -> Iterator[Iterator[bytes]]:
-        """Run one query of an administrator; the block must take the pieces of the answer.
+        """Run a query of an administrator, and yield its answer in pieces.
+
+        Read all of them in the block.
 
         Args:
             cursor: A cursor of the fold, for this query alone.
             statement: The query.
             params: Values for ``?`` or ``$name``.
             format: A key of ``FORMATS``.
-            limit: Most rows of the answer.
-            timeout_s: Time for the query and for taking its result, in seconds.
+            limit: Maximum number of rows.
+            timeout_s: Time limit for the query and for reading its result, in seconds.
 
         Raises:
-            InvalidRequest: not a query, or DuckDB does not accept it.
-            TimedOut: not done in time.
+            InvalidRequest: it is not a query, or DuckDB does not accept it.
+            TimedOut: it was not done in time.
         """
         question, reads = self.checked(
             cursor, Question(statement, params, format, limit, timeout_s)
@@ -260,7 +262,7 @@ class _There:
         self._killed = False
 
     def pieces(self) -> Generator[bytes]:
-        """Take a worker, and give it back unless it is in the middle of something."""
+        """Take a worker, and return it unless it is in the middle of something."""
         worker = self._workers.take()
         with self._lock:
             self._worker = worker
@@ -280,11 +282,11 @@ class _There:
                 threading.Thread(target=self._warm, daemon=True).start()
 
     def _warm(self) -> None:
-        with suppress(Unavailable, OSError):  # the next query says so, if it is still so
+        with suppress(Unavailable, OSError):  # the next query reports it, if it persists
             self._workers.warm()
 
     def stop(self) -> None:
-        """End the worker, if it works for this query."""
+        """Kill the worker if it works for this query."""
         with self._lock:
             if self._worker is not None:
                 self._killed = True
@@ -298,8 +300,8 @@ def _step_back() -> None:
 
 
 def _relation(cursor: duckdb.DuckDBPyConnection, question: Question) -> duckdb.DuckDBPyRelation:
-    """The query with its limit, not run yet."""
-    # On its own lines: the statement may end in a comment.
+    """Return the query with its limit, not run yet."""
+    # On its own lines, because the statement may end in a comment.
     text = f"SELECT * FROM (\n{question.statement}\n) LIMIT {question.limit + 1}"
     params = question.params
     return cursor.sql(text, params=params) if params else cursor.sql(text)

@@ -1,4 +1,4 @@
-"""The text of a statement: what in it is a word, and what is within quotes or comments."""
+"""The text of a statement: which parts are words, and which are in quotes or comments."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from modeltrail.api.errors import InvalidRequest
 from modeltrail.api.sql.limits import STATEMENT_CHARACTERS_MAX, Params
 
-# Strings, quoted names, dollar quotes, comments, each up to the end if it is not closed, so that no
-# text takes more than one pass; and what matters outside of all of them.
+# Strings, quoted names, dollar quotes and comments, each up to the end of the text if it is not
+# closed, so that one pass is enough; and what matters outside of them.
 _TOKEN = re.compile(
     r"""(?P<string>\bE'(?:[^'\\]|\\.|'')*(?:'|\Z)|'(?:[^']|'')*(?:'|\Z)"""
     r"""|\$(?P<tag>[^\W\d]\w*|)\$.*?(?:\$(?P=tag)\$|\Z))"""
@@ -22,12 +22,13 @@ _TOKEN = re.compile(
 
 
 def bare(statement: str) -> str:
-    """The statement without a semicolon after it, so that it fits into parentheses.
+    """Return the statement without a final semicolon, so that it fits into parentheses.
 
-    What this returns is what is checked and run, so that a slip here cannot let anything through.
+    The returned text is the one that is checked and run, so a mistake here cannot let anything
+    through.
 
     Raises:
-        InvalidRequest: too long, or not text.
+        InvalidRequest: it is too long, or not text.
     """
     if len(statement) > STATEMENT_CHARACTERS_MAX:
         raise InvalidRequest(
@@ -48,7 +49,7 @@ def bare(statement: str) -> str:
 
 
 def tokens(statement: str, *, quoted: bool = False) -> Iterator[str]:
-    """Words outside of strings, quotes and comments; those in double quotes only if asked for."""
+    """Return words outside of strings, quotes and comments; quoted names only if asked for."""
     for found in _TOKEN.finditer(statement):
         if found["word"]:
             yield found["word"]
@@ -57,7 +58,7 @@ def tokens(statement: str, *, quoted: bool = False) -> Iterator[str]:
 
 
 def depth(statement: str) -> int:
-    """How deeply brackets are nested, outside of strings, quotes and comments."""
+    """Return how deeply brackets are nested, outside of strings, quotes and comments."""
     deepest = level = 0
     for character in _TOKEN.sub(" ", statement):
         if character in "([{":
@@ -69,7 +70,7 @@ def depth(statement: str) -> int:
 
 
 def inlined(statement: str, params: Params | None) -> str | None:
-    """The statement with its parameters as literals, for planning; None if one has no literal."""
+    """Return the statement with its parameters as literals, for planning, or None if that fails."""
     if not params:
         return statement
     literals: dict[str, str] = {}

@@ -1,8 +1,8 @@
-"""Processes that run queries which this process could not bound, seen from this side.
+"""The server's side of the processes that run queries without known bounds.
 
-A worker has no access to the fold's database. It says what a query reads, as columns and simple
-conditions; this side reads that in one transaction and sends it as Arrow; the worker runs the
-query over it and sends the answer back. Whatever the query does, ending the process ends it.
+A worker has no access to the fold's database. It reports what a query reads, as columns and simple
+conditions; this side reads that in one transaction and sends it as Arrow; the worker runs the query
+over it and sends the answer. Whatever the query does, killing the process ends it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NEEDED, LOADED, PIECE, DONE, ERROR = b"N", b"L", b"P", b"D", b"E"
 
 _HEAD: Final = struct.Struct(">cI")
 _QUESTIONS_MAX: Final = 200
-"""After so many a worker is replaced, so that nothing grows for ever."""
+"""A worker is replaced after this many queries, so that nothing grows forever."""
 _SPILL_BYTES_MAX: Final = 2 * 1024**3
 SPILL_PREFIX: Final = "modeltrail-sql-"
 
@@ -53,7 +53,7 @@ OPERATORS: Final = {
 
 
 def file_of(channel: socket.socket, mode: str) -> IO[bytes]:
-    """One direction of a channel."""
+    """Return one direction of a channel as a file."""
     return open(channel.fileno(), mode, 256 * 1024, closefd=False)
 
 
@@ -65,7 +65,7 @@ def send(file: IO[bytes], kind: bytes, payload: bytes) -> None:
 
 
 def receive(file: IO[bytes]) -> tuple[bytes, bytes] | None:
-    """The next frame; None at the end."""
+    """Return the next frame, or None at the end."""
     head = file.read(_HEAD.size)
     if len(head) < _HEAD.size:
         return None
@@ -79,7 +79,7 @@ class Declined(InvalidRequest):
 
 
 class Setup(NamedTuple):
-    """What a worker is made with."""
+    """The parameters of a worker."""
 
     relations: list[Relation]
     memory_bytes: int
@@ -89,15 +89,15 @@ class Setup(NamedTuple):
 
 
 class Worker:
-    """One process."""
+    """A worker process."""
 
     def __init__(self, setup: Setup) -> None:
         """Start it."""
         self._spill = Path(tempfile.mkdtemp(prefix=SPILL_PREFIX, dir=setup.spill))
         here, there = socket.socketpair()
         with there:
-            # Nothing of this process's environment, which may hold passwords. One pool of memory:
-            # others reserve much more address space than they use, and that is what is limited.
+            # Pass no environment, which may contain passwords. Use one pool of memory: more pools
+            # reserve much more address space than they use, and address space is what is limited.
             environment = {
                 "ARROW_DEFAULT_MEMORY_POOL": "system",
                 "MALLOC_ARENA_MAX": "2",
@@ -131,11 +131,11 @@ class Worker:
             send(self._out, SETUP, json.dumps(message).encode())
 
     def kill(self) -> None:
-        """End the process; what waits for it in other threads goes on with an error."""
+        """Kill the process. Threads that wait for it get an error."""
         self._process.kill()
 
     def close(self) -> None:
-        """End the process and tidy up behind it."""
+        """Kill the process and clean up."""
         self.kill()
         self._process.wait()
         for each in (self._in, self._out, self._socket):
@@ -149,12 +149,12 @@ class Worker:
         question: Question,
         relations: Mapping[tuple[str, str], Relation],
     ) -> Generator[bytes]:
-        """Run a query; gives the pieces of its answer.
+        """Run a query and yield its answer in pieces.
 
         Args:
             cursor: A cursor of the fold, for this query alone.
             question: The query.
-            relations: All that may be read, by schema and name.
+            relations: All relations that may be read, by schema and name.
 
         Raises:
             InvalidRequest: DuckDB does not accept it, or it needs too much memory.
@@ -198,12 +198,13 @@ class Worker:
                 self._feed(cursor, relation, needed["columns"], needed["conditions"])
             elif kind == LOADED:
                 if reading:
-                    cursor.execute("ROLLBACK")  # a long query must not keep old versions alive
+                    # a long query must not keep old versions of rows alive
+                    cursor.execute("ROLLBACK")
                 reading = False
             else:
                 found = json.loads(payload)
                 if found["memory"]:
-                    raise too_large()  # and the process is not used again
+                    raise too_large()  # the process is not used again
                 raise Declined(found["message"], code=found["code"])
 
     def _feed(
@@ -213,7 +214,7 @@ class Worker:
         columns: list[str],
         conditions: list[list[tuple[str, str, list[Any]]]],
     ) -> None:
-        """Send columns of the rows that fulfil all of any of the lists of conditions."""
+        """Send columns of the rows that match all conditions of at least one list."""
         import pyarrow as pa
 
         params: list[Any] = []
@@ -248,7 +249,7 @@ def _name(relation: Relation, column: str) -> str:
 
 
 class _Unclosed:
-    """A file that Arrow may write to or read from, and must leave open."""
+    """A file that Arrow may use but must leave open."""
 
     closed = False
 
@@ -278,15 +279,14 @@ class _Unclosed:
 
 
 def unclosed(file: IO[bytes]) -> Any:
-    """A file for Arrow to read from, which it leaves open."""
+    """Return a file for Arrow to read from, which it leaves open."""
     return _Unclosed(file)
 
 
 class Workers:
-    """Starts workers, and keeps one that is idle ready for the next query."""
+    """Starts workers, and keeps an idle one ready for the next query."""
 
     def __init__(self, setup: Setup) -> None:
-        """Make none yet."""
         self._setup = setup
         self._idle: list[Worker] = []
         self._alive: set[Worker] = set()
@@ -294,7 +294,7 @@ class Workers:
         self._closed = False
 
     def take(self) -> Worker:
-        """A worker for one query; give it back."""
+        """Return a worker for one query; give it back afterwards."""
         with self._lock:
             if self._idle:
                 return self._idle.pop()
@@ -312,7 +312,7 @@ class Workers:
         self.give_back(self.take())
 
     def give_back(self, worker: Worker, *, usable: bool = True) -> None:
-        """Keep a worker for another query, or end it."""
+        """Keep a worker for another query, or kill it."""
         with self._lock:
             keep = usable and not (self._closed or self._idle)
             if keep and worker.questions < _QUESTIONS_MAX:
@@ -322,7 +322,7 @@ class Workers:
         worker.close()
 
     def close(self) -> None:
-        """End them all; those at work are tidied up when they are given back."""
+        """Kill all workers. Those at work are cleaned up when they are given back."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
