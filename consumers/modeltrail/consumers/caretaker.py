@@ -1,7 +1,7 @@
-"""Acts on what was folded: ends runs whose heart stopped, does in the registry what runs ask for.
+"""Act on what was folded: end runs without heartbeats, and pass requests of runs to the registry.
 
-Every node may do all of it at once. An event that follows from something in the log has an id that
-is derived from its cause, so that the fold keeps one of them.
+Every node may do this at the same time. An event caused by something in the log has an id derived
+from its cause, so that the fold keeps only one of them.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ from modeltrail.schemas import encode, envelope, uuid_from_cause, writer_schemas
 logger = logging.getLogger("modeltrail.caretaker")
 
 HEART_TIMEOUT_S = 180.0
-"""A run is ended after this much silence, or after 5 of its heartbeat intervals if that is more."""
+"""A run is ended after this time without a heartbeat.
+
+If 5 of its heartbeat intervals are longer, it is ended after those.
+"""
 
 _MISSED_BEATS = 5
-_INTERVAL_MAX_MS = 24 * 3600 * 1000  # what a run announces must not keep it for ever, or overflow
+_INTERVAL_MAX_MS = 24 * 3600 * 1000  # a run's own interval must not keep it forever, or overflow
 _CHECK_EVERY_S = 5.0
 _CATCH_UP_S = 2.0
 _APPEND_EVENTS_MAX = 1000
@@ -48,8 +51,8 @@ _REGISTRATIONS = """
     ORDER BY r.appended_at_ms, r.partition, r."offset" LIMIT $limit
 """
 
-# Names that runs gave and that nobody holds, with how often each was held before: an experiment
-# that was renamed leaves its name free, and a job that goes on using it gets a new one.
+# Names that runs use and no experiment has, with how often each was used before. A renamed
+# experiment leaves its name free; a job that continues to use it gets a new one.
 _EXPERIMENTS = """
     SELECT r.experiment_name,
         (SELECT count(*) FROM fold.experiment_names n WHERE n.name = r.experiment_name) AS held,
@@ -65,25 +68,25 @@ _EXPERIMENTS = """
 
 
 class Origin(NamedTuple):
-    """What a version that a run asked for comes from."""
+    """The source of a version that a run requested."""
 
     source: str
     run_id: str | None
     model_id: str | None
     refusal: str | None = None
-    """Why such a source is refused, as far as this node has folded."""
+    """Why this source is refused, as far as this node has folded; or None."""
 
 
 OriginOf = Callable[[duckdb.DuckDBPyConnection, str, str], Origin]
-"""Checks a source that a run gave, by what a cursor sees: the source and the run's id."""
+"""Checks a source that a run gave. Takes a cursor, the source and the run's id."""
 
 
 class _Mark(NamedTuple):
-    """Where the log ended at some moment, kept until the fold has passed it.
+    """The end of the log at some moment, kept until the fold has passed it.
 
-    While the fold lags, a run may only look silent, and what a source names missing. Once the fold
-    is past the mark, what was not there before it is truly missing, though the fold may never
-    reach the end of a log that grows as fast as it is folded.
+    While the fold lags, a run may seem silent and a source may seem missing. Once the fold is past
+    the mark, what was not there before it is truly missing. The fold may never reach the end of a
+    log that grows as fast as it is folded.
     """
 
     end: dict[Partition, int]
@@ -103,13 +106,13 @@ class Caretaker:
         *,
         heart_timeout_s: float = HEART_TIMEOUT_S,
     ) -> None:
-        """Prepare.
+        """Make a caretaker.
 
         Args:
             log: The log.
             fold: Its fold.
-            origin_of: Checks the sources of versions that runs ask for.
-            heart_timeout_s: The least silence, in seconds, that ends a run.
+            origin_of: Checks the sources of versions that runs request.
+            heart_timeout_s: Minimum time without a heartbeat, in seconds, that ends a run.
         """
         self._log = log
         self._fold = fold
@@ -126,17 +129,17 @@ class Caretaker:
         self._thread = threading.Thread(target=self._run, name="modeltrail-caretaker", daemon=True)
 
     def start(self) -> None:
-        """Begin; the fold must be started."""
+        """Start the thread. The fold must be running."""
         self._log.add_schemas(writer_schemas())
         self._due.set()
         self._thread.start()
 
     def wake(self) -> None:
-        """Look for work now, and not only at the next turn."""
+        """Check for work now, instead of at the next interval."""
         self._due.set()
 
     def stop(self) -> None:
-        """End after the work under way."""
+        """Stop after the work in progress."""
         self._stopping = True
         self._due.set()
         self._thread.join()
@@ -151,10 +154,10 @@ class Caretaker:
             self._due.wait(min(_CHECK_EVERY_S, self._heart_timeout_ms / 4000))
 
     def look(self, now_ms: int, now_s: float) -> int:
-        """Do what is to be done now; returns the number of events appended.
+        """Do all pending work. Returns the number of events appended.
 
         Args:
-            now_ms: Time of day, in milliseconds since 1970 UTC.
+            now_ms: Time of day, in ms since 1970 UTC.
             now_s: The monotonic clock, in seconds.
         """
         cursor = self._fold.cursor()
@@ -185,7 +188,7 @@ class Caretaker:
         return len(events)
 
     def _passed(self, mark: _Mark) -> bool:
-        """Whether the fold passes a mark within a moment."""
+        """Return whether the fold soon passes a mark."""
         try:
             self._fold.wait_for(mark.end, _CATCH_UP_S)
         except FoldBehind:
@@ -195,11 +198,12 @@ class Caretaker:
     def _silent_runs(
         self, cursor: duckdb.DuckDBPyConnection, now_ms: int, now_s: float, until_s: float
     ) -> list[NewEvent]:
-        """The ends of runs that gave no sign of life for too long, as of ``until_s``.
+        """Return the ends of runs that gave no sign of life for too long.
 
-        Silence is measured by the monotonic clock, from when this process saw the last sign.
-        Append times only say what it cannot have seen: how long a run had been silent at the first
-        look. A clock that was set, or a broker's that is wrong, neither ends a run nor keeps it.
+        Silence is measured with the monotonic clock, from when this process saw the last sign.
+        Append times only tell what this process cannot have seen: how long a run had been silent
+        before. A changed clock, or a broker's wrong clock, therefore neither ends a run nor keeps
+        it.
         """
         events: list[NewEvent] = []
         watched: dict[str, tuple[int, float]] = {}
@@ -213,7 +217,7 @@ class Caretaker:
         ).fetchall():
             seen_offset, seen_s = self._watched.get(run_id, (-1, 0.0))
             if seen_offset != offset:
-                # The sign came after the last look, whatever its append time says.
+                # The sign came after the last check, whatever its append time says.
                 seen_s = max(now_s - max(0, now_ms - seen_ms) / 1000, self._looked_s)
             watched[run_id] = offset, seen_s
             silent_s = until_s - seen_s
@@ -252,7 +256,7 @@ class Caretaker:
     def _registration(
         self, cursor: duckdb.DuckDBPyConnection, row: tuple[Any, ...]
     ) -> dict[str, Any]:
-        """The request for a version that a run asked for, with the refusal if its source is bad."""
+        """Return the request for a version that a run wants. Refuse it if its source is bad."""
         cause, run_id, model, source, description, tags, aliases, actor, verified, reason = row
         source = absolute_source(source, run_id)
         return {
@@ -272,7 +276,7 @@ class Caretaker:
         }
 
     def _decided(self, cursor: duckdb.DuckDBPyConnection, cause: bytes) -> bool:
-        """Whether the registry has answered a request of ours before; it must have refused it."""
+        """Return whether the registry already answered this request; it must have refused it."""
         if cause in self._refused:
             return True
         found = cursor.execute(
@@ -297,7 +301,7 @@ def _version_event(event: dict[str, Any]) -> NewEvent:
 
 
 def absolute_source(source: str, run_id: str) -> str:
-    """A source, with a path within the run's artifacts made into a ``runs:/`` URI."""
+    """Return a source, with a path in the run's artifacts turned into a ``runs:/`` URI."""
     if ":" in source or source.startswith("/"):
         return source
     return f"runs:/{run_id}/{source}"
