@@ -1,4 +1,4 @@
-"""What MLflow's server has and this one has not, in words that tell people which it is."""
+"""Errors for what MLflow's server has and this one does not."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _FEATURES = {
 
 
 def not_there(method: str, path: str) -> NotFound:
-    """The error for a path that nothing is at.
+    """Return the error for an unknown path.
 
-    It is 404 for all: clients that look for something newer or older then fall back, and no
-    training run fails for lack of it.
+    It is 404 in all cases: clients that look for something newer or older then fall back, and no
+    training run fails because it is missing.
     """
     message = f"{method} {path} is not an endpoint of this server"
     feature = next((_FEATURES[part] for part in path.split("/") if part in _FEATURES), None)

@@ -30,11 +30,11 @@ from modeltrail.api.runs.live import LiveRuns
 def mlflow_routes(
     rule_of: Callable[[str, str], Rule] | None = None, unanswered: Path | None = None
 ) -> list[BaseRoute]:
-    """Routes for an application, with state of their own.
+    """Return the routes for an application, with their own state.
 
     Args:
         rule_of: See ``calls.routes``.
-        unanswered: Folder of the requests that were not answered yet; made if it is missing.
+        unanswered: Folder of the requests that were not answered yet; created if missing.
     """
     parts = [
         service.endpoints,

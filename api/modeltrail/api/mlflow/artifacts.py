@@ -1,7 +1,7 @@
-"""MLflow's artifact proxy, and listing the artifacts of runs.
+"""MLflow's artifact proxy, and lists of the artifacts of runs.
 
-A client resolves ``mlflow-artifacts:/<path>`` to paths of the proxy; ``uris`` says where they lead,
-so that MLflow's clients and Modeltrail's see each other's files.
+A client turns ``mlflow-artifacts:/<path>`` into paths of the proxy, and ``uris`` says where they
+lead, so that MLflow's clients and Modeltrail's see each other's files.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from modeltrail.api.node import Node
 endpoints = Endpoints()
 
 _PAGE_UPLOAD_BYTES_MAX = 10 * 1024 * 1024
-# Files that a browser would run or render as a page are told to be text.
+# Files that a browser would run or render as a page are sent as text.
 _TEXT = re.compile(
     r"(cfg|conf|css|csv|html?|ini|js|json|jsonnet|log|md|mlmodel|mlproject|py|rst|svg|toml|tsv|txt"
     r"|xhtml|xml|ya?ml)"
@@ -44,7 +44,7 @@ _TEXT = re.compile(
 
 
 def listed(entries: list[Entry], folder: str = "") -> list[dict[str, Any]]:
-    """Entries of a folder as MLflow tells them."""
+    """Return the entries of a folder in MLflow's form."""
     prefix = f"{folder}/" if folder else ""
     return [
         wire.set_fields(path=prefix + e.name, is_dir=e.size_bytes is None, file_size=e.size_bytes)
@@ -53,11 +53,11 @@ def listed(entries: list[Entry], folder: str = "") -> list[dict[str, Any]]:
 
 
 def list_under(node: Node, rights: Rights, root: str, path: str | None) -> list[dict[str, Any]]:
-    """What is in a folder under a root, if this server keeps it and the caller may read it.
+    """List a folder under a root, if this server stores it and the caller may read it.
 
     Raises:
         NotServed: the files are elsewhere.
-        Forbidden: the root, which may have come with events of a job, leads into others' files.
+        Forbidden: the root, which may come from events of a job, leads to files of others.
     """
     place = parse(root)
     if not isinstance(place, Place):
@@ -92,13 +92,12 @@ def _presigned_download(call: Call) -> dict[str, Any]:
 
 
 class Unsupported(ApiError):
-    """Something that this server's storage cannot do; clients look at the status and the words."""
+    """This server's storage cannot do this. Clients check the status and the words."""
 
     status = 501
     code = "NOT_IMPLEMENTED"
 
     def __init__(self, what: str) -> None:
-        """Say what."""
         super().__init__(f"{what} is not supported for the current artifact repository")
 
 
@@ -106,7 +105,7 @@ class Unsupported(ApiError):
 
 
 def routes() -> list[BaseRoute]:
-    """The routes of the proxy."""
+    """Return the routes of the proxy."""
     found: list[BaseRoute] = [
         CountedRoute(f"{prefix}/2.0/mlflow/upload-artifact", _upload_of_page, methods=["POST"])
         for prefix in ("/api", "/ajax-api")
@@ -136,7 +135,7 @@ def _download(request: Request) -> Response:
 
 
 def download(request: Request, place: Place) -> Response:
-    """An answer with the bytes of an artifact; raises ``NotFound``."""
+    """Return an answer with the bytes of an artifact. Raises ``NotFound``."""
     node: Node = request.app.state.node
     if not place.path:
         raise InvalidRequest("the path of an artifact is needed")
@@ -172,7 +171,7 @@ async def _upload(request: Request) -> Response:
 
 
 async def _upload_of_page(request: Request) -> Response:
-    """Store a file of a run, as MLflow's page sends it."""
+    """Store a file of a run that MLflow's web page uploads."""
     who = caller(request)
     body = await request.body()
 
@@ -205,7 +204,7 @@ async def _upload_of_page(request: Request) -> Response:
 def record_upload(
     node: Node, place: Place, stored: Stored, actor: Actor, reason: str | None
 ) -> None:
-    """Append the event that tells of an upload, where the run or logged model is known."""
+    """Append the event that records an upload, if the run or logged model is known."""
     fields = {"path": place.path, **stored._asdict()}
     user = _user(node, place)
     if user is None:
@@ -228,7 +227,8 @@ def _delete(request: Request) -> Response:
         files.append(place.path)
     for path in files:
         with store.changing(place.owner, path):
-            # The event goes first: bytes that are gone without a word would be the worse half.
+            # The event goes first: removing the bytes without a record would be worse than the
+            # reverse.
             if user is not None:
                 actor, fields = _acting(who.actor, user), {"path": path}
                 if place.kind == "run":
@@ -248,10 +248,10 @@ _USERS = {
 
 
 def _user(node: Node, place: Place) -> str | None:
-    """Whom the run or model of a place belongs to; None if there is none here or elsewhere."""
+    """Return the user of a run or model, or None if it exists neither here nor elsewhere."""
     if place.kind == "other":
         return None
-    for log_end in (False, True):  # it may have been created a moment ago on another server
+    for log_end in (False, True):  # it may have just been created on another server
         with node.read(log_end=log_end) as cursor:
             row = cursor.execute(_USERS[place.kind], [place.id]).fetchone()
         if row is not None:
@@ -260,12 +260,12 @@ def _user(node: Node, place: Place) -> str | None:
 
 
 def _acting(actor: Actor, user: str) -> Actor:
-    """Who acts: MLflow's clients tell nobody's name here, so it is the run's user."""
+    """Return the actor. MLflow's clients send no name here, so it is the run's user."""
     if actor.verified or actor.name != "anonymous" or not user:
         return actor
     return Actor(user[:250], False)
 
 
 def json_answer(body: dict[str, Any]) -> Response:
-    """An answer."""
+    """Return a JSON answer."""
     return Response(wire.to_json(body), media_type="application/json")

@@ -1,4 +1,4 @@
-"""Files by run, model version or logged model, as MLflow's pages fetch them."""
+"""Files by run, model version or logged model, for MLflow's web pages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from modeltrail.api.node import Node
 
 
 def routes() -> list[BaseRoute]:
-    """The routes."""
+    """Return the routes."""
     files = "mlflow/logged-models/{model_id}/artifacts/files"
     return [
         CountedRoute("/get-artifact", _answerer(_root_of_run, "path")),
@@ -49,7 +49,7 @@ def _answerer(
 
 
 def _asked(request: Request, *names: str) -> str:
-    """The first of these that the query has."""
+    """Return the first of these parameters that the query has."""
     for name in names:
         value = request.query_params.get(name)
         if value:

@@ -1,4 +1,4 @@
-"""MLflow's GraphQL, which its pages ask for runs and experiments: the REST endpoints once more."""
+"""MLflow's GraphQL, which its web pages use for runs and experiments."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _ENDPOINTS = {
 _ROOT_FIELDS_MAX = 10
 _TOKENS_MAX = 2_000
 _RUNS_MAX = 1_000
-"""Most runs in one answer, each with its experiment and versions."""
+"""Maximum number of runs in one answer, each with its experiment and versions."""
 
 
 class _Answers:
-    """The answers of the endpoints that one request asks for."""
+    """The answers of the endpoints that one request needs."""
 
     def __init__(self, server: _Server, node: Node, who: Caller) -> None:
         self._server = server
@@ -46,21 +46,21 @@ class _Answers:
         self._experiments: dict[str, Any] = {}
 
     def of(self, name: str, values: Mapping[str, Any]) -> Any:
-        """The answer of an endpoint, with the rights that it asks for."""
+        """Return the answer of an endpoint, after checking the caller's rights."""
         endpoint, rule = self._server.endpoint(name)
         return invoke(endpoint, self._server.state, rule, self._who, self._node, values)
 
     def experiment(self, experiment_id: str) -> Any:
-        """The experiment of a run; looked up once."""
+        """Return the experiment of a run, looked up once."""
         if experiment_id not in self._experiments:
             found = self.of("GET experiments/get", {"experiment_id": experiment_id})
             self._experiments[experiment_id] = found["experiment"]
         return self._experiments[experiment_id]
 
     def versions(self, run_id: str) -> Any:
-        """The model versions that were made from a run, of those that the caller may read."""
+        """Return the model versions created from a run that the caller may read."""
         if "'" in run_id:
-            return []  # no filter can name it
+            return []  # no filter can express it
         found = self.of("GET model-versions/search", {"filter": f"run_id = '{run_id}'"})
         return found.get("model_versions", [])
 
@@ -84,7 +84,7 @@ class _Server:
         }
 
     def endpoint(self, name: str) -> tuple[Endpoint, Rule | None]:
-        """An endpoint by method and path, and its rule."""
+        """Return an endpoint and its rule, by method and path."""
         endpoint = self._endpoints[name]
         method = name.partition(" ")[0]
         return endpoint, None if self._rule_of is None else self._rule_of(method, endpoint.path)
@@ -95,7 +95,7 @@ def routes(
     state: dict[type, Any],
     rule_of: Callable[[str, str], Rule] | None,
 ) -> list[BaseRoute]:
-    """The route of GraphQL over these endpoints; see ``calls.routes``."""
+    """Return the GraphQL route over these endpoints; see ``calls.routes``."""
     server = _Server(parts, state, rule_of)
 
     async def answer(request: Request) -> Response:
@@ -141,7 +141,7 @@ def _answer(server: _Server, request: Request, body: bytes) -> bytes:
 
 
 def _check_size(document: DocumentNode) -> None:
-    """Refuse a query that asks for more than a page does."""
+    """Refuse a query that asks for more than a web page does."""
     from graphql import Visitor, visit
 
     class Count(Visitor):
@@ -161,7 +161,7 @@ def _check_size(document: DocumentNode) -> None:
 
 @cache
 def _schema() -> GraphQLSchema:
-    """The schema; imported and built when it is first asked for."""
+    """Return the schema, which is imported and built on first use."""
     from graphql import build_schema, is_input_object_type
 
     text = (resources.files(__package__) / "schema.graphql").read_text(encoding="utf-8")
@@ -178,7 +178,7 @@ def _snake(name: str) -> str:
 
 
 def _field(source: Any, info: GraphQLResolveInfo[_Answers], **given: Any) -> Any:
-    """The value of a field: of the answer of its endpoint, or looked up for a run."""
+    """Return the value of a field: from the answer of its endpoint, or looked up for a run."""
     answers = info.context
     name = info.field_name
     try:
@@ -193,12 +193,12 @@ def _field(source: Any, info: GraphQLResolveInfo[_Answers], **given: Any) -> Any
             if name == "modelVersions":
                 return answers.versions(source["info"]["run_id"])
     except ApiError as error:
-        # In the list of errors, as MLflow has it, with the code that clients look for.
+        # In the list of errors, as in MLflow, with the code that clients look for.
         raise ValueError(f"{error.code}: {error.message}") from None
     value = source.get(_snake(name))
     wanted = str(info.return_type)
     if value is None and wanted.startswith("["):
-        return []  # an empty list is left out of a REST message
+        return []  # REST messages leave out an empty list
     if value is None and info.parent_type.name == "MlflowRunExtension":
         return {}
     if wanted == "LongString" and value is not None:

@@ -1,4 +1,4 @@
-"""Histories of metrics: all points of one, and samples for charts."""
+"""Metric histories: all points of a metric, and samples for charts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SAMPLE_MAX = 2_500
 
 
 def _series(cursor: duckdb.DuckDBPyConnection, run_ids: list[str], key: str) -> dict[str, str]:
-    """For each run that is there: the numbers of the metric's series, as a list in SQL."""
+    """Return for each existing run the numbers of the metric's series, as an SQL list."""
     found = cursor.execute(
         "SELECT r.run_id, list(s.series ORDER BY s.series) FILTER (s.series IS NOT NULL) "
         "FROM fold.runs r LEFT JOIN fold.series s ON s.run = r.run AND s.key = ? "
@@ -36,7 +36,7 @@ def _check_runs(found: dict[str, str], run_ids: list[str]) -> None:
 
 
 def _points_of(found: dict[str, str], run_ids: list[str]) -> str | None:
-    """A table in SQL of the distinct points of runs: ``place`` of the run, time, step, value."""
+    """Return an SQL table of the distinct points of runs: place of the run, time, step, value."""
     placed = [
         (number, place)
         for place, run_id in enumerate(run_ids)
@@ -47,7 +47,7 @@ def _points_of(found: dict[str, str], run_ids: list[str]) -> str | None:
         return None
     numbers = ", ".join(number for number, _ in placed)
     rows = ", ".join(f"({number}, {place})" for number, place in placed)
-    # The list beside the join has the database read only where these series are.
+    # With the list beside the join, the database reads only the parts with these series.
     return f"""(
         SELECT DISTINCT place, timestamp_ms, step, value
         FROM fold.points p JOIN (VALUES {rows}) AS wanted (series, place)
@@ -57,7 +57,7 @@ def _points_of(found: dict[str, str], run_ids: list[str]) -> str | None:
 
 
 _Columns = tuple[list[int], list[int], list[float]]
-"""Timestamps, steps and values of points. A tuple for each of very many points would cost more."""
+"""Timestamps, steps and values of points. Tuples for very many points would cost more."""
 
 
 def _columns(cursor: duckdb.DuckDBPyConnection, query: str, params: Any = None) -> _Columns:
@@ -96,7 +96,7 @@ def _answer(points: list[dict[str, Any]], token: str | None = None) -> dict[str,
     required=["run_id", "metric_key"],
 )
 def get_history(call: Call) -> dict[str, Any]:
-    """All points of a metric, by timestamp, step and value."""
+    """Return all points of a metric, ordered by timestamp, step and value."""
     run_id, key = call["run_id"], call["metric_key"]
     limit = call.get("max_results")
     token = call.get("page_token")
@@ -118,7 +118,7 @@ def get_history(call: Call) -> dict[str, Any]:
             return _answer([])
         columns = _columns(
             cursor,
-            # A point that came with and without a model is one point here.
+            # A point that was logged with and without a model is one point here.
             f"SELECT {'DISTINCT' if ',' in series else ''} timestamp_ms, step, value "
             f"FROM fold.points WHERE series IN ({series}) AND {after} "
             f"ORDER BY timestamp_ms, step, value {page}",
@@ -148,7 +148,7 @@ def _check_run_ids(run_ids: list[str], what: str) -> None:
     {"run_id": wire.many(wire.text), "metric_key": wire.text, "max_results": wire.integer},
 )
 def get_history_bulk(call: Call) -> dict[str, Any]:
-    """Points of a metric of several runs, by run, timestamp, step and value."""
+    """Return points of a metric of several runs, ordered by run, timestamp, step and value."""
     run_ids, key = sorted(set(call.get("run_id", []))), call.get("metric_key")
     _check_run_ids(run_ids, "GetMetricHistoryBulk")
     if key is None:
@@ -176,7 +176,7 @@ def get_history_bulk(call: Call) -> dict[str, Any]:
     required=["run_ids", "metric_key"],
 )
 def get_history_bulk_interval(call: Call) -> dict[str, Any]:
-    """An even sample of a metric for each of several runs, with its first and last point."""
+    """Return an even sample of a metric for each of several runs, with its first and last point."""
     _check_run_ids(call["run_ids"], "GetMetricHistoryBulkInterval")
     run_ids, key = list(dict.fromkeys(call["run_ids"])), call["metric_key"]
     limit = call.get("max_results", _SAMPLE_MAX)
@@ -220,7 +220,7 @@ def get_history_bulk_interval(call: Call) -> dict[str, Any]:
 def _of_runs(
     cursor: duckdb.DuckDBPyConnection, query: str, key: str, run_ids: list[str]
 ) -> dict[str, Any]:
-    """The points that a query finds, each with the run of its place."""
+    """Return the points that a query finds, each with the run at its place."""
     found = cursor.execute(query).fetchnumpy()
     points = _points(key, _lists(found))
     for point, place in zip(points, found["place"].tolist(), strict=True):

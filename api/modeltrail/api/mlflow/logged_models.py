@@ -1,4 +1,4 @@
-"""Logged models of MLflow 3: what a run makes and a registered version is made from."""
+"""Logged models of MLflow 3: created by runs, and the source of registered versions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _VERSIONS_TAG = "mlflow.modelVersions"
 _VALUE_CHARACTERS_MAX = 65_536
 _PAGE_MAX = 1_000
 _POINTS_MAX = 10_000
-"""Most metric points that a model is shown with, the latest ones."""
+"""Maximum number of metric points shown with a model: the latest ones."""
 
 _MODEL_ID = {"model_id": wire.text}
 _CREATED = Attribute("l.created_at_ms", "number")
@@ -52,7 +52,7 @@ _POINTS = (
 
 
 def _entity(datasets: str, params: tuple[Any, ...]) -> Entity:
-    """What a filter may say, where metrics are those computed on certain datasets."""
+    """Return what a filter may use, with metrics limited to certain datasets."""
     return Entity(
         id="l.model_id",
         attributes=_ATTRIBUTES,
@@ -82,9 +82,9 @@ def _entity(datasets: str, params: tuple[Any, ...]) -> Entity:
 
 
 def _metrics(cursor: duckdb.DuckDBPyConnection, ids: list[str]) -> dict[str, list[dict[str, Any]]]:
-    """The newest metrics of logged models, by the models' ids."""
+    """Return the newest metrics of logged models, by model id."""
     metrics: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    # Most have none, which is soon found out; and the numbers of series say where points are.
+    # Most have none, which is quickly known. The numbers of series say where points are.
     series = cursor.execute(
         f"SELECT series FROM fold.series WHERE model_id IN {_marks(ids)}", ids
     ).fetchall()
@@ -122,7 +122,7 @@ def _marks(ids: list[str]) -> str:
 def _models(
     cursor: duckdb.DuckDBPyConnection, rest: str, params: Sequence[Any]
 ) -> list[dict[str, Any]]:
-    """Logged models as MLflow tells them; ``rest`` of the query comes after FROM models l."""
+    """Return logged models in MLflow's form. ``rest`` is the query after FROM models l."""
     found = cursor.execute(
         "SELECT l.model_id, l.experiment_id, l.name, l.created_at_ms, l.updated_at_ms, "
         "l.artifact_location, l.status, l.model_type, l.status_message, l.source_run_id "
@@ -168,7 +168,7 @@ def _models(
 
 
 def _model(call: Call, *, deleted: bool = False) -> dict[str, Any]:
-    """The model that a call names; raises ``NotFound``."""
+    """Return the model that a call names. Raises ``NotFound``."""
     with call.node.read() as cursor:
         found = _models(
             cursor, "WHERE l.model_id = ? AND (? OR NOT l.deleted)", [call["model_id"], deleted]
@@ -211,7 +211,7 @@ def _check_pairs(what: str, pairs: dict[str, str]) -> dict[str, str]:
     makes=True,
 )
 def create_logged_model(call: Call) -> dict[str, Any]:
-    """Create a logged model, which waits for its files."""
+    """Create a logged model that is waiting for its files."""
     name = call.get("name") or made_up_name()
     if any(character in name for character in _BAD_IN_NAMES):
         raise InvalidRequest(
@@ -234,7 +234,7 @@ def create_logged_model(call: Call) -> dict[str, Any]:
         try:
             user = live.run(call.node, source_run_id).user
         except NotFound:
-            user = None  # MLflow takes any id
+            user = None  # MLflow accepts any id
     model_id = f"m-{call.new_id}"
     call.values["model_id"] = model_id
     location = model_root(experiment_id, experiment.artifact_location, model_id)
@@ -253,7 +253,7 @@ def create_logged_model(call: Call) -> dict[str, Any]:
 
 @endpoints.add("GET", "logged-models/{model_id}", {**_MODEL_ID, "allow_deleted": wire.boolean})
 def get_logged_model(call: Call) -> dict[str, Any]:
-    """One logged model."""
+    """Return a logged model."""
     return {"model": _model(call, deleted=call.get("allow_deleted", False))}
 
 
@@ -264,7 +264,7 @@ def get_logged_model(call: Call) -> dict[str, Any]:
     required=["model_id", "status"],
 )
 def finalize_logged_model(call: Call) -> dict[str, Any]:
-    """Say that the files of a model are all there, or that they never will be."""
+    """Record that all files of a model are stored, or that storing them failed."""
     _model(call, deleted=True)
     status = _STATUSES[_WIRE_STATUSES.index(call["status"])]
     _append(call, "LoggedModelUpdated", {"status": status})
@@ -273,7 +273,7 @@ def finalize_logged_model(call: Call) -> dict[str, Any]:
 
 @endpoints.add("DELETE", "logged-models/{model_id}", _MODEL_ID)
 def delete_logged_model(call: Call) -> dict[str, Any]:
-    """Delete a logged model; its files stay."""
+    """Delete a logged model. Its files stay."""
     _model(call, deleted=True)
     _append(call, "LoggedModelDeleted", {})
     return {}
@@ -306,15 +306,15 @@ _changing = threading.Lock()
 
 
 def add_model_version(call: Call, model_id: str, name: str, version: int) -> None:
-    """Note in a logged model's tags that a version was made from it, as MLflow does.
+    """Record in a logged model's tags that a version was created from it, as MLflow does.
 
-    Who may only read the logged model makes a version of it and leaves it as it is.
+    If the caller may only read the logged model, its tags do not change.
     """
     try:
         call.caller.rights.logged_model(model_id, act_of("LoggedModelUpdated").level)
     except Forbidden:
         return
-    with _changing:  # the tag is a list: two that are added at once must both be in it
+    with _changing:  # the tag is a list, and must keep two entries added at once
         with call.node.read() as cursor:
             row = cursor.execute(
                 "SELECT value FROM fold.logged_model_tags WHERE model_id = ? AND key = ?",
@@ -337,7 +337,7 @@ def add_model_version(call: Call, model_id: str, name: str, version: int) -> Non
     "POST", "logged-models/{model_id}/params", {**_MODEL_ID, "params": wire.many(wire.TAG)}
 )
 def log_logged_model_params(call: Call) -> dict[str, Any]:
-    """Log params of a logged model. The same value again is accepted, another one is not."""
+    """Log params of a logged model. Repeating a value is accepted, another value is not."""
     params = _check_pairs("param", tags_of(call.get("params", []), "params"))
     with _changing:
         stored = {
@@ -363,7 +363,7 @@ def log_logged_model_params(call: Call) -> dict[str, Any]:
     {**_MODEL_ID, "artifact_directory_path": wire.text, "page_token": wire.text},
 )
 def list_logged_model_artifacts(call: Call) -> dict[str, Any]:
-    """Files of a logged model."""
+    """List the files of a logged model."""
     root = _model(call)["info"]["artifact_uri"]
     path = call.get("artifact_directory_path")
     files = list_under(call.node, call.caller.rights, root, path)
@@ -380,7 +380,7 @@ def list_logged_model_artifacts(call: Call) -> dict[str, Any]:
     required=["run_id", "models"],
 )
 def log_outputs(call: Call) -> dict[str, Any]:
-    """Say which logged models a run made."""
+    """Record which logged models a run created."""
     run = call.state[LiveRuns].active(call.node, call["run_id"])
     outputs = [
         {"model_id": model["model_id"], "step": model.get("step", 0)}
@@ -423,7 +423,7 @@ _ORDER = wire.message(
     required=["experiment_ids"],
 )
 def search_logged_models(call: Call) -> dict[str, Any]:
-    """Logged models that match a filter; metrics may be narrowed to those on certain datasets."""
+    """Return logged models that match a filter. Metrics may be limited to certain datasets."""
     experiment_ids = [wire.check_experiment_id(one) for one in call["experiment_ids"]]
     if not experiment_ids:
         raise wire.missing("experiment_ids")
@@ -452,7 +452,7 @@ def search_logged_models(call: Call) -> dict[str, Any]:
 
 
 def _on_datasets(datasets: list[dict[str, Any]]) -> tuple[str, tuple[str, ...]]:
-    """A condition on ``fold.series s``, and its parameters."""
+    """Return a condition on ``fold.series s``, and its parameters."""
     conditions: list[str] = []
     params: list[str] = []
     for dataset in datasets:
@@ -467,7 +467,7 @@ def _on_datasets(datasets: list[dict[str, Any]]) -> tuple[str, tuple[str, ...]]:
 
 
 def _order(clauses: list[dict[str, Any]]) -> tuple[str, list[Any], str]:
-    """Joins with their parameters, and terms: values first, then NaN, then what has none."""
+    """Return joins with their parameters, and terms: values first, then NaN, then missing ones."""
     joins: list[str] = []
     params: list[Any] = []
     terms: list[str] = []

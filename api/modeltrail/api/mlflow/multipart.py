@@ -1,9 +1,9 @@
-"""MLflow's uploads in parts, and signed URLs of artifacts.
+"""MLflow's multipart uploads, and signed URLs of artifacts.
 
-A client asks for URLs, PUTs each part to its own, and tells when it is done. Where the server was
-told to (``modeltrail serve --presigned``) and the store can, they are URLs of the store, and the
-parts do not pass this server; else they lead to a route here. Such a URL is all that it takes to
-write that one part: whoever asked for it was allowed to.
+A client asks for URLs, PUTs each part to its own URL, and completes the upload. With ``modeltrail
+serve --presigned``, and if the store supports it, they are URLs of the store, and the parts do not
+pass through this server. Otherwise they lead to a route here. Such a URL is sufficient to write
+that one part, because its requester was allowed to.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _DOWNLOAD_SIGNED_S = 900
 
 
 def routes() -> list[BaseRoute]:
-    """The routes."""
+    """Return the routes."""
     found: list[BaseRoute] = [
         CountedRoute(_PARTS + "/{upload_id}/{number:int}", _put_part, methods=["PUT"])
     ]
@@ -75,9 +75,9 @@ async def _create(request: Request) -> Response:
 
 
 def _base_url(request: Request) -> str:
-    """Where this caller reaches the server, also behind a proxy.
+    """Return the URL where this caller reaches the server, also behind a proxy.
 
-    A caller who claims something else here gets URLs that are of no use to it, and harms nobody.
+    A caller who sends a false address only gets URLs that are of no use to it.
     """
     url = str(request.base_url).rstrip("/")
     if request.headers.get("x-forwarded-proto") == "https":
@@ -136,9 +136,11 @@ def _values(body: bytes, fields: wire.Fields, *required: str) -> dict[str, Any]:
 
 
 def _place(request: Request, values: dict[str, Any]) -> Place:
-    """Where the file goes; ``path`` is what the client calls it, often with its own folder.
+    """Return where the file goes.
 
-    The route's rule has seen the folder only, which with the name of the file may lead elsewhere.
+    ``path`` is the client's name for it, often with its own folder.
+
+    The route's rule has checked the folder only; with the file name it may lead elsewhere.
     """
     name = re.split(r"[/\\]", values["path"])[-1]
     if not name:
@@ -170,6 +172,6 @@ def _presigned(request: Request) -> Response:
         raise NotFound(f"No such artifact: '{place.path}'") from None
     key = key_of(place.owner, place.path)
     url = node.artifacts.storage.signed("GET", key, _DOWNLOAD_SIGNED_S)
-    if url is None:  # a client that is not told the size fetches it from this server
+    if url is None:  # without a size, a client fetches it from this server
         return artifacts.json_answer({"url": str(request.url), "headers": {}})
     return artifacts.json_answer({"url": url, "headers": {}, "file_size": stat.size_bytes})

@@ -1,4 +1,4 @@
-"""Names for runs that were given none, as in "quiet-heron-417"."""
+"""Names for runs without one, such as "quiet-heron-417"."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ _ANIMALS = (
 
 
 def made_up_name() -> str:
-    """An adjective, an animal and a number; two runs may get the same."""
+    """Return an adjective, an animal and a number. Two runs may get the same name."""
     number = secrets.randbelow(1000)
     return f"{secrets.choice(_ADJECTIVES.split())}-{secrets.choice(_ANIMALS.split())}-{number}"

@@ -43,7 +43,7 @@ _ANSWERS = {
 
 
 def describe_mlflow(app: FastAPI) -> None:
-    """Add MLflow's endpoints to the document that an application makes of itself."""
+    """Add MLflow's endpoints to the document that an application generates."""
     own = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _operation(method: str, route: Route, endpoint: Endpoint) -> dict[str, Any]:
 
 
 def schema_of(reader: wire.Reader) -> dict[str, Any]:
-    """The JSON schema of what a reader of a field takes."""
+    """Return the JSON schema of what the reader of a field accepts."""
     if reader in _SCHEMAS:
         return _SCHEMAS[reader]
     parts = vars(reader)
@@ -102,4 +102,4 @@ def schema_of(reader: wire.Reader) -> dict[str, Any]:
     if "fields" in parts:
         properties = {name: schema_of(field) for name, field in parts["fields"].items()}
         return {"type": "object", "properties": properties}
-    return {}  # one that is an endpoint's own
+    return {}  # a reader of a single endpoint

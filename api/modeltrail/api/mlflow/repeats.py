@@ -1,8 +1,8 @@
-"""Requests that are sent again because their client went away before the answer came.
+"""Requests that are sent again because their client disconnected before the answer.
 
-MLflow's clients give up waiting after a while, close the connection and send the request again,
-without a word that says so. For most requests that is harmless. A few make something new each time;
-for these, an answer that nobody took is given to who asks the very same again.
+MLflow's clients stop waiting after a while, close the connection and send the same request again,
+without marking it as a repeat. For most requests that is harmless. A few create something new each
+time; for these, the answer that was not read is given to the next identical request.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Key = tuple[str | bytes | None, ...]
 
 @dataclass(eq=False)
 class _Attempt(Generic[T]):
-    """A request that is being answered; ``heir`` is set when another one waits for its answer."""
+    """A request in progress. ``heir`` is set when another one waits for its answer."""
 
     request: Request
     heir: bool = False
@@ -36,25 +36,25 @@ class _Attempt(Generic[T]):
 
 
 class Repeats(Generic[T]):
-    """Answers whose clients were gone, to be used from one event loop."""
+    """Answers that were not read because their clients had disconnected. For one event loop."""
 
     def __init__(self) -> None:
-        """Keep none."""
         self._kept: OrderedDict[Key, tuple[float, T]] = OrderedDict()
         self._attempts: dict[Key, list[_Attempt[T]]] = {}
 
     async def answer(self, request: Request, key: Key, work: Callable[[], Awaitable[T]]) -> T:
-        """The answer to a request: one that nobody took, or that of the work.
+        """Return the answer to a request: an unread one, or that of the work.
 
         Args:
             request: The request, whose body was read.
-            key: What makes requests the same: all that they say, and who says it.
+            key: What makes requests the same: their content and their sender.
             work: Does what is asked. Its errors are not kept.
 
         Raises:
-            ClientDisconnect: the client was gone before the work began, and nothing was done.
+            ClientDisconnect: the client had disconnected before the work began, and nothing was
+                done.
         """
-        await asyncio.sleep(0)  # so that a connection that was closed already is noticed
+        await asyncio.sleep(0)  # so that a connection that is already closed is noticed
         if is_gone(request):
             raise ClientDisconnect
         attempt: _Attempt[T] = _Attempt(request)
@@ -77,8 +77,8 @@ class Repeats(Generic[T]):
                 self._attempts.pop(key, None)
 
     async def _inherited(self, earlier: list[_Attempt[T]]) -> T | None:
-        """The answer of an attempt under way whose client is gone; None if it failed."""
-        # None of these was answered yet; one that was would look as if its client had gone.
+        """Return the answer of a running attempt whose client is gone, or None if it failed."""
+        # None of these was answered yet; an answered one would look as if its client had gone.
         for attempt in earlier:
             if not attempt.heir and is_gone(attempt.request):
                 attempt.heir = True
@@ -96,10 +96,10 @@ class Repeats(Generic[T]):
 
 
 def is_gone(request: Request) -> bool:
-    """Whether the client has closed its connection; the request's body was read.
+    """Return whether the client has closed its connection, after the request's body was read.
 
-    What ``Request.is_disconnected`` tells, but without giving way to others in between, and in a
-    tenth of the time.
+    Like ``Request.is_disconnected``, but without yielding to other tasks, and in a tenth of the
+    time.
     """
     receiving = request.receive()
     try:

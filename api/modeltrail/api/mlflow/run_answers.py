@@ -1,4 +1,4 @@
-"""Runs as MLflow shows them, and what they can be searched by."""
+"""Runs in MLflow's form, and what they can be searched by."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from modeltrail.api.runs.live import DELETED, EXPERIMENT_ID
 
 RUN_NAME = "mlflow.runName"
 
-# Tags that MLflow's users look for, and where a run that our own producers recorded keeps the same.
+# Tags that MLflow's users expect, and where runs of Modeltrail's producers store the same.
 _COLUMN_OF_TAG = {
     "mlflow.parentRunId": "parent_run_id",
     "mlflow.user": '"user"',
@@ -27,11 +27,11 @@ _COLUMN_OF_TAG = {
     "mlflow.source.git.repoURL": "git_remote",
 }
 _RECORDED = "r.python_version IS NOT NULL"
-"""Whether our own producers recorded a run; MLflow's clients send all of these as tags."""
+"""Whether Modeltrail's producers recorded a run. MLflow's clients send all of these as tags."""
 
 
 def _either(key: str, column: str) -> str:
-    """Rows of a tag that may be a column instead. The key is one of ours, not a user's."""
+    """Return the rows of a tag that may be a column instead. The key is not a user's."""
     return f"""SELECT run AS id, value FROM fold.tags WHERE key = '{key}'
         UNION ALL
         SELECT r.run AS id, r.{column} AS value FROM fold.runs r
@@ -61,7 +61,7 @@ RUN = Entity(
         "end_time": Attribute("r.ended_at_ms", "number"),
     },
     keyed={
-        # One value a key, as the run shows it: the latest of all models and datasets.
+        # One value for each key, as the run shows it: the latest of all models and datasets.
         "metric": Keyed(
             """SELECT run AS id, arg_max(value, (step, timestamp_ms, value)) AS value
                FROM fold.series WHERE key = ? GROUP BY run""",
@@ -101,11 +101,11 @@ _RUN_PLAIN = replace(RUN, keyed={**RUN.keyed, "metric": Keyed(_METRIC_ROWS, "num
 
 
 def run_entity(cursor: duckdb.DuckDBPyConnection, fields: Iterable[tuple[str, str]]) -> Entity:
-    """``RUN``, or the like of it that is faster where each run has one series of a metric.
+    """Return ``RUN``, or a faster equivalent if each run has one series of a metric.
 
     Args:
-        cursor: Where the search will run.
-        fields: Kind and key of the fields that the search names.
+        cursor: The cursor for the search.
+        fields: Kind and key of the fields in the search.
     """
     keys = [key for kind, key in fields if kind == "metric"]
     several = (
@@ -127,13 +127,13 @@ COLUMNS = ", ".join(
         *(f"CASE WHEN {_RECORDED} THEN r.{column} END" for column in _COLUMN_OF_TAG.values()),
     ]
 )  # fmt: skip
-"""What ``runs_of`` needs of each run, over the tables ``FROM_RUNS``."""
+"""The columns that ``runs_of`` needs for each run, over the tables ``FROM_RUNS``."""
 _FIXED = 10
 _CLOSE = 4_096
 
 
 def info_of(row: Sequence[Any]) -> dict[str, Any]:
-    """``RunInfo`` of a row of ``COLUMNS``."""
+    """Return the ``RunInfo`` of a row of ``COLUMNS``."""
     _, run_id, name, status, started, ended, user, experiment_id, deleted, location = row[:_FIXED]
     return wire.set_fields(
         run_id=run_id,
@@ -150,10 +150,10 @@ def info_of(row: Sequence[Any]) -> dict[str, Any]:
 
 
 def among(numbers: list[int]) -> tuple[str, list[Any]]:
-    """A condition that what is left of it is one of these numbers, and its params.
+    """Return a condition that the expression before it is one of these numbers, and its params.
 
-    Numbers that are close together are written out, so that the database reads only where they
-    are; for others that takes longer to plan than it saves.
+    Numbers that are close together are written out, so that the database reads only that part. For
+    others, planning would take longer than it saves.
     """
     if not numbers or max(numbers) - min(numbers) < _CLOSE:
         return f"IN ({', '.join(map(str, numbers)) or 'NULL'})", []
@@ -163,7 +163,7 @@ def among(numbers: list[int]) -> tuple[str, list[Any]]:
 def runs_of(
     cursor: duckdb.DuckDBPyConnection, rows: Sequence[Sequence[Any]]
 ) -> list[dict[str, Any]]:
-    """Whole runs, of rows of ``COLUMNS``, in their order."""
+    """Return whole runs for rows of ``COLUMNS``, in their order."""
     wanted, numbers = among([row[0] for row in rows])
 
     def of(select: str) -> dict[int, list[tuple[Any, ...]]]:
@@ -206,7 +206,7 @@ def runs_of(
 
 
 def _latest(series: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
-    """The latest point of each metric, by key, whatever model or dataset it belongs to."""
+    """Return the latest point of each metric, by key, for whatever model or dataset."""
     latest: dict[str, tuple[Any, ...]] = {}
     for key, step, timestamp_ms, value in series:
         rank = (step, timestamp_ms, math.isnan(value), value)

@@ -130,10 +130,13 @@ def _checked_tag(key: str, value: str, path: str = "key") -> str:
 
 
 def _tag_events(tags: dict[str, str | None]) -> list[Event]:
-    """A run's name is kept once, so that name and tag cannot differ."""
+    """Return the events for tags.
+
+    A run's name is stored once, so that name and tag cannot differ.
+    """
     events: list[Event] = []
     others = {key: value for key, value in tags.items() if key != RUN_NAME}
-    if tags.get(RUN_NAME):  # an empty name leaves the run's as it is
+    if tags.get(RUN_NAME):  # an empty name does not change the run's
         events.append(("RunUpdated", {"name": tags[RUN_NAME]}))
     if others:
         events.append(("TagsChanged", {"tags": others}))
@@ -141,7 +144,7 @@ def _tag_events(tags: dict[str, str | None]) -> list[Event]:
 
 
 def _new_params(call: Call, run: LiveRun, params: dict[str, str]) -> dict[str, str]:
-    """Those of the params that the run does not have; hold the run's lock."""
+    """Return the params that the run does not have. The caller holds the run's lock."""
     known = call.state[LiveRuns].params(call.node, run)
     changed = {key: value for key, value in params.items() if known.get(key, value) != value}
     if len(params) == 1:
@@ -222,7 +225,7 @@ def create_run(call: Call) -> dict[str, Any] | bytes:
         "RunStarted", run.run_id, fields, actor, call.caller.reason, call.cause
     )
     if call.attempt is not None and call.attempt.again:
-        # The first attempt may have started it, under another made-up name.
+        # The first attempt may have started it, under another generated name.
         call.values["run_id"] = run.run_id
         return get_run(call)
     live.put(run)
@@ -243,7 +246,7 @@ def create_run(call: Call) -> dict[str, Any] | bytes:
 
 @endpoints.add("GET", "runs/get", _RUN_ID, required=["run_id"])
 def get_run(call: Call) -> dict[str, Any]:
-    """A run, deleted or not."""
+    """Return a run, deleted or not."""
     run_id = call["run_id"]
     with call.node.read() as cursor:
         row = cursor.execute(
@@ -261,7 +264,7 @@ def get_run(call: Call) -> dict[str, Any]:
     required=["run_id"],
 )
 def update_run(call: Call) -> dict[str, Any]:
-    """Change status, end or name."""
+    """Change the status, end or name."""
     run = _active(call)
     status, ended_at_ms, name = call.get("status"), call.get("end_time"), call.get("run_name")
     events: list[Event] = []
@@ -272,7 +275,7 @@ def update_run(call: Call) -> dict[str, Any]:
     else:
         if status is not None:
             events.append(("RunUpdated", {"status": status}))
-        if ended_at_ms is not None:  # after the status: a run that goes on loses its old end
+        if ended_at_ms is not None:  # after the status: a resumed run loses its old end
             events.append(("RunUpdated", {"ended_at_ms": ended_at_ms}))
     _append(call, run, *events)
     with call.node.read() as cursor:
@@ -286,19 +289,19 @@ def update_run(call: Call) -> dict[str, Any]:
 
 @endpoints.add("POST", "runs/delete", _RUN_ID, required=["run_id"])
 def delete_run(call: Call) -> dict[str, Any]:
-    """Move a run to the deleted ones."""
+    """Move a run to the deleted runs."""
     return _move(call, "RunDeleted")
 
 
 @endpoints.add("POST", "runs/restore", _RUN_ID, required=["run_id"])
 def restore_run(call: Call) -> dict[str, Any]:
-    """Bring a run back; one of a deleted experiment comes back with that."""
+    """Restore a run. If its experiment is deleted, the run comes back with it."""
     live: LiveRuns = call.state[LiveRuns]
     experiment_id = live.run(call.node, call["run_id"]).experiment_id
     try:
         gone = live.experiment(call.node, experiment_id).deleted
     except NotFound:
-        gone = False  # nobody made the experiment yet that the run names
+        gone = False  # the run's experiment does not exist yet
     if gone:
         raise InvalidRequest(
             f"The experiment {experiment_id} must be in the 'active' state. "
@@ -338,7 +341,7 @@ def log_metric(call: Call) -> dict[str, Any]:
     required=["run_id", "key"],
 )
 def log_param(call: Call) -> dict[str, Any]:
-    """Log one param; its first value stands."""
+    """Log one param. Its first value stays."""
     key = call["key"]
     params = {key: _checked_param(key, call.get("value", ""))}
     with call.state[LiveRuns].lock(call["run_id"]):
@@ -347,12 +350,12 @@ def log_param(call: Call) -> dict[str, Any]:
 
 
 def _log_params(call: Call, run: LiveRun, params: dict[str, str], *others: Event) -> None:
-    """Append the new ones of the params, and other events behind them; hold the run's lock."""
+    """Append the new params, followed by other events. The caller holds the run's lock."""
     new = _new_params(call, run, params)
     _append(call, run, *([("ParamsLogged", {"params": new})] if new else []), *others)
     if new and has_peers(call.node):
         run.params = None
-        _new_params(call, run, params)  # another server may have been first, unseen until now
+        _new_params(call, run, params)  # another server may have been first
     elif run.params is not None:
         run.params.update(new)
 
@@ -373,7 +376,7 @@ def set_tag(call: Call) -> dict[str, Any]:
 
 @endpoints.add("POST", "runs/delete-tag", {**_RUN_ID, "key": wire.text}, required=["run_id", "key"])
 def delete_tag(call: Call) -> dict[str, Any]:
-    """Delete a tag, which must be there."""
+    """Delete a tag, which must exist."""
     run, key = _active(call), call["key"]
     if key == RUN_NAME:
         raise InvalidRequest(f"Tag '{key}' is the run's name; it can be changed, not deleted.")
@@ -403,7 +406,7 @@ _BATCH_FIELDS = {
 
 @endpoints.add("POST", "runs/log-batch", _BATCH_FIELDS, required=["run_id"])
 def log_batch(call: Call) -> dict[str, Any]:
-    """Log metrics, params and tags together; of a batch that is refused, nothing stays."""
+    """Log metrics, params and tags together. A refused batch logs nothing."""
     wire.check_run_id(call["run_id"])
     metrics, params, tags = (call.get(name, []) for name in ("metrics", "params", "tags"))
     for n, metric in enumerate(() if isinstance(metrics, Points) else metrics):
@@ -462,7 +465,7 @@ _DATASET_LIMITS = {
     "profile": 16_777_215,
 }
 _DATASET_BYTES_MAX = EVENT_BYTES_MAX - 64 * 1024
-"""Of the datasets in one event; the rest is for what else is in it."""
+"""Maximum size of the datasets in one event; the rest is for its other content."""
 _DATASET_INPUT = wire.message(
     tags=wire.many(wire.TAG), dataset=wire.message(**dict.fromkeys(_DATASET_LIMITS, wire.text))
 )
@@ -495,7 +498,7 @@ def log_inputs(call: Call) -> dict[str, Any]:
 
 
 def _in_events(datasets: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Datasets in as few events as their size allows."""
+    """Return the datasets in as few events as their size allows."""
     events: list[list[dict[str, Any]]] = []
     room = 0
     for dataset in datasets:
@@ -536,7 +539,7 @@ def _dataset(entry: dict[str, Any]) -> dict[str, Any]:
     required=["run_id", "model_json"],
 )
 def log_model(call: Call) -> dict[str, Any]:
-    """What clients of MLflow 2 send with each model: it is added to a tag of the run."""
+    """Add a model to a tag of the run. Clients of MLflow 2 send this with each model."""
     try:
         model = dict(json.loads(call["model_json"]))
         absent = {"artifact_path", "flavors", "utc_time_created", "run_id"} - set(model)
@@ -579,16 +582,16 @@ def log_model(call: Call) -> dict[str, Any]:
     },
 )
 def search_runs(call: Call) -> dict[str, Any]:
-    """Runs by filter, in order, page by page; of all experiments, where none is named."""
+    """Return the runs that match a filter, page by page; of all experiments if none is named."""
     limit = call.get("max_results", 1000)
     wire.check_max_results(limit, _PAGE_MAX)
     pages = call.pages("runs")
     offset = pages.offset(call.get("page_token"))
     experiment_ids = [wire.check_experiment_id(i) for i in call.get("experiment_ids", [])]
-    compile_filter(RUN, call.get("filter"))  # what is wrong with it is told before any wait
+    compile_filter(RUN, call.get("filter"))  # report its mistakes before waiting
     compile_order(RUN, call.get("order_by", []))
     with call.node.read() as cursor:
-        # First which runs, then what is in them: sorting whole rows would cost more.
+        # First find the runs, then read them: sorting whole rows would cost more.
         query, params = _search(call, cursor, experiment_ids, limit, offset)
         found = cursor.execute(query, params).fetchall()
         numbers = [row[0] for row in found[:limit]]
@@ -610,7 +613,7 @@ def _search(
     limit: int,
     offset: int,
 ) -> tuple[str, list[Any]]:
-    """The query for the numbers of the runs of a page, and of the one after it."""
+    """Return the query for the numbers of the runs of a page, and of the one after it."""
     condition = compile_filter(RUN, call.get("filter"))
     order = compile_order(RUN, call.get("order_by", []))
     entity = run_entity(cursor, condition.fields | order.fields)
@@ -636,9 +639,10 @@ def _search(
 
 
 def _newest(tables: str, n: int, page: str) -> str:
-    """The newest runs first. The page is a small part of what is found, so the rest is cut off.
+    """Return the newest runs. The page is a small part of the matches, so the rest is cut off.
 
-    Runs come in the order of their start, mostly; a top-n has to replace its rows again and again.
+    Runs mostly come in the order of their start, and a top-n would replace its rows again and
+    again.
     """
     return f"""
         WITH found AS MATERIALIZED (SELECT r.run, r.started_at_ms AS start {tables})

@@ -9,9 +9,9 @@
                 | field IS [NOT] NULL
     field      := [prefix '.'] key       keys with other characters in backticks or double quotes
 
-MLflow has no OR, NOT and parentheses, and compares params as text only. What an entity (a run, a
-model, ...) can be searched by is data: an ``Entity``. A comparison holds or does not: one with a
-missing key does not hold, ``!=`` included, and NOT turns exactly that around.
+MLflow has no OR, NOT and parentheses, and compares params as text only. An ``Entity`` describes
+what a thing (a run, a model, ...) can be searched by. A comparison is true or false, never unknown:
+with a missing key it is false, also for ``!=``, and NOT negates exactly that.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from modeltrail.api.errors import InvalidRequest
 _FILTER_CHARACTERS_MAX = 100_000
 _DEPTH_MAX = 100
 CONDITIONS_MAX = 500
-"""In one filter."""
+"""Maximum number of conditions in a filter."""
 KEYED_CONDITIONS_MAX = 50
-"""Of those, on metrics, params, tags and the like: each is a table to be joined."""
+"""Maximum number of those on metrics, params, tags and the like, each of which needs a join."""
 LISTED_MAX = 1_000
-"""Values of one ``IN``."""
+"""Maximum number of values in an ``IN``."""
 ORDERS_MAX = 20
-"""Clauses of one ``order_by``."""
+"""Maximum number of clauses in an ``order_by``."""
 _NUMBER_OPS = ("=", "!=", "<", "<=", ">", ">=")
 _TEXT_OPS = ("=", "!=", "LIKE", "ILIKE", "NOT LIKE", "NOT ILIKE", "IN", "NOT IN")
 _ID_OPS = ("=", "!=", "IN", "NOT IN")
@@ -41,7 +41,7 @@ _NULL_OPS = ("IS NULL", "IS NOT NULL")
 _KEYWORDS = frozenset({"AND", "OR", "NOT", "IN", "IS", "LIKE", "ILIKE", "NULL"})
 
 Kind = Literal["text", "number", "param", "id"]
-"""How values compare: as text, as numbers, as what they are compared with, as decimal ids."""
+"""How values compare: as text, as numbers, like the value compared with, or as decimal ids."""
 
 
 # What can be searched
@@ -49,13 +49,13 @@ Kind = Literal["text", "number", "param", "id"]
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """A property that every row of the entity has, or has as NULL.
+    """A property of every row of the entity, which may be NULL.
 
     Attributes:
-        sql: An expression over the query's tables, as in ``r.status``.
+        sql: An expression over the query's tables, such as ``r.status``.
         kind: How it compares.
-        ordered: Whether one may order by it.
-        filtered: Whether one may filter by it.
+        ordered: Whether an order may use it.
+        filtered: Whether a filter may use it.
     """
 
     sql: str
@@ -66,16 +66,16 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Keyed:
-    """Values under keys of the user's choice: tags, params, metrics.
+    """Values under keys that users choose: tags, params, metrics.
 
     Attributes:
         rows: A SELECT of the columns ``id`` and ``value``, with ``?`` for the key; at most one
-            value for an id if one may order by it. Empty where only the ``special`` keys exist.
+            value for an id if an order may use it. Empty if only the ``special`` keys exist.
         kind: How values compare.
         params: Values for further ``?`` in ``rows``, after the key.
         special: For some keys another SELECT, without ``?``.
-        ordered: Whether one may order by it.
-        nullable: Whether IS NULL may be asked.
+        ordered: Whether an order may use it.
+        nullable: Whether IS NULL is allowed.
     """
 
     rows: str = ""
@@ -88,14 +88,14 @@ class Keyed:
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """What a search is about.
+    """What can be searched.
 
     Attributes:
         id: An expression over the query's tables that equals ``id`` of the keyed rows.
-        attributes: By name; a name may stand for another one's attribute.
+        attributes: By name; several names may have the same attribute.
         keyed: By kind, in MLflow's word: "metric", "parameter", "tag", "dataset".
-        prefixes: What may stand before the dot, and the kind it means; "attribute" is the kind of
-            attributes, and the one that is meant without a prefix.
+        prefixes: What may stand before the dot, and the kind it means. "attribute" is the kind of
+            attributes, and the default.
     """
 
     id: str
@@ -111,14 +111,14 @@ class Condition(NamedTuple):
     """A boolean expression that is never NULL."""
     params: list[Any]
     fields: frozenset[tuple[str, str]]
-    """Kind and key of every field that the filter names."""
+    """Kind and key of every field in the filter."""
 
 
 class Order(NamedTuple):
     """A compiled order."""
 
     joins: str
-    """LEFT JOINs to put after the query's tables; empty or with a space in front."""
+    """LEFT JOINs after the query's tables; empty or with a leading space."""
     params: list[Any]
     terms: list[str]
     """Terms of ORDER BY."""
@@ -167,7 +167,7 @@ def _tokens(text: str, what: str) -> Iterator[_Token]:
 
 
 def _fail(what: str, text: str, at: int, why: str) -> NoReturn:
-    """Refuse a text, with MLflow's words first; reasons that are such begin with a capital."""
+    """Refuse a text, with MLflow's words first. Reasons from MLflow begin with a capital."""
     shown = text if len(text) <= 200 else text[:200] + "..."
     if why[0].isupper():
         raise InvalidRequest(f"{why}. Invalid {what}, at character {at + 1}: '{shown}'")
@@ -187,7 +187,7 @@ def _unquoted(text: str) -> str:
 
 
 class Field(NamedTuple):
-    """A field that a filter or an order names."""
+    """A field in a filter or an order."""
 
     kind: str
     key: str
@@ -203,19 +203,19 @@ class Comparison(NamedTuple):
 
 
 class Not(NamedTuple):
-    """Does not hold."""
+    """The negation of an expression."""
 
     node: Node
 
 
 class All(NamedTuple):
-    """All of them hold."""
+    """True if all expressions are."""
 
     nodes: tuple[Node, ...]
 
 
 class Any_(NamedTuple):
-    """At least one of them holds."""
+    """True if at least one expression is."""
 
     nodes: tuple[Node, ...]
 
@@ -224,7 +224,7 @@ Node = Comparison | Not | All | Any_
 
 
 class _Parser:
-    """Recursive descent over the tokens of one text."""
+    """A recursive-descent parser over the tokens of one text."""
 
     def __init__(self, entity: Entity, text: str, what: str) -> None:
         self._entity = entity
@@ -251,7 +251,7 @@ class _Parser:
         _fail(self._what, self._text, at, why)
 
     def _keyword(self, *words: str) -> str | None:
-        """Take one of these words if it comes next."""
+        """Consume the next token if it is one of these words."""
         token = self._peek()
         if token.kind == "word" and token.text.upper() in words:
             self._next += 1
@@ -465,7 +465,7 @@ class _Parser:
         while True:
             token = self._take()
             if token.kind == "mark" and token.text == ")" and values:
-                break  # after a comma, which Python's tuples may end with
+                break  # after a final comma, as Python's tuples may have
             if token.kind != "string" or token.text[0] == "`":
                 self._fail(
                     token.at,
@@ -494,7 +494,7 @@ class _Parser:
 
 
 def parse_filter(entity: Entity, text: str) -> Node:
-    """The syntax tree of a filter that is not blank; raises ``InvalidRequest``."""
+    """Return the syntax tree of a filter that is not blank. Raises ``InvalidRequest``."""
     return _Parser(entity, text, "filter").filter()
 
 
@@ -502,7 +502,7 @@ def parse_filter(entity: Entity, text: str) -> Node:
 
 
 def compile_filter(entity: Entity, text: str | None) -> Condition:
-    """Compile a filter; raises ``InvalidRequest``, which tells where and why."""
+    """Compile a filter. Raises ``InvalidRequest`` with the place and the reason."""
     if text is None or not text.strip():
         return Condition("TRUE", [], frozenset())
     params: list[Any] = []
@@ -544,7 +544,7 @@ def _rows(keyed: Keyed, key: str, params: list[Any]) -> str:
 
 
 def _test(sql: str, kind: Kind, node: Comparison, params: list[Any]) -> str:
-    """A condition on an expression; parameters in the order of their marks."""
+    """Return a condition on an expression, with parameters in the order of their marks."""
     if isinstance(node.value, tuple):
         params.append(list(node.value))
         return f"{'NOT ' if node.op.startswith('NOT') else ''}list_contains(?::VARCHAR[], {sql})"
@@ -554,15 +554,15 @@ def _test(sql: str, kind: Kind, node: Comparison, params: list[Any]) -> str:
     number = f"TRY_CAST({sql} AS DOUBLE)" if kind == "param" else sql
     condition = f"{number} {node.op} ?::DOUBLE"
     if node.op in (">", ">="):
-        # SQL here counts NaN as the greatest number; a comparison with it does not hold.
+        # SQL here treats NaN as the greatest number. A comparison with it is false.
         return f"({condition} AND NOT isnan({number}::DOUBLE))"
     return f"coalesce({condition}, FALSE)" if kind == "param" else condition
 
 
 def compile_order(entity: Entity, texts: Sequence[str]) -> Order:
-    """Compile the clauses of an ``order_by``; raises ``InvalidRequest``.
+    """Compile the clauses of an ``order_by``. Raises ``InvalidRequest``.
 
-    Whatever the direction: values first, then NaN, then what has no value.
+    In both directions, values come first, then NaN, then missing values.
     """
     if len(texts) > ORDERS_MAX:
         raise InvalidRequest(f"order_by may have {ORDERS_MAX} clauses at most, not {len(texts):,}")
@@ -570,7 +570,7 @@ def compile_order(entity: Entity, texts: Sequence[str]) -> Order:
 
 
 def order_of(entity: Entity, clauses: Sequence[tuple[Field, bool]]) -> Order:
-    """Compile an order given as fields, each with whether it ascends."""
+    """Compile an order given as fields, each with True for ascending."""
     joins: list[str] = []
     params: list[Any] = []
     terms: list[str] = []

@@ -15,8 +15,8 @@ endpoints = Endpoints()
 
 
 async def _version(request: Request) -> Response:
-    # Clients compare it with MLflow's releases, to learn whether the server takes spans (3.4 and
-    # later). This one does not, and its own version is below.
+    # Clients compare this with MLflow's releases, to see whether the server accepts spans (3.4 and
+    # later). This one does not, and its own version is lower.
     return PlainTextResponse(program_version())
 
 
@@ -25,12 +25,12 @@ routes: list[BaseRoute] = [Route("/version", _version, methods=["GET"])]
 
 @endpoints.add("GET", "server-info", version="3.0")
 def server_info(call: Call) -> dict[str, Any]:
-    """What the server can do beyond the basics."""
+    """Return what the server can do beyond the basics."""
     return {
         "store_type": "Modeltrail",
         "workspaces_enabled": False,
-        # Clients that look here then use it for every large file, so only where it spares this
-        # server the bytes. Those that are told to by their own settings can do so anywhere.
+        # Clients that see this use it for every large file, so it is offered only if it spares this
+        # server the bytes. Clients with their own setting can use it anyway.
         "multipart_uploads_enabled": call.node.artifacts.signs,
         "multipart_downloads_enabled": call.node.artifacts.signs,
     }

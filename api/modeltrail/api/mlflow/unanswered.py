@@ -1,8 +1,8 @@
-"""Requests that were not answered yet, in a folder that outlives the process.
+"""Unanswered requests, in a folder that outlives the process.
 
 If a server is killed after it appended a request and before it sent the answer, MLflow's clients
-send the request again to the next process. That one finds it here, and appends the very same event
-once more: as a repeat, which has no second effect and gets the answer of the first.
+send the request again, to the next process. That process finds it here, and appends the same event
+again: a repeat, which has no second effect and gets the answer of the first.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from typing import NamedTuple
 logger = logging.getLogger("modeltrail.api")
 
 KEPT_S = 300.0
-"""How long a client may take to ask again; MLflow's try for about four minutes."""
+"""How long a client may take to ask again. MLflow's clients try for about four minutes."""
 
 _NAME = re.compile("[0-9a-f]{32}-[0-9a-f]{32}")
 
 
 class Attempt(NamedTuple):
-    """One try at a request."""
+    """An attempt to answer a request."""
 
     key: str
-    """A digest of what it says, and of who says it."""
+    """A digest of the request and its sender."""
     cause: bytes
-    """What ids of new things and events follow from; 16 bytes, the same for a repeat."""
+    """The cause of the ids of new things and events; 16 bytes, the same for a repeat."""
     again: bool
-    """Whether an earlier try may have taken effect."""
+    """Whether an earlier attempt may have taken effect."""
 
     @property
     def name(self) -> str:
@@ -42,10 +42,10 @@ class Attempt(NamedTuple):
 
 
 class Unanswered:
-    """The attempts under way, and those whose clients got no answer. For one event loop."""
+    """The running attempts, and those whose clients got no answer. For one event loop."""
 
     def __init__(self, folder: Path | None) -> None:
-        """Find what earlier processes left in a folder; None keeps nothing beyond this process."""
+        """Read what earlier processes left in a folder. None keeps nothing beyond this process."""
         self._folder = folder
         self._begun: OrderedDict[str, tuple[float, Attempt]] = OrderedDict()
         self._open: set[str] = set()
@@ -60,7 +60,7 @@ class Unanswered:
                     self._open.add(attempt.name)
 
     def begin(self, *said: object) -> Attempt:
-        """Begin to do what is asked, or go on with the same request if it got no answer."""
+        """Start an attempt, or continue the same request if it got no answer."""
         now = time.time()
         while self._begun and next(iter(self._begun.values()))[0] < now - KEPT_S:
             self.end(next(iter(self._begun.values()))[1])
@@ -79,13 +79,13 @@ class Unanswered:
         return attempt
 
     def leave(self, attempt: Attempt) -> None:
-        """Leave an attempt to who asks the same again: whether it took effect is not known."""
+        """Leave an attempt for a repeat: it is not known whether it took effect."""
         if attempt.name in self._begun:
             self._begun[attempt.name] = (self._begun[attempt.name][0], attempt._replace(again=True))
             self._open.add(attempt.name)
 
     def end(self, attempt: Attempt) -> None:
-        """Forget an attempt that was answered."""
+        """Remove an answered attempt."""
         self._begun.pop(attempt.name, None)
         self._open.discard(attempt.name)
         if self._folder is not None:

@@ -1,8 +1,8 @@
-"""MLflow's JSON: how requests are read and checked, and how answers are written.
+"""MLflow's JSON: read and check requests, and write answers.
 
-MLflow's messages are protobuf in JSON, with rules of their own: names in snake_case, 64-bit
-integers as numbers (as strings, too, in requests), NaN and infinities as strings, unset fields
-left out, unknown fields ignored. A GET has its fields in the query, repeated ones repeated.
+MLflow's messages are protobuf in JSON, with their own rules: names in snake_case, 64-bit integers
+as numbers (also as strings in requests), NaN and infinities as strings, unset fields left out,
+unknown fields ignored. A GET has its fields in the query, with repeated ones repeated.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _SPECIAL_FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf
 _ADVICE = " See the API docs for more information about request parameters."
 
 Reader = Callable[[str, Any], Any]
-"""Makes a value out of what JSON has, given the field's path; raises ``InvalidRequest``."""
+"""Converts a JSON value, given the field's path. Raises ``InvalidRequest``."""
 
 
 # Reading
 
 
 def wrong_type(path: str, value: Any, more: str = "") -> NoReturn:
-    """Refuse a value for its type, or in MLflow's words of that."""
+    """Return the error for a value of the wrong type, in MLflow's words."""
     shown = json.dumps(value, sort_keys=True, separators=(",", ":"))
     raise InvalidRequest(
         f"Invalid value {_short(shown)} for parameter '{path}' supplied:  "
@@ -46,14 +46,14 @@ def wrong_type(path: str, value: Any, more: str = "") -> NoReturn:
 
 
 def invalid(path: str, value: Any, why: str | None = None) -> InvalidRequest:
-    """The error for a value that is of the right type."""
+    """Return the error for an invalid value of the right type."""
     shown = _short(json.dumps(value, sort_keys=True, separators=(",", ":")))
     why = f": {why}" if why else "."
     return InvalidRequest(f"Invalid value {shown} for parameter '{path}' supplied{why}")
 
 
 def missing(path: str) -> InvalidRequest:
-    """The error for a value that is needed and not there."""
+    """Return the error for a missing value."""
     return InvalidRequest(f"Missing value for required parameter '{path}'.{_ADVICE}")
 
 
@@ -62,7 +62,7 @@ def _short(text: str) -> str:
 
 
 def text(path: str, value: Any) -> str:
-    """A string that has an encoding; half a surrogate pair has none."""
+    """Read a string that can be encoded; half a surrogate pair cannot."""
     if not isinstance(value, str):
         wrong_type(path, value)
     if not value.isascii():
@@ -74,7 +74,7 @@ def text(path: str, value: Any) -> str:
 
 
 def integer(path: str, value: Any) -> int:
-    """A 64-bit integer, as a number or a string."""
+    """Read a 64-bit integer, as a number or a string."""
     number = value
     if isinstance(value, str):
         try:
@@ -89,7 +89,7 @@ def integer(path: str, value: Any) -> int:
 
 
 def number(path: str, value: Any) -> float:
-    """A double; NaN and infinities as strings."""
+    """Read a double. NaN and infinities are strings."""
     if type(value) is float:
         return value
     if isinstance(value, str):
@@ -106,7 +106,7 @@ def number(path: str, value: Any) -> float:
 
 
 def boolean(path: str, value: Any) -> bool:
-    """True or false; in a query, their names."""
+    """Read true or false; in a query, their names."""
     if isinstance(value, str):
         if value.lower() not in ("true", "false"):
             raise InvalidRequest(f"Invalid boolean value: {value}, must be 'true' or 'false'.")
@@ -117,7 +117,7 @@ def boolean(path: str, value: Any) -> bool:
 
 
 def enum(*names: str) -> Reader:
-    """One of these names, or its number; the first is number 1."""
+    """Return a reader for one of these names or its number; the first is number 1."""
 
     def read(path: str, value: Any) -> str:
         if isinstance(value, str) and value in names:
@@ -145,7 +145,10 @@ def many(item: Reader) -> Reader:
 
 
 def message(**fields: Reader) -> Reader:
-    """An object with these fields; others are ignored, and null counts as unset."""
+    """Return a reader for an object with these fields.
+
+    Others are ignored, and null counts as unset.
+    """
 
     def read(path: str, value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
@@ -166,7 +169,7 @@ Fields = Mapping[str, Reader]
 
 
 def query_fields(query: bytes, fields: Fields) -> dict[str, Any]:
-    """The fields of a request that are in its query."""
+    """Return the fields in the query of a request."""
     found = parse_qs(query.decode("latin-1"), keep_blank_values=True)
     values: dict[str, Any] = {}
     for name, reader in [*fields.items(), ("run_uuid", text)]:
@@ -176,7 +179,7 @@ def query_fields(query: bytes, fields: Fields) -> dict[str, Any]:
 
 
 def _parsed(text: bytes | str) -> Any:
-    """A JSON value; the fast parser refuses some of what Python's takes, as in NaN."""
+    """Return a JSON value. The fast parser refuses some of what Python's accepts, such as NaN."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -184,7 +187,7 @@ def _parsed(text: bytes | str) -> Any:
 
 
 def body_fields(body: bytes) -> dict[str, Any]:
-    """The JSON object of a body; an empty one has no fields.
+    """Return the JSON object in a body. An empty body has no fields.
 
     Older clients send JSON within a JSON string.
     """
@@ -204,16 +207,16 @@ def body_fields(body: bytes) -> dict[str, Any]:
 
 
 def check(values: Mapping[str, Any], fields: Fields, required: Sequence[str]) -> dict[str, Any]:
-    """The known fields of a request, read; raises ``InvalidRequest``.
+    """Return the known fields of a request, converted. Raises ``InvalidRequest``.
 
     Args:
-        values: What came.
-        fields: What may come.
-        required: Which of it must be there and not be the empty string.
+        values: The fields of the request.
+        fields: The known fields.
+        required: Fields that must be set, and not to the empty string.
     """
     found = dict(values)
     if "run_uuid" in values and "run_id" in fields and not values.get("run_id"):
-        found["run_id"] = values["run_uuid"]  # its name before MLflow 1.0, which is still sent
+        found["run_id"] = values["run_uuid"]  # its name before MLflow 1.0, still sent
     for name in required:
         if found.get(name) in (None, ""):
             raise missing(name)
@@ -259,7 +262,7 @@ def check_run_id(run_id: str) -> None:
 
 
 def check_experiment_id(experiment_id: str) -> str:
-    """Check the form of an experiment's id, a decimal string; returns it."""
+    """Check the form of an experiment's id, a decimal string, and return it."""
     try:
         return str(int(experiment_id))
     except ValueError:
@@ -284,7 +287,7 @@ def check_max_results(max_results: int, limit: int, least: int = 1) -> None:
 
 
 def double(value: float) -> float | str:
-    """A double as JSON has it."""
+    """Return a double for JSON."""
     if math.isfinite(value):
         return value
     if math.isnan(value):
@@ -293,17 +296,17 @@ def double(value: float) -> float | str:
 
 
 def set_fields(**values: Any) -> dict[str, Any]:
-    """An object of the fields that are not None."""
+    """Return an object of the fields that are not None."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 def pairs(values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Tags or params as MLflow lists them, by key."""
+    """Return tags or params in MLflow's form, by key."""
     return [{"key": key, "value": values[key]} for key in sorted(values)]
 
 
 def to_json(body: Any) -> bytes:
-    """The bytes of an answer."""
+    """Return the bytes of an answer."""
     try:
         return orjson.dumps(body)
     except TypeError:  # half a surrogate pair, or an integer of more than 64 bits
