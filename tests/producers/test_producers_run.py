@@ -17,6 +17,7 @@ from modeltrail.producers import active_run, process, start_run
 from modeltrail.producers.buffer import POINTS_MAX
 from modeltrail.producers.channel import Channel
 from modeltrail.schemas import unpack
+from modeltrail.schemas.limits import ID_CHARACTERS_MAX, TEXT_BYTES_MAX
 
 
 def points(events: list[Any]) -> list[tuple[str, int, float]]:
@@ -346,3 +347,14 @@ def test_what_start_run_is_given_loses_no_run(home: Any, caplog: pytest.LogCaptu
     assert (second["name"], second["parent_run_id"], second["user"]) == ("7", "9", "8")
     for what in ("experiment: cut", "name: cannot", "user: cannot", "parent: cannot"):
         assert what in caplog.text
+
+
+def test_a_run_id_and_a_text_have_the_limits_of_every_door(home: Any) -> None:
+    run_id = "r" * ID_CHARACTERS_MAX
+    with pytest.raises(ValueError, match="not a run id"):
+        start_run(run_id=run_id + "r")
+    with start_run(run_id=run_id) as run:
+        run.set_tags({"fits": "€" * (TEXT_BYTES_MAX // 3), "too long": "€" * (TEXT_BYTES_MAX // 2)})
+    assert [event["tags"] for type, event in home.events() if type == "TagsChanged"] == [
+        {"fits": "€" * (TEXT_BYTES_MAX // 3)}
+    ]

@@ -1,7 +1,6 @@
 """The event log: one interface with three implementations, chosen by URL."""
 
 from modeltrail.eventlog.base import (
-    EVENT_BYTES_MAX,
     REGISTRY,
     REGISTRY_PARTITION,
     RUNS,
@@ -21,6 +20,7 @@ from modeltrail.eventlog.base import (
     last_append_ms,
 )
 from modeltrail.eventlog.opening import mistake_in, open_log
+from modeltrail.schemas.limits import EVENT_BYTES_MAX
 
 __all__ = [
     "EVENT_BYTES_MAX",

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from modeltrail.schemas.limits import EVENT_BYTES_MAX
+
 RUNS = "runs"
 REGISTRY = "registry"
 STREAMS = (RUNS, REGISTRY)
-
-EVENT_BYTES_MAX = 8 * 1024 * 1024
-"""Maximum size of a payload in any log, in bytes."""
 
 
 class LogError(Exception):

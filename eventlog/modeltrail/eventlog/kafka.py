@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from modeltrail.eventlog.base import (
-    EVENT_BYTES_MAX,
     REGISTRY,
     RUNS,
     LogClosed,
@@ -35,6 +34,7 @@ from modeltrail.eventlog.base import (
     Position,
     check_events,
 )
+from modeltrail.schemas.limits import EVENT_BYTES_MAX
 
 if TYPE_CHECKING:
     from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer

@@ -13,14 +13,18 @@ from modeltrail.producers import process
 from modeltrail.producers.buffer import POINTS_MAX, SERIES_CHUNK, Mark, Producer, Series
 from modeltrail.producers.settings import Settings, read_settings
 from modeltrail.producers.values import (
-    EXPERIMENT_CHARS_MAX,
-    KEY_CHARS_MAX,
-    TEXT_BYTES_MAX,
     artifact_name,
     as_float,
     as_step,
     as_text,
     is_key,
+)
+from modeltrail.schemas.limits import (
+    EXPERIMENT_NAME_CHARACTERS_MAX,
+    ID_CHARACTERS_MAX,
+    KEY_CHARACTERS_MAX,
+    RUN_ENDED,
+    is_too_long,
 )
 
 if TYPE_CHECKING:
@@ -28,7 +32,6 @@ if TYPE_CHECKING:
 
     from modeltrail.producers.channel import Channel
 
-_STATUSES = ("FINISHED", "FAILED", "KILLED")
 _MESSAGE_CHARS_MAX = 8_000
 _SERIES_WAIT_S = 1.0
 _START_TEXTS_CHARS_MAX = 250_000
@@ -66,7 +69,7 @@ def start_run(
         token: Bearer token for ``http(s)://`` targets; default ``MODELTRAIL_TOKEN``.
 
     Raises:
-        ValueError: ``run_id`` is not 1 to 128 letters, digits, dots, dashes and underscores.
+        ValueError: ``run_id`` is not 1 to 256 letters, digits, dots, dashes and underscores.
     """
     if run_id is not None and not _is_run_id(run_id):
         raise ValueError(f"not a run id: {run_id!r}")
@@ -180,13 +183,13 @@ class Run:
 
     def experiment_named(self, name: Any) -> str:
         """Return a valid experiment name for what the caller passed."""
-        text = self._text("experiment", name, EXPERIMENT_CHARS_MAX)
+        text = self._text("experiment", name, EXPERIMENT_NAME_CHARACTERS_MAX)
         if text is not None and text.strip():
             return text
         self._warn("no experiment", f"no name of an experiment: {name!r:.100}; it is in Default")
         return "Default"
 
-    def _text(self, what: str, value: Any, chars_max: int = KEY_CHARS_MAX) -> str | None:
+    def _text(self, what: str, value: Any, chars_max: int = KEY_CHARACTERS_MAX) -> str | None:
         """Return a value as text that fits. Cut or leave out what does not, with a warning."""
         if value is None:
             return None
@@ -563,7 +566,7 @@ class Run:
         _active.set(tuple(run for run in _active.get() if run is not self))
         if self.owner:
             known = as_text(status).upper()
-            if known not in _STATUSES:
+            if known not in RUN_ENDED:
                 self._drop("text", f"no such status: {status!r:.100}; FINISHED is meant")
                 known = "FINISHED"
             fields = {
@@ -647,7 +650,7 @@ class Run:
                     continue
                 if not is_key(key):
                     self._drop("text", f"not a {kind} key of 1 to 250 characters: {key!r:.100}")
-                elif len(text.encode()) > TEXT_BYTES_MAX:
+                elif is_too_long(text):
                     self._drop("text", f"{kind} {key!r:.100} has more than 64 KiB")
                 else:
                     clean[str(key)] = text
@@ -705,7 +708,7 @@ def new_run_id() -> str:
 def _is_run_id(text: Any) -> bool:
     return (
         isinstance(text, str)
-        and 0 < len(text) <= 128
+        and 0 < len(text) <= ID_CHARACTERS_MAX
         and text.isascii()
         and text.strip(".") != ""
         and all(c.isalnum() or c in "._-" for c in text)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-KEY_CHARS_MAX = 250
-EXPERIMENT_CHARS_MAX = 500
-TEXT_BYTES_MAX = 64 * 1024
-INT64_MAX = 2**63 - 1
+from modeltrail.schemas.limits import INT64_MAX, KEY_CHARACTERS_MAX
 
 
 def as_float(value: Any) -> float:
@@ -51,7 +48,7 @@ def as_text(value: Any) -> str:
 
 def is_key(key: Any) -> bool:
     """Return whether this is text of 1 to 250 characters that UTF-8 can encode."""
-    if not isinstance(key, str) or not 0 < len(key) <= KEY_CHARS_MAX:
+    if not isinstance(key, str) or not 0 < len(key) <= KEY_CHARACTERS_MAX:
         return False
     return key.isascii() or as_text(key) == key
 

@@ -19,15 +19,14 @@ from fastavro.repository.base import AbstractSchemaRepository
 from fastavro.schema import fingerprint as _avro_fingerprint
 from fastavro.schema import load_schema, to_parsing_canonical_form
 
+from modeltrail.schemas.limits import EVENT_BYTES_MAX
+
 _HERE = Path(__file__).parent
 
 MARKER = b"\xc3\x01"
 _HEADER_BYTES = len(MARKER) + 8
 
 _UNKNOWN_MAX = 10_000
-
-EVENT_BYTES_MAX = 8 * 1024 * 1024
-"""Maximum size of an event in a log, including the header, in bytes."""
 
 Schema = dict[str, Any]
 

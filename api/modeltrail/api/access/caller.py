@@ -9,9 +9,7 @@ from fastapi import Request
 from modeltrail.api.access.rights import EVERYTHING, Access, Rights, UserRights
 from modeltrail.api.actor import Actor
 from modeltrail.api.node import Said
-
-_NAME_CHARACTERS_MAX = 250
-_REASON_CHARACTERS_MAX = 10_000
+from modeltrail.schemas.limits import NAME_CHARACTERS_MAX, REASON_CHARACTERS_MAX
 
 
 class Caller(NamedTuple):
@@ -69,12 +67,12 @@ def caller_of(
     if isinstance(rights, UserRights):
         actor = rights.actor
     else:
-        name = (actor_name or "anonymous").strip()[:_NAME_CHARACTERS_MAX]
+        name = (actor_name or "anonymous").strip()[:NAME_CHARACTERS_MAX]
         actor = Actor(name or "anonymous", False)
     return Caller(
         actor,
-        reason[:_REASON_CHARACTERS_MAX] if reason else None,
+        reason[:REASON_CHARACTERS_MAX] if reason else None,
         idempotency_key,
-        user_agent[:_NAME_CHARACTERS_MAX] if user_agent else None,
+        user_agent[:NAME_CHARACTERS_MAX] if user_agent else None,
         rights,
     )

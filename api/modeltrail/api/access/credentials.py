@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from modeltrail.api.errors import InvalidRequest, TooBusy
 from modeltrail.api.gates import Gate
+from modeltrail.schemas.limits import NAME_CHARACTERS_MAX
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
@@ -193,7 +194,9 @@ class Passwords:
     def _asked(self, user: str, password: str, hash: str | None, address: str) -> _Asked:
         name = user.encode("utf-8", "surrogatepass")
         text = b"%d:%s%s" % (len(name), name, password.encode("utf-8", "surrogatepass"))
-        return _Asked((user[:250], address), hmac.digest(self._key, text, "sha256"), hash)
+        return _Asked(
+            (user[:NAME_CHARACTERS_MAX], address), hmac.digest(self._key, text, "sha256"), hash
+        )
 
     def _remembers(self, asked: _Asked) -> bool:
         """Whether it was right a moment ago; raises ``TooBusy`` after too many wrong ones."""

@@ -27,12 +27,13 @@ from modeltrail.api.importing.entities import (
     Version,
 )
 from modeltrail.api.importing.files import StoredFolder, folder_at
+from modeltrail.schemas.limits import MODEL_STATUSES
 
 _RUNS = 250
 _ROWS = 20_000
 _WORKSPACE = "default"
 _DELETED = "Deleted_Internal"
-_MODEL_STATUSES = {1: "PENDING", 2: "READY", 3: "FAILED"}
+_MODEL_STATUSES = dict(enumerate(MODEL_STATUSES, 1))
 _SCHEMES = ("postgresql", "mysql", "mssql", "mariadb")
 
 Row = Sequence[Any]

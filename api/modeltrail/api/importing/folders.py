@@ -21,13 +21,14 @@ from modeltrail.api.importing.entities import (
     Version,
 )
 from modeltrail.api.importing.files import StoredFolder, folder_at, local_path
+from modeltrail.schemas.limits import MODEL_STATUSES, RUN_STATUSES
 
 _RUNS = 250
 _META = "meta.yaml"
 _TRASH = ".trash"
 _MODELS = "models"
-_STATUSES = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
-_MODEL_STATUSES = {1: "PENDING", 2: "READY", 3: "FAILED"}
+_STATUSES = dict(enumerate(RUN_STATUSES, 1))
+_MODEL_STATUSES = dict(enumerate(MODEL_STATUSES, 1))
 _DELETED = "Deleted_Internal"
 
 Point = tuple[str, int, int, str]

@@ -12,9 +12,7 @@ import numpy.typing as npt
 from modeltrail.api.importing.entities import Points, Run
 from modeltrail.api.importing.tally import point_hashes
 from modeltrail.api.importing.targets import Target, rows
-from modeltrail.consumers.projections import KEY_LENGTH_MAX, VALUE_LENGTH_MAX
-
-_ENDED = ("FINISHED", "FAILED", "KILLED")
+from modeltrail.schemas.limits import KEY_CHARACTERS_MAX, RUN_ENDED, is_too_long
 
 Event = tuple[str, int | None, dict[str, Any]]
 """Type, time and fields."""
@@ -89,7 +87,7 @@ def fitting(entries: Mapping[str, str]) -> dict[str, str]:
     return {
         key: value
         for key, value in entries.items()
-        if 0 < len(key) <= KEY_LENGTH_MAX and len(value) <= VALUE_LENGTH_MAX
+        if 0 < len(key) <= KEY_CHARACTERS_MAX and not is_too_long(value)
     }
 
 
@@ -149,7 +147,7 @@ def ending(run: Run, here: Here, points: int) -> list[Event]:
     events: list[Event] = []
     ended = run.ended_at_ms
     if (run.status, ended) != (here.status, here.ended_at_ms):
-        if run.status in _ENDED and ended is not None:
+        if run.status in RUN_ENDED and ended is not None:
             end = {"status": run.status, "ended_at_ms": ended, "points_logged": points}
             events.append(("RunEnded", ended, end))
         else:

@@ -10,10 +10,10 @@ from modeltrail.api.importing.targets import Target
 from modeltrail.consumers.database import program_version
 from modeltrail.eventlog import REGISTRY, RUNS, NewEvent
 from modeltrail.schemas import encode, envelope, new_event_id, uuid_from_cause
+from modeltrail.schemas.limits import NAME_CHARACTERS_MAX
 
 _FLUSH_BYTES = 4 * 1024 * 1024
 _FLUSH_EVENTS = 2_000
-_ACTOR_CHARACTERS_MAX = 250
 
 
 class Head:
@@ -41,7 +41,7 @@ class Head:
             producer_id=producer,
             sequence=sequence,
             event_id=uuid_from_cause("import", producer.hex(), str(sequence)),
-            actor=(actor or self._user)[:_ACTOR_CHARACTERS_MAX],
+            actor=(actor or self._user)[:NAME_CHARACTERS_MAX],
             client=self._client,
             reason=self._reason,
             occurred_at_ms=occurred_at_ms,

@@ -29,6 +29,7 @@ from modeltrail.api.gates import FILES
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, CountedRoute, Endpoints, caller
 from modeltrail.api.node import Node
+from modeltrail.schemas.limits import NAME_CHARACTERS_MAX
 
 endpoints = Endpoints()
 
@@ -263,7 +264,7 @@ def _acting(actor: Actor, user: str) -> Actor:
     """Return the actor. MLflow's clients send no name here, so it is the run's user."""
     if actor.verified or actor.name != "anonymous" or not user:
         return actor
-    return Actor(user[:250], False)
+    return Actor(user[:NAME_CHARACTERS_MAX], False)
 
 
 def json_answer(body: dict[str, Any]) -> Response:

@@ -27,6 +27,7 @@ from modeltrail.api.mlflow.repeats import Key, Repeats, is_gone
 from modeltrail.api.mlflow.unanswered import Attempt, Unanswered
 from modeltrail.api.node import Node
 from modeltrail.api.pages import Pages
+from modeltrail.schemas.limits import NAME_CHARACTERS_MAX
 
 _PREFIXES = ("/api", "/ajax-api")
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -79,7 +80,7 @@ class Call:
         if user == "unknown":  # what clients send for lack of a name
             return actor
         if not actor.verified and actor.name == "anonymous" and user:
-            return Actor(user[:250], False)
+            return Actor(user[:NAME_CHARACTERS_MAX], False)
         return actor
 
 

@@ -21,14 +21,13 @@ from modeltrail.api.mlflow.search import Attribute, Entity, Keyed, compile_filte
 from modeltrail.api.pages import Pages
 from modeltrail.api.registry.commands import act_of
 from modeltrail.api.runs.live import LiveRuns
+from modeltrail.schemas.limits import KEY_CHARACTERS_MAX, MODEL_STATUSES
 
 endpoints = Endpoints()
 
-_STATUSES = ("PENDING", "READY", "FAILED")
 _WIRE_STATUSES = ("LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED")
 _BAD_IN_NAMES = ("/", ":", ".", "%", '"', "'")
 _VERSIONS_TAG = "mlflow.modelVersions"
-_VALUE_CHARACTERS_MAX = 65_536
 _PAGE_MAX = 1_000
 _POINTS_MAX = 10_000
 """Maximum number of metric points shown with a model: the latest ones."""
@@ -150,7 +149,7 @@ def _models(
                 creation_timestamp_ms=created_at_ms,
                 last_updated_timestamp_ms=updated_at_ms,
                 artifact_uri=location,
-                status=_WIRE_STATUSES[_STATUSES.index(status)],
+                status=_WIRE_STATUSES[MODEL_STATUSES.index(status)],
                 model_type=model_type or "",
                 status_message=status_message,
                 source_run_id=source_run_id or "",
@@ -191,8 +190,8 @@ def _append(call: Call, type: str, fields: dict[str, Any], user: str | None = No
 def _check_pairs(what: str, pairs: dict[str, str]) -> dict[str, str]:
     for key, value in pairs.items():
         wire.check_key("key", key)
-        wire.check_length(f"{what} key", key, wire.KEY_CHARACTERS_MAX)
-        wire.check_length(f"{what} value", value, _VALUE_CHARACTERS_MAX)
+        wire.check_length(f"{what} key", key, KEY_CHARACTERS_MAX)
+        wire.check_text(f"{what} value", value)
     return pairs
 
 
@@ -266,7 +265,7 @@ def get_logged_model(call: Call) -> dict[str, Any]:
 def finalize_logged_model(call: Call) -> dict[str, Any]:
     """Record that all files of a model are stored, or that storing them failed."""
     _model(call, deleted=True)
-    status = _STATUSES[_WIRE_STATUSES.index(call["status"])]
+    status = MODEL_STATUSES[_WIRE_STATUSES.index(call["status"])]
     _append(call, "LoggedModelUpdated", {"status": status})
     return {"model": _model(call, deleted=True)}
 

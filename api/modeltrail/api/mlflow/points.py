@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from modeltrail.api.errors import InvalidRequest
 from modeltrail.api.mlflow import wire
 from modeltrail.schemas import Malformed, pack
+from modeltrail.schemas.limits import KEY_CHARACTERS_MAX
 
 _ALWAYS = 3  # key, value, timestamp
 
@@ -63,7 +64,7 @@ def _points(metrics: Any) -> Points | None:
     numbers = {key: n for n, key in enumerate(dict.fromkeys(keys))}
     try:
         for key in numbers:
-            if not key or len(key) > wire.KEY_CHARACTERS_MAX:
+            if not key or len(key) > KEY_CHARACTERS_MAX:
                 return None
             wire.check_key("", key)
         columns = pack([numbers[key] for key in keys], steps, times, values)

@@ -41,6 +41,7 @@ from modeltrail.consumers.projections import registry_rules as rules
 from modeltrail.consumers.projections.registry import RegistryProjection
 from modeltrail.consumers.projections.requests import Verdict
 from modeltrail.eventlog import REGISTRY
+from modeltrail.schemas.limits import REASON_CHARACTERS_MAX
 
 endpoints = Endpoints()
 
@@ -52,7 +53,6 @@ _MODELS_MAX = 1_000
 _VERSIONS_MAX = 200_000
 _TOLD_AT_ONCE = 500
 _GONE = "It was deleted in the meantime."
-_REASON_CHARACTERS_MAX = 10_000
 _PREFIXES = {
     **dict.fromkeys(("attribute", "attributes"), "attribute"),
     **dict.fromkeys(("tag", "tags"), "tag"),
@@ -152,7 +152,7 @@ def _decide(
         type,
         fields,
         call.actor(user),
-        reason=call.caller.reason or (reason[:_REASON_CHARACTERS_MAX] if reason else None),
+        reason=call.caller.reason or (reason[:REASON_CHARACTERS_MAX] if reason else None),
         idempotency_key=call.caller.idempotency_key,
         client=call.caller.client,
         cause=call.cause,

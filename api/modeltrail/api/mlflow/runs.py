@@ -34,14 +34,12 @@ from modeltrail.api.runs.live import (
     from_runs,
     has_peers,
 )
-from modeltrail.consumers.projections import KEY_LENGTH_MAX, VALUE_LENGTH_MAX
-from modeltrail.eventlog import EVENT_BYTES_MAX
 from modeltrail.schemas import pack
+from modeltrail.schemas.limits import EVENT_BYTES_MAX, KEY_CHARACTERS_MAX, RUN_ENDED, RUN_STATUSES
 
 endpoints = Endpoints()
 
-_ENDED = ("FINISHED", "FAILED", "KILLED")
-_STATUS = wire.enum("RUNNING", "SCHEDULED", *_ENDED)
+_STATUS = wire.enum(*RUN_STATUSES)
 _RUN_ID = {"run_id": wire.text}
 _METRIC = {
     "key": wire.text,
@@ -83,7 +81,7 @@ def _check_metric(metric: dict[str, Any], path: str = "") -> None:
             f"metric '{metric['key']}' (value={metric['value']}). "
             "Timestamp must be a nonnegative long (64-bit integer) ",
         )
-    wire.check_length("Metric name", metric["key"], wire.KEY_CHARACTERS_MAX)
+    wire.check_length("Metric name", metric["key"], KEY_CHARACTERS_MAX)
     if bool(metric.get("dataset_name")) != bool(metric.get("dataset_digest")):
         raise InvalidRequest(
             "Both dataset_name and dataset_digest must be provided if one is provided"
@@ -119,13 +117,13 @@ def _metrics_event(metrics: Points | list[dict[str, Any]]) -> Event:
 
 def _checked_param(key: str, value: str, path: str = "key") -> str:
     wire.check_key(path, key)
-    wire.check_length("Param key", key, wire.KEY_CHARACTERS_MAX)
+    wire.check_length("Param key", key, KEY_CHARACTERS_MAX)
     return value[: wire.PARAM_VALUE_CHARACTERS_MAX]
 
 
 def _checked_tag(key: str, value: str, path: str = "key") -> str:
     wire.check_key(path, key)
-    wire.check_length(path, key, wire.KEY_CHARACTERS_MAX)
+    wire.check_length(path, key, KEY_CHARACTERS_MAX)
     return value[: wire.TAG_VALUE_CHARACTERS_MAX]
 
 
@@ -186,8 +184,8 @@ def create_run(call: Call) -> dict[str, Any] | bytes:
     experiment_id = wire.check_experiment_id(call.get("experiment_id") or "0")
     tags = tags_of(call.get("tags", []))
     for key, value in tags.items():
-        wire.check_length("key", key, KEY_LENGTH_MAX)
-        wire.check_length("value", value, VALUE_LENGTH_MAX)
+        wire.check_length("key", key, KEY_CHARACTERS_MAX)
+        wire.check_text("value", value)
     name, name_tag = call.get("run_name", ""), tags.pop(RUN_NAME, "")
     if name and name_tag and name != name_tag:
         raise InvalidRequest(
@@ -270,7 +268,7 @@ def update_run(call: Call) -> dict[str, Any]:
     events: list[Event] = []
     if name:
         events.append(("RunUpdated", {"name": name}))
-    if status in _ENDED and ended_at_ms is not None:
+    if status in RUN_ENDED and ended_at_ms is not None:
         events.append(("RunEnded", {"status": status, "ended_at_ms": ended_at_ms}))
     else:
         if status is not None:
@@ -561,7 +559,7 @@ def log_model(call: Call) -> dict[str, Any]:
         run = _active(call)
         history = json.loads(_tag(call, run, _LOGGED_MODELS) or "[]")
         value = json.dumps([*history, entry])
-        wire.check_length(_LOGGED_MODELS, value, VALUE_LENGTH_MAX)
+        wire.check_text(_LOGGED_MODELS, value)
         _append(call, run, *_tag_events({_LOGGED_MODELS: value}))
     return {}
 

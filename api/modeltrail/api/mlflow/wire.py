@@ -18,14 +18,14 @@ from urllib.parse import parse_qs
 import orjson
 
 from modeltrail.api.errors import InvalidRequest
+from modeltrail.schemas.limits import ID_CHARACTERS_MAX, INT64_MAX, TEXT_BYTES_MAX, is_too_long
 
-KEY_CHARACTERS_MAX = 250
 PARAM_VALUE_CHARACTERS_MAX = 6_000
 TAG_VALUE_CHARACTERS_MAX = 8_000
 
-_INT64 = range(-(2**63), 2**63)
+_INT64 = range(-INT64_MAX - 1, INT64_MAX + 1)
 _KEY = re.compile(r"[/\w.\- :]*")
-_RUN_ID = re.compile(r"[a-zA-Z0-9][\w\-]{0,255}")
+_RUN_ID = re.compile(rf"[a-zA-Z0-9][\w\-]{{0,{ID_CHARACTERS_MAX - 1}}}")
 _SPECIAL_FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _ADVICE = " See the API docs for more information about request parameters."
 
@@ -253,6 +253,12 @@ def check_length(what: str, value: str, limit: int) -> None:
     """Check a number of characters."""
     if len(value) > limit:
         raise InvalidRequest(f"'{what}' exceeds the maximum length of {limit} characters")
+
+
+def check_text(what: str, value: str) -> None:
+    """Check the size of a value."""
+    if is_too_long(value):
+        raise InvalidRequest(f"'{what}' exceeds the maximum length of {TEXT_BYTES_MAX} bytes")
 
 
 def check_run_id(run_id: str) -> None:

@@ -19,7 +19,6 @@ from modeltrail.api.node import Node
 from modeltrail.api.routing import PooledRoute
 from modeltrail.api.runs.rights import Batch, thing_of
 from modeltrail.consumers.caretaker import absolute_source
-from modeltrail.consumers.projections import KEY_LENGTH_MAX, VALUE_LENGTH_MAX
 from modeltrail.consumers.sequences import check_sequence
 from modeltrail.eventlog import RUNS, NewEvent, Position
 from modeltrail.schemas import (
@@ -32,11 +31,17 @@ from modeltrail.schemas import (
 )
 from modeltrail.schemas import UnknownSchema as UnknownWriterSchema
 from modeltrail.schemas.framing import MEDIA_TYPE, unframe
+from modeltrail.schemas.limits import (
+    ID_CHARACTERS_MAX,
+    KEY_CHARACTERS_MAX,
+    RUN_ENDED,
+    TEXT_BYTES_MAX,
+    is_too_long,
+)
 
 router = APIRouter(prefix="/api/v1", tags=["ingest"], route_class=PooledRoute)
 
 _EVENTS_MAX = 100_000
-_ID_CHARACTERS_MAX = 250
 _SCHEMA_EXAMPLE = {"fingerprint": "a1b2c3d4e5f60718"}
 
 
@@ -132,8 +137,8 @@ def _check(
         if event_stream(type) != RUNS:
             raise Malformed(f"{type} belongs to the registry, which takes no events from outside")
         owner, key = ("run", event["run_id"]) if "run_id" in event else ("model", event["model_id"])
-        if not key or len(key) > _ID_CHARACTERS_MAX or not key.isprintable():
-            raise Malformed(f"a {owner}'s id has 1 to {_ID_CHARACTERS_MAX} printable characters")
+        if not key or len(key) > ID_CHARACTERS_MAX or not key.isprintable():
+            raise Malformed(f"a {owner}'s id has 1 to {ID_CHARACTERS_MAX} printable characters")
         check_sequence(event["envelope"]["sequence"])
         _check_fields(type, event)
         if verified is not None:
@@ -177,15 +182,12 @@ def _delivered(type: str, event: dict[str, Any], owner: str) -> bytes:
     return encode(type, event)
 
 
-_ENDED = ("FINISHED", "FAILED", "KILLED")
-
-
 def _check_fields(type: str, event: dict[str, Any]) -> None:
     """What the fold would make a dead letter of; here the job still hears of it."""
     if type == "RunStarted" and event["experiment_id"] is None and not event["experiment_name"]:
         raise Malformed("RunStarted: neither experiment_id nor experiment_name is given")
-    if type == "RunEnded" and event["status"] not in _ENDED:
-        raise Malformed(f"RunEnded: {event['status']!r} is not {', '.join(_ENDED)}")
+    if type == "RunEnded" and event["status"] not in RUN_ENDED:
+        raise Malformed(f"RunEnded: {event['status']!r} is not {', '.join(RUN_ENDED)}")
     try:
         if type == "ModelRegistrationRequested":
             parse(absolute_source(event["source"], event["run_id"]))
@@ -204,15 +206,15 @@ def _check_fields(type: str, event: dict[str, Any]) -> None:
 
 
 def _check_key(kind: str, key: str, value: str | None) -> None:
-    if not 1 <= len(key) <= KEY_LENGTH_MAX:
+    if not 1 <= len(key) <= KEY_CHARACTERS_MAX:
         raise Malformed(
-            f"a {kind} key has 1 to {KEY_LENGTH_MAX} characters, this one {len(key):,}: "
+            f"a {kind} key has 1 to {KEY_CHARACTERS_MAX} characters, this one {len(key):,}: "
             f"{key[:50]!r}"
         )
-    if value is not None and len(value) > VALUE_LENGTH_MAX:
+    if value is not None and is_too_long(value):
         raise Malformed(
-            f"the value of {kind} {key[:50]!r} has {len(value):,} characters; "
-            f"{VALUE_LENGTH_MAX:,} are allowed"
+            f"the value of {kind} {key[:50]!r} has {len(value.encode()):,} bytes; "
+            f"{TEXT_BYTES_MAX:,} are allowed"
         )
 
 

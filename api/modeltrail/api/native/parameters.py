@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from modeltrail.api.access.caller import Caller, caller_of, sign_in
 from modeltrail.api.node import Node
+from modeltrail.schemas.limits import NAME_CHARACTERS_MAX
 
 
 async def node_of(request: Request) -> Node:
@@ -37,7 +38,7 @@ async def signed_in_caller(
         str | None,
         Header(
             description="Requests with the same key take effect once, so that a retry is safe.",
-            max_length=250,
+            max_length=NAME_CHARACTERS_MAX,
             min_length=1,
         ),
     ] = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
@@ -21,6 +21,7 @@ from modeltrail.api.native.parameters import (
 )
 from modeltrail.api.pages import Pages
 from modeltrail.api.routing import PooledRoute
+from modeltrail.schemas.limits import RunStatus
 
 _RUNS = Pages("runs")
 _POINTS = Pages("points")
@@ -32,7 +33,6 @@ _EXTREMES = f"""(
         min(value) FILTER (NOT isnan(value)) AS min, max(value) FILTER (NOT isnan(value)) AS max
     FROM metrics GROUP BY ALL)"""
 
-Status = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
 _RUN = {
     "run_id": "0af7651916cd43dd8448eb211c80319c",
     "experiment_id": "0",
@@ -54,7 +54,7 @@ def list_runs(
     log_end: LogEnd,
     experiment_id: str | None = None,
     experiment_name: str | None = None,
-    status: Status | None = None,
+    status: RunStatus | None = None,
     name: str | None = None,
     user: str | None = None,
     parent_run_id: str | None = None,

@@ -10,23 +10,21 @@ import duckdb
 from modeltrail.consumers.sequences import Producer
 from modeltrail.eventlog import LogRecord
 from modeltrail.schemas import Malformed
-
-KEY_LENGTH_MAX = 250
-"""Longest key of a metric, param or tag, in characters (MLflow's limit as well)."""
-
-VALUE_LENGTH_MAX = 65_536
-"""Longest value of a param or of a tag of a run, in characters."""
+from modeltrail.schemas.limits import KEY_CHARACTERS_MAX, TEXT_BYTES_MAX
 
 
 def check_entries(kind: str, entries: Mapping[str, str | None]) -> None:
     """Check keys and values of params or tags; raises ``Malformed``."""
     for key, value in entries.items():
-        if not 0 < len(key) <= KEY_LENGTH_MAX:
-            raise Malformed(f"a {kind} key has 1 to {KEY_LENGTH_MAX} characters, not {len(key)}")
-        if value is not None and len(value) > VALUE_LENGTH_MAX:
+        if not 0 < len(key) <= KEY_CHARACTERS_MAX:
+            raise Malformed(
+                f"a {kind} key has 1 to {KEY_CHARACTERS_MAX} characters, not {len(key)}"
+            )
+        # In characters, not bytes: an older release let those into the log.
+        if value is not None and len(value) > TEXT_BYTES_MAX:
             raise Malformed(
                 f"the value of {kind} {key!r} has {len(value):,} characters; "
-                f"{VALUE_LENGTH_MAX:,} are allowed"
+                f"{TEXT_BYTES_MAX:,} are allowed"
             )
 
 

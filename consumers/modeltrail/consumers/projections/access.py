@@ -17,6 +17,7 @@ from modeltrail.consumers.projections import registry_rules as rules
 from modeltrail.consumers.projections.ledger import Decisions, Entity, Ledger, Row
 from modeltrail.consumers.projections.registry_rules import Rejected
 from modeltrail.consumers.projections.requests import Event
+from modeltrail.schemas.limits import NAME_CHARACTERS_MAX
 
 PERMISSIONS: Final = ("NO_PERMISSIONS", "DENY", "READ", "USE", "EDIT", "MANAGE")
 """What can be granted. The first two say that the holder may do nothing, whatever else says."""
@@ -26,7 +27,6 @@ RESOURCES: Final = ("experiment", "registered_model")
 SERVER: Final = "modeltrail"
 """The name under which the server itself acts; nobody else may have it."""
 
-USER_NAME_MAX = 250
 PATTERN_MAX = 501
 
 
@@ -332,8 +332,8 @@ class Access:
     def _free_role_name(self, name: str) -> None:
         if not name.strip():
             raise Rejected(rules.INVALID, "Role name cannot be empty.")
-        if len(name) > USER_NAME_MAX or not name.isprintable():
-            raise Rejected(rules.INVALID, f"Invalid role name: {name[:USER_NAME_MAX]!r}")
+        if len(name) > NAME_CHARACTERS_MAX or not name.isprintable():
+            raise Rejected(rules.INVALID, f"Invalid role name: {name[:NAME_CHARACTERS_MAX]!r}")
         if any(role.name == name for role in self._roles.values()):
             raise Rejected(rules.EXISTS, f"Role (name={name}) already exists.")
 
@@ -439,7 +439,7 @@ def _check_user_name(name: str) -> None:
     if not name:
         raise Rejected(rules.INVALID, "Username cannot be empty.")
     if (
-        len(name) > USER_NAME_MAX
+        len(name) > NAME_CHARACTERS_MAX
         or not name.isprintable()
         or ":" in name
         or name != name.strip()
@@ -447,9 +447,9 @@ def _check_user_name(name: str) -> None:
     ):
         raise Rejected(
             rules.INVALID,
-            f"Invalid username {name[:USER_NAME_MAX]!r}: expected at most {USER_NAME_MAX} "
-            f"printable characters without ':' or spaces at its ends, and neither '{SERVER}' nor "
-            "'anonymous'.",
+            f"Invalid username {name[:NAME_CHARACTERS_MAX]!r}: expected at most "
+            f"{NAME_CHARACTERS_MAX} printable characters without ':' or spaces at its ends, and "
+            f"neither '{SERVER}' nor 'anonymous'.",
         )
 
 

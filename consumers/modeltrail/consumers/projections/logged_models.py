@@ -12,9 +12,8 @@ import pyarrow as pa
 from modeltrail.consumers import tables
 from modeltrail.consumers.projections import Incoming, check_entries, check_path
 from modeltrail.schemas import Malformed
+from modeltrail.schemas.limits import ID_CHARACTERS_MAX, MODEL_STATUSES
 
-_STATUSES = {"PENDING", "READY", "FAILED"}
-_ID_LENGTH_MAX = 256
 _KEPT_MAX = 50_000
 
 
@@ -123,8 +122,8 @@ class LoggedModels:
     def _created(self, incoming: Incoming) -> None:
         record, _, event = incoming
         model_id = event["model_id"]
-        if not 0 < len(model_id) <= _ID_LENGTH_MAX:
-            raise Malformed(f"a logged model's id has 1 to {_ID_LENGTH_MAX} characters")
+        if not 0 < len(model_id) <= ID_CHARACTERS_MAX:
+            raise Malformed(f"a logged model's id has 1 to {ID_CHARACTERS_MAX} characters")
         if model_id in self._models:
             raise Malformed(f"logged model {model_id} was created before")
         check_entries("param", event["params"])
@@ -151,7 +150,7 @@ class LoggedModels:
 
     def _imported(self, incoming: Incoming) -> None:
         event = incoming.event
-        if event["status"] not in _STATUSES:
+        if event["status"] not in MODEL_STATUSES:
             raise Malformed(f"LoggedModelImported: no such status: {event['status']!r}")
         self._created(incoming)
         model = self._models[event["model_id"]]
@@ -172,7 +171,7 @@ class LoggedModels:
     def _updated(self, incoming: Incoming) -> None:
         record, _, event = incoming
         model, status = self._model(incoming), event["status"]
-        if status is not None and status not in _STATUSES:
+        if status is not None and status not in MODEL_STATUSES:
             raise Malformed(f"LoggedModelUpdated: no such status: {status!r}")
         check_entries("param", event["params"])
         check_entries("tag", event["tags"])

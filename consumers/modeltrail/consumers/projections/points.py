@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from modeltrail.consumers import tables
-from modeltrail.consumers.projections import KEY_LENGTH_MAX
 from modeltrail.schemas import Malformed, points
+from modeltrail.schemas.limits import KEY_CHARACTERS_MAX
 
 SeriesKey = tuple[str, str | None, str | None, str | None]
 """Metric key, model id, dataset name, dataset digest."""
@@ -79,9 +79,9 @@ class PointsWriter:
         if highest >= len(keys):
             raise Malformed("MetricsLogged: a point names a series that the event does not have")
         for key in keys:
-            if key not in known and not 0 < len(key[0]) <= KEY_LENGTH_MAX:
+            if key not in known and not 0 < len(key[0]) <= KEY_CHARACTERS_MAX:
                 raise Malformed(
-                    f"a metric key has 1 to {KEY_LENGTH_MAX} characters, not {len(key[0])}"
+                    f"a metric key has 1 to {KEY_CHARACTERS_MAX} characters, not {len(key[0])}"
                 )
         self._bases.append(len(self._ids))
         self._counts.append(n)

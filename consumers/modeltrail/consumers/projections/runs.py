@@ -19,10 +19,8 @@ from modeltrail.consumers.projections.points import PointsWriter, SeriesKey
 from modeltrail.consumers.sequences import Producer
 from modeltrail.eventlog import RUNS, LogRecord
 from modeltrail.schemas import Malformed, experiment_id, uuid_from_cause
+from modeltrail.schemas.limits import ID_CHARACTERS_MAX, RUN_ENDED, RUN_STATUSES
 
-_STATUSES = {"RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"}
-_ENDED = {"FINISHED", "FAILED", "KILLED"}
-_RUN_ID_LENGTH_MAX = 256
 _POINTS_MAX = 2**40
 _KEPT_MAX = 50_000
 _FEW_RUNS = 500
@@ -222,8 +220,8 @@ class RunsProjection:
         state = self._runs.get(run_id)
         is_first = state is None
         if state is None:
-            if not 0 < len(run_id) <= _RUN_ID_LENGTH_MAX:
-                raise Malformed(f"{type}: a run id has 1 to {_RUN_ID_LENGTH_MAX} characters")
+            if not 0 < len(run_id) <= ID_CHARACTERS_MAX:
+                raise Malformed(f"{type}: a run id has 1 to {ID_CHARACTERS_MAX} characters")
             row = _Run(
                 self._run_count, run_id, record.partition,
                 appended_at_ms=record.appended_at_ms, offset=record.offset,
@@ -244,7 +242,7 @@ class RunsProjection:
         state.activity.last_seen_offset = record.offset
         state.activity.last_seen_ms = record.appended_at_ms
         row = state.row
-        if row.status in _ENDED and type not in _AFTER_END:
+        if row.status in RUN_ENDED and type not in _AFTER_END:
             self._changed[row.run] = state
             if row.heart_stopped:
                 # The end was a server's conclusion, and it was wrong: the job was only cut off.
@@ -303,7 +301,7 @@ class RunsProjection:
     def _run_updated(self, state: _State, incoming: Incoming, producer: Producer) -> None:
         event, row = incoming.event, state.row
         status = event["status"]
-        if status is not None and status not in _STATUSES:
+        if status is not None and status not in RUN_STATUSES:
             raise Malformed(f"RunUpdated: no such status: {status!r}")
         if event["name"] is not None:
             row.name = event["name"]
@@ -313,13 +311,13 @@ class RunsProjection:
             row.ended_at_ms = event["ended_at_ms"]
         if status is not None:
             row.status, row.heart_stopped = status, False
-            if status not in _ENDED:
+            if status not in RUN_ENDED:
                 row.message, row.ended_at_ms = None, None
         self._changed[row.run] = state
 
     def _run_ended(self, state: _State, incoming: Incoming, producer: Producer) -> None:
         event, row = incoming.event, state.row
-        if event["status"] not in _ENDED:
+        if event["status"] not in RUN_ENDED:
             raise Malformed(f"RunEnded: {event['status']!r} is not FINISHED, FAILED or KILLED")
         self._count_points(state, producer, event)
         row.status, row.message = event["status"], event["message"]
@@ -329,7 +327,7 @@ class RunsProjection:
     def _run_heart_stopped(self, state: _State, incoming: Incoming, producer: Producer) -> None:
         event, row = incoming.event, state.row
         still_silent = event["last_seen_offset"] == state.activity.last_seen_offset
-        if row.status in _ENDED or not still_silent:
+        if row.status in RUN_ENDED or not still_silent:
             return  # it ended, or gave a sign of life, before this arrived
         row.status, row.heart_stopped = "FAILED", True
         row.ended_at_ms = event["last_seen_at_ms"]

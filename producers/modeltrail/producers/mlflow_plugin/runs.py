@@ -37,6 +37,7 @@ from modeltrail.producers.mlflow_plugin.known import (
     Point,
 )
 from modeltrail.producers.run import Run, new_run_id
+from modeltrail.schemas.limits import RUN_ENDED
 
 logger = logging.getLogger("modeltrail")
 
@@ -45,7 +46,6 @@ _PARENT = "mlflow.parentRunId"
 _LOGGED_MODELS = "mlflow.log-model.history"
 _MODEL_POINTS_KEPT_MAX = 1_000
 _WRITE_WAIT_S = 1.0
-_ENDED = ("FINISHED", "FAILED", "KILLED")
 
 
 class Runs(BaseStore):
@@ -140,7 +140,7 @@ class Runs(BaseStore):
                 run.status, run.ended_at_ms, run.readable = status, None, True
                 lifetime.end_runs_at_exit()
                 return entities.info_of(run)
-            if status in _ENDED:
+            if status in RUN_ENDED:
                 fields: dict[str, Any] = {"name": run_name, "status": None, "ended_at_ms": None}
             else:
                 fields = {"name": run_name, "status": status, "ended_at_ms": end_time}
@@ -148,7 +148,7 @@ class Runs(BaseStore):
                 run.writer.record("RunUpdated", fields)
                 run.status = status or run.status
                 run.ended_at_ms = end_time if end_time is not None else run.ended_at_ms
-        if status in _ENDED:
+        if status in RUN_ENDED:
             self._end(run, status, end_time or now_ms())
         return entities.info_of(run)
 
