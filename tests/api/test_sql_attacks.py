@@ -21,7 +21,7 @@ from modeltrail.schemas.framing import MEDIA_TYPE, frame
 
 LIMIT_BYTES = 10**9
 ABOVE_BYTES = 512 * 1024**2
-TIMEOUT_S = 3.0
+TIMEOUT_S = 2.0
 LATE_S = 1.0
 POINTS = 200_000
 
