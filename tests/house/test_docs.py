@@ -67,6 +67,18 @@ def test_commands_and_files_that_pages_name_exist(page: Path) -> None:
         assert command in known, f"{page.name}: no command {command}"
 
 
+# Words that make a sentence hard to read, or that are only found in translations.
+WORST_WORDS = re.compile(
+    r"\b(told|nobody|anew|whomever|thereof|whereupon|of late|as of then|no matter|what of it)\b",
+    re.I,
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_pages_are_in_plain_words(page: Path) -> None:
+    assert not WORST_WORDS.findall(page.read_text(encoding="utf-8"))
+
+
 def test_help_lists_two_commands_for_newcomers() -> None:
     shown = subprocess.run(
         ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True

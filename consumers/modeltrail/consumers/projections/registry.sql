@@ -56,7 +56,7 @@ CREATE TABLE fold.experiments (
 );
 
 -- Registered models with their present values. model_key is the offset of the event that created
--- the model: it stays through renames, and a model created anew under an old name has its own.
+-- the model: it stays through renames, and another model under an old name has its own.
 CREATE TABLE fold.models (
     model_key VARCHAR NOT NULL,
     model VARCHAR NOT NULL,

@@ -147,7 +147,7 @@ FROM (
 )
 WHERE from_stage IS NOT NULL;
 
--- Every event of the registry stream in log order. Those without a decision are told apart.
+-- Every event of the registry stream in log order. Events without a decision are marked.
 CREATE VIEW audit AS
 SELECT
     r."offset" AS log_offset, fold.at(r.appended_at_ms) AS appended_at, fold.uuid_of(r.event_id) AS event_id,
@@ -248,16 +248,16 @@ CREATE MACRO models_as_of(moment) AS TABLE FROM models_at(registry_offset_as_of(
 CREATE MACRO model_versions_as_of(moment) AS TABLE
 FROM model_versions_at(registry_offset_as_of(moment));
 
-COMMENT ON VIEW experiments IS 'Experiments, deleted ones included.';
+COMMENT ON VIEW experiments IS 'Experiments, including deleted ones.';
 COMMENT ON COLUMN experiments.experiment_id IS 'Id of the experiment, a decimal string.';
 COMMENT ON COLUMN experiments.name IS 'Name; unique among active and deleted experiments.';
 COMMENT ON COLUMN experiments.artifact_location IS 'URI under which its runs keep artifacts; NULL for the server''s default.';
-COMMENT ON COLUMN experiments.deleted IS 'Whether it is among the deleted ones.';
+COMMENT ON COLUMN experiments.deleted IS 'Whether it is deleted.';
 COMMENT ON COLUMN experiments.created_at IS 'When the log took the event that created it; for one that was imported, when its tracker says that it was created; NULL for Default, which is there from the start.';
 COMMENT ON COLUMN experiments.updated_at IS 'When it was last renamed, deleted or restored; else when it was created.';
 COMMENT ON COLUMN experiments.created_by IS 'Who created it.';
 
-COMMENT ON VIEW experiment_tags IS 'Tags of experiments, as they are now.';
+COMMENT ON VIEW experiment_tags IS 'Current tags of experiments.';
 COMMENT ON COLUMN experiment_tags.experiment_id IS 'Id of the experiment, a decimal string.';
 COMMENT ON COLUMN experiment_tags.key IS 'Key of the tag.';
 COMMENT ON COLUMN experiment_tags.value IS 'Value of the tag.';
@@ -266,10 +266,10 @@ COMMENT ON VIEW models IS 'Registered models.';
 COMMENT ON COLUMN models.model IS 'Name of the registered model.';
 COMMENT ON COLUMN models.description IS 'Description.';
 COMMENT ON COLUMN models.created_at IS 'When the log took the event that created it; for one that was imported, when its tracker says that it was created.';
-COMMENT ON COLUMN models.updated_at IS 'When it was last changed, as MLflow counts: tags and aliases do not.';
+COMMENT ON COLUMN models.updated_at IS 'When it was last changed. As in MLflow, tags and aliases do not count.';
 COMMENT ON COLUMN models.created_by IS 'Who created it.';
 
-COMMENT ON VIEW model_tags IS 'Tags of registered models, as they are now.';
+COMMENT ON VIEW model_tags IS 'Current tags of registered models.';
 COMMENT ON COLUMN model_tags.model IS 'Name of the registered model.';
 COMMENT ON COLUMN model_tags.key IS 'Key of the tag.';
 COMMENT ON COLUMN model_tags.value IS 'Value of the tag.';
@@ -284,147 +284,147 @@ COMMENT ON COLUMN model_versions.run_id IS 'Run that made it.';
 COMMENT ON COLUMN model_versions.model_id IS 'Logged model that it was made from.';
 COMMENT ON COLUMN model_versions.run_link IS 'Link to the run on another server.';
 COMMENT ON COLUMN model_versions.created_at IS 'When the log took the event that created it; for one that was imported, when its tracker says that it was created.';
-COMMENT ON COLUMN model_versions.updated_at IS 'When it was last changed, as MLflow counts: tags and aliases do not.';
+COMMENT ON COLUMN model_versions.updated_at IS 'When it was last changed. As in MLflow, tags and aliases do not count.';
 COMMENT ON COLUMN model_versions.created_by IS 'Who created it.';
 
-COMMENT ON VIEW model_version_tags IS 'Tags of model versions, as they are now.';
+COMMENT ON VIEW model_version_tags IS 'Current tags of model versions.';
 COMMENT ON COLUMN model_version_tags.model IS 'Name of the registered model.';
 COMMENT ON COLUMN model_version_tags.version IS 'Version number.';
 COMMENT ON COLUMN model_version_tags.key IS 'Key of the tag.';
 COMMENT ON COLUMN model_version_tags.value IS 'Value of the tag.';
 
-COMMENT ON VIEW aliases IS 'Aliases and the versions that they point at now.';
+COMMENT ON VIEW aliases IS 'Aliases, and the versions that they point at now.';
 COMMENT ON COLUMN aliases.model IS 'Name of the registered model.';
 COMMENT ON COLUMN aliases.alias IS 'The alias.';
 COMMENT ON COLUMN aliases.version IS 'Version that it points at.';
-COMMENT ON COLUMN aliases.set_at IS 'When the log took the event that set it; NULL where it was so from the start.';
+COMMENT ON COLUMN aliases.set_at IS 'When the log took the event that set it; NULL if it was there from the beginning.';
 COMMENT ON COLUMN aliases.set_by IS 'Who set it.';
-COMMENT ON COLUMN aliases.reason IS 'Why, in the words of who set it.';
+COMMENT ON COLUMN aliases.reason IS 'The reason that was given.';
 
-COMMENT ON VIEW stages IS 'The stage of every model version now, and who set it.';
+COMMENT ON VIEW stages IS 'The current stage of every model version, and who set it.';
 COMMENT ON COLUMN stages.model IS 'Name of the registered model.';
 COMMENT ON COLUMN stages.version IS 'Version number.';
 COMMENT ON COLUMN stages.stage IS 'None, Staging, Production or Archived.';
-COMMENT ON COLUMN stages.set_at IS 'When the log took the event that set it; NULL where it was so from the start.';
+COMMENT ON COLUMN stages.set_at IS 'When the log took the event that set it; NULL if it was there from the beginning.';
 COMMENT ON COLUMN stages.set_by IS 'Who set it.';
-COMMENT ON COLUMN stages.reason IS 'Why, in the words of who set it.';
+COMMENT ON COLUMN stages.reason IS 'The reason that was given.';
 
-COMMENT ON VIEW history IS 'Everything that changes in the registry, as intervals: what held from when until when, who set it and why.';
+COMMENT ON VIEW history IS 'Everything that changes in the registry, as intervals: each value, when it was valid, who set it and why.';
 COMMENT ON COLUMN history.entity IS 'experiment, model, model_version or alias.';
 COMMENT ON COLUMN history.experiment_id IS 'Id of the experiment, for experiments.';
-COMMENT ON COLUMN history.model IS 'Name of the registered model, as it is now or was at its deletion.';
+COMMENT ON COLUMN history.model IS 'Current name of the registered model, or its name when it was deleted.';
 COMMENT ON COLUMN history.version IS 'Version number.';
 COMMENT ON COLUMN history.attribute IS 'lifecycle, name, description, tag, stage or alias.';
 COMMENT ON COLUMN history.key IS 'Key of the tag, or the alias.';
 COMMENT ON COLUMN history.value IS 'Value that held; for an alias the version.';
-COMMENT ON COLUMN history.valid_from IS 'From when it held: when the log took the event that set it. NULL where it was so from the start.';
-COMMENT ON COLUMN history.valid_to IS 'Until when it held; NULL if it still does.';
-COMMENT ON COLUMN history.from_offset IS 'Registry offset of the event that set it; it held from there on. -1 where it was so from the start.';
-COMMENT ON COLUMN history.to_offset IS 'Registry offset of the event that ended it, from where it no longer held; NULL if it still does.';
+COMMENT ON COLUMN history.valid_from IS 'Start of the interval: when the log took the event that set the value. NULL for a value that was there from the beginning.';
+COMMENT ON COLUMN history.valid_to IS 'End of the interval; NULL if the value is current.';
+COMMENT ON COLUMN history.from_offset IS 'Registry offset of the event that set the value; it is valid from there on. -1 for a value that was there from the beginning.';
+COMMENT ON COLUMN history.to_offset IS 'Registry offset of the event that ended the value, which is no longer valid from there on; NULL if it is current.';
 COMMENT ON COLUMN history.set_by IS 'Who set it.';
 COMMENT ON COLUMN history.set_by_verified IS 'Whether a server had authenticated who set it.';
-COMMENT ON COLUMN history.reason IS 'Why, in the words of who set it.';
+COMMENT ON COLUMN history.reason IS 'The reason that was given.';
 COMMENT ON COLUMN history.event_id IS 'Id of the event that set it.';
-COMMENT ON COLUMN history.model_key IS 'Number of the registered model: stays through renames; a model created anew under an old name has its own.';
+COMMENT ON COLUMN history.model_key IS 'Number of the registered model: it stays the same when the model is renamed; another model under an old name has its own.';
 
-COMMENT ON VIEW aliases_history IS 'What every alias pointed at, from when until when.';
-COMMENT ON COLUMN aliases_history.model IS 'Name of the registered model, as it is now or was at its deletion.';
+COMMENT ON VIEW aliases_history IS 'The versions that every alias has pointed at, as intervals.';
+COMMENT ON COLUMN aliases_history.model IS 'Current name of the registered model, or its name when it was deleted.';
 COMMENT ON COLUMN aliases_history.alias IS 'The alias.';
 COMMENT ON COLUMN aliases_history.version IS 'Version that it pointed at.';
-COMMENT ON COLUMN aliases_history.valid_from IS 'From when it held: when the log took the event that set it. NULL where it was so from the start.';
-COMMENT ON COLUMN aliases_history.valid_to IS 'Until when it held; NULL if it still does.';
-COMMENT ON COLUMN aliases_history.from_offset IS 'Registry offset of the event that set it; it held from there on. -1 where it was so from the start.';
-COMMENT ON COLUMN aliases_history.to_offset IS 'Registry offset of the event that ended it, from where it no longer held; NULL if it still does.';
+COMMENT ON COLUMN aliases_history.valid_from IS 'Start of the interval: when the log took the event that set the value. NULL for a value that was there from the beginning.';
+COMMENT ON COLUMN aliases_history.valid_to IS 'End of the interval; NULL if the value is current.';
+COMMENT ON COLUMN aliases_history.from_offset IS 'Registry offset of the event that set the value; it is valid from there on. -1 for a value that was there from the beginning.';
+COMMENT ON COLUMN aliases_history.to_offset IS 'Registry offset of the event that ended the value, which is no longer valid from there on; NULL if it is current.';
 COMMENT ON COLUMN aliases_history.set_by IS 'Who set it.';
-COMMENT ON COLUMN aliases_history.reason IS 'Why, in the words of who set it.';
+COMMENT ON COLUMN aliases_history.reason IS 'The reason that was given.';
 
-COMMENT ON VIEW stages_history IS 'The stages of every model version, from when until when.';
-COMMENT ON COLUMN stages_history.model IS 'Name of the registered model, as it is now or was at its deletion.';
+COMMENT ON VIEW stages_history IS 'The stages of every model version, as intervals.';
+COMMENT ON COLUMN stages_history.model IS 'Current name of the registered model, or its name when it was deleted.';
 COMMENT ON COLUMN stages_history.version IS 'Version number.';
 COMMENT ON COLUMN stages_history.stage IS 'None, Staging, Production or Archived.';
-COMMENT ON COLUMN stages_history.valid_from IS 'From when it held: when the log took the event that set it. NULL where it was so from the start.';
-COMMENT ON COLUMN stages_history.valid_to IS 'Until when it held; NULL if it still does.';
-COMMENT ON COLUMN stages_history.from_offset IS 'Registry offset of the event that set it; it held from there on. -1 where it was so from the start.';
-COMMENT ON COLUMN stages_history.to_offset IS 'Registry offset of the event that ended it, from where it no longer held; NULL if it still does.';
+COMMENT ON COLUMN stages_history.valid_from IS 'Start of the interval: when the log took the event that set the value. NULL for a value that was there from the beginning.';
+COMMENT ON COLUMN stages_history.valid_to IS 'End of the interval; NULL if the value is current.';
+COMMENT ON COLUMN stages_history.from_offset IS 'Registry offset of the event that set the value; it is valid from there on. -1 for a value that was there from the beginning.';
+COMMENT ON COLUMN stages_history.to_offset IS 'Registry offset of the event that ended the value, which is no longer valid from there on; NULL if it is current.';
 COMMENT ON COLUMN stages_history.set_by IS 'Who set it.';
-COMMENT ON COLUMN stages_history.reason IS 'Why, in the words of who set it.';
+COMMENT ON COLUMN stages_history.reason IS 'The reason that was given.';
 
-COMMENT ON VIEW descriptions_history IS 'Descriptions of models and versions, from when until when.';
-COMMENT ON COLUMN descriptions_history.model IS 'Name of the registered model, as it is now or was at its deletion.';
+COMMENT ON VIEW descriptions_history IS 'Descriptions of models and versions, as intervals.';
+COMMENT ON COLUMN descriptions_history.model IS 'Current name of the registered model, or its name when it was deleted.';
 COMMENT ON COLUMN descriptions_history.version IS 'Version number; NULL for the description of the model.';
 COMMENT ON COLUMN descriptions_history.description IS 'Description.';
-COMMENT ON COLUMN descriptions_history.valid_from IS 'From when it held: when the log took the event that set it. NULL where it was so from the start.';
-COMMENT ON COLUMN descriptions_history.valid_to IS 'Until when it held; NULL if it still does.';
-COMMENT ON COLUMN descriptions_history.from_offset IS 'Registry offset of the event that set it; it held from there on. -1 where it was so from the start.';
-COMMENT ON COLUMN descriptions_history.to_offset IS 'Registry offset of the event that ended it, from where it no longer held; NULL if it still does.';
+COMMENT ON COLUMN descriptions_history.valid_from IS 'Start of the interval: when the log took the event that set the value. NULL for a value that was there from the beginning.';
+COMMENT ON COLUMN descriptions_history.valid_to IS 'End of the interval; NULL if the value is current.';
+COMMENT ON COLUMN descriptions_history.from_offset IS 'Registry offset of the event that set the value; it is valid from there on. -1 for a value that was there from the beginning.';
+COMMENT ON COLUMN descriptions_history.to_offset IS 'Registry offset of the event that ended the value, which is no longer valid from there on; NULL if it is current.';
 COMMENT ON COLUMN descriptions_history.set_by IS 'Who set it.';
-COMMENT ON COLUMN descriptions_history.reason IS 'Why, in the words of who set it.';
+COMMENT ON COLUMN descriptions_history.reason IS 'The reason that was given.';
 
-COMMENT ON VIEW model_names_history IS 'Names of registered models, from when until when.';
-COMMENT ON COLUMN model_names_history.model IS 'Name of the registered model, as it is now or was at its deletion.';
+COMMENT ON VIEW model_names_history IS 'Names of registered models, as intervals.';
+COMMENT ON COLUMN model_names_history.model IS 'Current name of the registered model, or its name when it was deleted.';
 COMMENT ON COLUMN model_names_history.name IS 'Name that it had.';
-COMMENT ON COLUMN model_names_history.valid_from IS 'From when it held: when the log took the event that set it. NULL where it was so from the start.';
-COMMENT ON COLUMN model_names_history.valid_to IS 'Until when it held; NULL if it still does.';
-COMMENT ON COLUMN model_names_history.from_offset IS 'Registry offset of the event that set it; it held from there on. -1 where it was so from the start.';
-COMMENT ON COLUMN model_names_history.to_offset IS 'Registry offset of the event that ended it, from where it no longer held; NULL if it still does.';
+COMMENT ON COLUMN model_names_history.valid_from IS 'Start of the interval: when the log took the event that set the value. NULL for a value that was there from the beginning.';
+COMMENT ON COLUMN model_names_history.valid_to IS 'End of the interval; NULL if the value is current.';
+COMMENT ON COLUMN model_names_history.from_offset IS 'Registry offset of the event that set the value; it is valid from there on. -1 for a value that was there from the beginning.';
+COMMENT ON COLUMN model_names_history.to_offset IS 'Registry offset of the event that ended the value, which is no longer valid from there on; NULL if it is current.';
 COMMENT ON COLUMN model_names_history.set_by IS 'Who set it.';
-COMMENT ON COLUMN model_names_history.reason IS 'Why, in the words of who set it.';
+COMMENT ON COLUMN model_names_history.reason IS 'The reason that was given.';
 
-COMMENT ON VIEW model_tags_history IS 'Tags of registered models, from when until when.';
-COMMENT ON COLUMN model_tags_history.model IS 'Name of the registered model, as it is now or was at its deletion.';
+COMMENT ON VIEW model_tags_history IS 'Tags of registered models, as intervals.';
+COMMENT ON COLUMN model_tags_history.model IS 'Current name of the registered model, or its name when it was deleted.';
 COMMENT ON COLUMN model_tags_history.key IS 'Key of the tag.';
 COMMENT ON COLUMN model_tags_history.value IS 'Value of the tag.';
-COMMENT ON COLUMN model_tags_history.valid_from IS 'From when it held: when the log took the event that set it. NULL where it was so from the start.';
-COMMENT ON COLUMN model_tags_history.valid_to IS 'Until when it held; NULL if it still does.';
-COMMENT ON COLUMN model_tags_history.from_offset IS 'Registry offset of the event that set it; it held from there on. -1 where it was so from the start.';
-COMMENT ON COLUMN model_tags_history.to_offset IS 'Registry offset of the event that ended it, from where it no longer held; NULL if it still does.';
+COMMENT ON COLUMN model_tags_history.valid_from IS 'Start of the interval: when the log took the event that set the value. NULL for a value that was there from the beginning.';
+COMMENT ON COLUMN model_tags_history.valid_to IS 'End of the interval; NULL if the value is current.';
+COMMENT ON COLUMN model_tags_history.from_offset IS 'Registry offset of the event that set the value; it is valid from there on. -1 for a value that was there from the beginning.';
+COMMENT ON COLUMN model_tags_history.to_offset IS 'Registry offset of the event that ended the value, which is no longer valid from there on; NULL if it is current.';
 COMMENT ON COLUMN model_tags_history.set_by IS 'Who set it.';
-COMMENT ON COLUMN model_tags_history.reason IS 'Why, in the words of who set it.';
+COMMENT ON COLUMN model_tags_history.reason IS 'The reason that was given.';
 
-COMMENT ON VIEW model_version_tags_history IS 'Tags of model versions, from when until when.';
-COMMENT ON COLUMN model_version_tags_history.model IS 'Name of the registered model, as it is now or was at its deletion.';
+COMMENT ON VIEW model_version_tags_history IS 'Tags of model versions, as intervals.';
+COMMENT ON COLUMN model_version_tags_history.model IS 'Current name of the registered model, or its name when it was deleted.';
 COMMENT ON COLUMN model_version_tags_history.version IS 'Version number.';
 COMMENT ON COLUMN model_version_tags_history.key IS 'Key of the tag.';
 COMMENT ON COLUMN model_version_tags_history.value IS 'Value of the tag.';
-COMMENT ON COLUMN model_version_tags_history.valid_from IS 'From when it held: when the log took the event that set it. NULL where it was so from the start.';
-COMMENT ON COLUMN model_version_tags_history.valid_to IS 'Until when it held; NULL if it still does.';
-COMMENT ON COLUMN model_version_tags_history.from_offset IS 'Registry offset of the event that set it; it held from there on. -1 where it was so from the start.';
-COMMENT ON COLUMN model_version_tags_history.to_offset IS 'Registry offset of the event that ended it, from where it no longer held; NULL if it still does.';
+COMMENT ON COLUMN model_version_tags_history.valid_from IS 'Start of the interval: when the log took the event that set the value. NULL for a value that was there from the beginning.';
+COMMENT ON COLUMN model_version_tags_history.valid_to IS 'End of the interval; NULL if the value is current.';
+COMMENT ON COLUMN model_version_tags_history.from_offset IS 'Registry offset of the event that set the value; it is valid from there on. -1 for a value that was there from the beginning.';
+COMMENT ON COLUMN model_version_tags_history.to_offset IS 'Registry offset of the event that ended the value, which is no longer valid from there on; NULL if it is current.';
 COMMENT ON COLUMN model_version_tags_history.set_by IS 'Who set it.';
-COMMENT ON COLUMN model_version_tags_history.reason IS 'Why, in the words of who set it.';
+COMMENT ON COLUMN model_version_tags_history.reason IS 'The reason that was given.';
 
-COMMENT ON VIEW experiment_names_history IS 'Names of experiments, from when until when.';
+COMMENT ON VIEW experiment_names_history IS 'Names of experiments, as intervals.';
 COMMENT ON COLUMN experiment_names_history.experiment_id IS 'Id of the experiment, a decimal string.';
 COMMENT ON COLUMN experiment_names_history.name IS 'Name that it had.';
-COMMENT ON COLUMN experiment_names_history.valid_from IS 'From when it held: when the log took the event that set it. NULL where it was so from the start.';
-COMMENT ON COLUMN experiment_names_history.valid_to IS 'Until when it held; NULL if it still does.';
-COMMENT ON COLUMN experiment_names_history.from_offset IS 'Registry offset of the event that set it; it held from there on. -1 where it was so from the start.';
-COMMENT ON COLUMN experiment_names_history.to_offset IS 'Registry offset of the event that ended it, from where it no longer held; NULL if it still does.';
+COMMENT ON COLUMN experiment_names_history.valid_from IS 'Start of the interval: when the log took the event that set the value. NULL for a value that was there from the beginning.';
+COMMENT ON COLUMN experiment_names_history.valid_to IS 'End of the interval; NULL if the value is current.';
+COMMENT ON COLUMN experiment_names_history.from_offset IS 'Registry offset of the event that set the value; it is valid from there on. -1 for a value that was there from the beginning.';
+COMMENT ON COLUMN experiment_names_history.to_offset IS 'Registry offset of the event that ended the value, which is no longer valid from there on; NULL if it is current.';
 COMMENT ON COLUMN experiment_names_history.set_by IS 'Who set it.';
-COMMENT ON COLUMN experiment_names_history.reason IS 'Why, in the words of who set it.';
+COMMENT ON COLUMN experiment_names_history.reason IS 'The reason that was given.';
 
-COMMENT ON VIEW experiment_tags_history IS 'Tags of experiments, from when until when.';
+COMMENT ON VIEW experiment_tags_history IS 'Tags of experiments, as intervals.';
 COMMENT ON COLUMN experiment_tags_history.experiment_id IS 'Id of the experiment, a decimal string.';
 COMMENT ON COLUMN experiment_tags_history.key IS 'Key of the tag.';
 COMMENT ON COLUMN experiment_tags_history.value IS 'Value of the tag.';
-COMMENT ON COLUMN experiment_tags_history.valid_from IS 'From when it held: when the log took the event that set it. NULL where it was so from the start.';
-COMMENT ON COLUMN experiment_tags_history.valid_to IS 'Until when it held; NULL if it still does.';
-COMMENT ON COLUMN experiment_tags_history.from_offset IS 'Registry offset of the event that set it; it held from there on. -1 where it was so from the start.';
-COMMENT ON COLUMN experiment_tags_history.to_offset IS 'Registry offset of the event that ended it, from where it no longer held; NULL if it still does.';
+COMMENT ON COLUMN experiment_tags_history.valid_from IS 'Start of the interval: when the log took the event that set the value. NULL for a value that was there from the beginning.';
+COMMENT ON COLUMN experiment_tags_history.valid_to IS 'End of the interval; NULL if the value is current.';
+COMMENT ON COLUMN experiment_tags_history.from_offset IS 'Registry offset of the event that set the value; it is valid from there on. -1 for a value that was there from the beginning.';
+COMMENT ON COLUMN experiment_tags_history.to_offset IS 'Registry offset of the event that ended the value, which is no longer valid from there on; NULL if it is current.';
 COMMENT ON COLUMN experiment_tags_history.set_by IS 'Who set it.';
-COMMENT ON COLUMN experiment_tags_history.reason IS 'Why, in the words of who set it.';
+COMMENT ON COLUMN experiment_tags_history.reason IS 'The reason that was given.';
 
-COMMENT ON VIEW transitions IS 'Moves of model versions from stage to stage, archived ones included.';
-COMMENT ON COLUMN transitions.model IS 'Name of the registered model, as it is now or was at its deletion.';
+COMMENT ON VIEW transitions IS 'Transitions of model versions between stages, including versions that a transition archived.';
+COMMENT ON COLUMN transitions.model IS 'Current name of the registered model, or its name when it was deleted.';
 COMMENT ON COLUMN transitions.version IS 'Version number.';
 COMMENT ON COLUMN transitions.from_stage IS 'Stage before.';
 COMMENT ON COLUMN transitions.to_stage IS 'Stage after.';
 COMMENT ON COLUMN transitions.moved_at IS 'When the log took the event.';
 COMMENT ON COLUMN transitions.moved_by IS 'Who moved it.';
-COMMENT ON COLUMN transitions.reason IS 'Why.';
+COMMENT ON COLUMN transitions.reason IS 'The reason that was given.';
 COMMENT ON COLUMN transitions.log_offset IS 'Registry offset of the event.';
 
-COMMENT ON VIEW audit IS 'Every event of the registry in log order: who asked for what, when and why, and what became of it. Refusals, repeats and dead letters are kept.';
+COMMENT ON VIEW audit IS 'Every event of the registry in log order: who asked for what, when and why, and what was decided. Includes refused requests, repeats and dead letters.';
 COMMENT ON COLUMN audit.log_offset IS 'Registry offset of the event.';
 COMMENT ON COLUMN audit.appended_at IS 'When the log took it.';
 COMMENT ON COLUMN audit.event_id IS 'Id of the event.';
@@ -432,18 +432,18 @@ COMMENT ON COLUMN audit.type IS 'Event type, as in SetRegisteredModelAlias; NULL
 COMMENT ON COLUMN audit.actor IS 'Who asked.';
 COMMENT ON COLUMN audit.actor_verified IS 'Whether a server had authenticated the actor.';
 COMMENT ON COLUMN audit.client IS 'Program that sent it.';
-COMMENT ON COLUMN audit.reason IS 'Why, in the words of the actor.';
+COMMENT ON COLUMN audit.reason IS 'The reason that the actor gave.';
 COMMENT ON COLUMN audit.entity IS 'What it is about: experiment, model, model_version or alias.';
 COMMENT ON COLUMN audit.model IS 'Registered model, by the name in the request.';
 COMMENT ON COLUMN audit.version IS 'Version number; for a version that was created, the number that it got.';
 COMMENT ON COLUMN audit.alias IS 'The alias.';
 COMMENT ON COLUMN audit.experiment_id IS 'Id of the experiment; for one that was created, the id that it got.';
 COMMENT ON COLUMN audit.accepted IS 'Whether it took effect; NULL where nothing was to be decided: a repeat or a dead letter.';
-COMMENT ON COLUMN audit.code IS 'Why it did not take effect: an error code as in MLflow, RESOURCE_CONFLICT where an expectation failed, REPEAT, or DEAD_LETTER.';
-COMMENT ON COLUMN audit.message IS 'The same for people.';
+COMMENT ON COLUMN audit.code IS 'Why it had no effect: an error code as in MLflow, RESOURCE_CONFLICT if an expectation failed, REPEAT, or DEAD_LETTER.';
+COMMENT ON COLUMN audit.message IS 'The reason as a message.';
 COMMENT ON COLUMN audit.request IS 'The request as it came, evidence included; secrets and the producer''s id are left out.';
 COMMENT ON COLUMN audit.hash IS 'Hash chain up to this event: SHA-256, hexadecimal.';
-COMMENT ON COLUMN audit.model_key IS 'Number of the registered model: stays through renames; a model created anew under an old name has its own.';
+COMMENT ON COLUMN audit.model_key IS 'Number of the registered model: it stays the same when the model is renamed; another model under an old name has its own.';
 
 COMMENT ON MACRO TABLE aliases_at IS 'What every alias pointed at right after a registry offset; columns as in aliases.';
 COMMENT ON MACRO TABLE aliases_as_of IS 'What every alias pointed at at a moment, a TIMESTAMP in UTC; columns as in aliases.';

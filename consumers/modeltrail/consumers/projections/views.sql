@@ -1,8 +1,8 @@
--- The public views over the runs stream, and over the fold itself. They are what people query:
--- a column, once released, stays. All times are UTC.
+-- The public views over the runs stream, and over the fold itself, which users query. A released
+-- column is never removed. All times are in UTC.
 
--- Who held which experiment name, from when until when. A name that nobody holds for a while counts
--- for the next to take it, so the intervals of a name follow each other without holes.
+-- The experiments that had each name, as intervals. While a name is free it counts as that of the next
+-- experiment to take it, so the intervals of a name follow each other without gaps.
 CREATE VIEW fold.experiment_names AS
 SELECT
     entity_id AS experiment_id,
@@ -143,10 +143,10 @@ SELECT
     stream, partition, next_offset, fold.at(last_appended_at_ms) AS last_appended_at, repeats
 FROM fold.positions;
 
-COMMENT ON VIEW runs IS 'One row a run, deleted ones included.';
+COMMENT ON VIEW runs IS 'One row for each run, including deleted ones.';
 COMMENT ON COLUMN runs.run_id IS 'Id of the run.';
-COMMENT ON COLUMN runs.experiment_id IS 'Id of its experiment. For a run that gave a name: who held the name when the start was appended, else the next to take it.';
-COMMENT ON COLUMN runs.experiment_name IS 'Name of that experiment now.';
+COMMENT ON COLUMN runs.experiment_id IS 'Id of its experiment. For a run that named its experiment: the one that had the name when the start was appended, or else the next one with it.';
+COMMENT ON COLUMN runs.experiment_name IS 'Current name of that experiment.';
 COMMENT ON COLUMN runs.name IS 'Display name.';
 COMMENT ON COLUMN runs.status IS 'RUNNING, SCHEDULED, FINISHED, FAILED or KILLED.';
 COMMENT ON COLUMN runs.start_time IS 'Start, by the clock of the producer.';
@@ -154,40 +154,40 @@ COMMENT ON COLUMN runs.end_time IS 'End, by the clock of the producer; for a run
 COMMENT ON COLUMN runs.duration_s IS 'Seconds from start to end; NULL while it runs.';
 COMMENT ON COLUMN runs."user" IS 'User that the run belongs to, by its own claim.';
 COMMENT ON COLUMN runs.parent_run_id IS 'Run that this one is nested in.';
-COMMENT ON COLUMN runs.message IS 'Why it ended, where something other than success ended it.';
-COMMENT ON COLUMN runs.deleted IS 'Whether it is among the deleted ones.';
+COMMENT ON COLUMN runs.message IS 'Why it ended, if not successfully.';
+COMMENT ON COLUMN runs.deleted IS 'Whether it is deleted.';
 COMMENT ON COLUMN runs.entry_point IS 'Script, module or notebook that was started.';
 COMMENT ON COLUMN runs.git_commit IS 'Commit of the entry point''s repository.';
-COMMENT ON COLUMN runs.git_branch IS 'Branch that was checked out.';
+COMMENT ON COLUMN runs.git_branch IS 'Checked-out branch.';
 COMMENT ON COLUMN runs.git_dirty IS 'Whether tracked files differed from the commit.';
 COMMENT ON COLUMN runs.git_remote IS 'URL of the remote origin.';
-COMMENT ON COLUMN runs.host IS 'Host that it ran on.';
+COMMENT ON COLUMN runs.host IS 'Host on which it ran.';
 COMMENT ON COLUMN runs.python_version IS 'Version of Python.';
-COMMENT ON COLUMN runs.complete IS 'Whether all that was logged so far is here: the start arrived, no event is missing, no point was dropped.';
-COMMENT ON COLUMN runs.events_missing IS 'Holes in the sequence numbers: events that were sent and are not in the log.';
-COMMENT ON COLUMN runs.points_logged IS 'Metric points that the training code logged, as last told by the producer.';
-COMMENT ON COLUMN runs.points_dropped IS 'How many of those the producer could not keep.';
+COMMENT ON COLUMN runs.complete IS 'Whether everything logged so far is here: the start arrived, no event is missing, no point was dropped.';
+COMMENT ON COLUMN runs.events_missing IS 'Gaps in the sequence numbers: events that were sent and are not in the log.';
+COMMENT ON COLUMN runs.points_logged IS 'Number of metric points that the training code logged, as last reported by the producer.';
+COMMENT ON COLUMN runs.points_dropped IS 'Number of those points that the producer could not keep.';
 COMMENT ON COLUMN runs.points_stored IS 'Metric points that are here; a point that was logged twice counts once.';
 COMMENT ON COLUMN runs.events_after_end IS 'Events that came after the end of the run; they are kept.';
 COMMENT ON COLUMN runs.last_seen IS 'When the log took the run''s last event.';
 COMMENT ON COLUMN runs.actor IS 'Who started it.';
 COMMENT ON COLUMN runs.appended_at IS 'When the log took the start.';
-COMMENT ON COLUMN runs.position IS 'Where the start is in the log: stream:partition:offset.';
+COMMENT ON COLUMN runs.position IS 'Position of the start in the log: stream:partition:offset.';
 
-COMMENT ON VIEW params IS 'Params of runs. The first value of a key stands.';
+COMMENT ON VIEW params IS 'Params of runs. The first value of a key is kept.';
 COMMENT ON COLUMN params.run_id IS 'Id of the run.';
 COMMENT ON COLUMN params.key IS 'Key.';
 COMMENT ON COLUMN params.value IS 'Value, as text.';
 
-COMMENT ON VIEW param_conflicts IS 'Values that were logged for a param that had another value already.';
+COMMENT ON VIEW param_conflicts IS 'Values that were logged for a param that already had another value.';
 COMMENT ON COLUMN param_conflicts.run_id IS 'Id of the run.';
 COMMENT ON COLUMN param_conflicts.key IS 'Key of the param.';
-COMMENT ON COLUMN param_conflicts.value IS 'The value that stands.';
+COMMENT ON COLUMN param_conflicts.value IS 'The value that was kept.';
 COMMENT ON COLUMN param_conflicts.refused_value IS 'The value that was refused.';
 COMMENT ON COLUMN param_conflicts.appended_at IS 'When the log took it.';
-COMMENT ON COLUMN param_conflicts.position IS 'Where it is in the log.';
+COMMENT ON COLUMN param_conflicts.position IS 'Its position in the log.';
 
-COMMENT ON VIEW tags IS 'Tags of runs, as they are now.';
+COMMENT ON VIEW tags IS 'Current tags of runs.';
 COMMENT ON COLUMN tags.run_id IS 'Id of the run.';
 COMMENT ON COLUMN tags.key IS 'Key.';
 COMMENT ON COLUMN tags.value IS 'Value.';
@@ -208,7 +208,7 @@ COMMENT ON COLUMN latest_metrics.key IS 'Metric key.';
 COMMENT ON COLUMN latest_metrics.step IS 'Step of the latest point.';
 COMMENT ON COLUMN latest_metrics."timestamp" IS 'When it was logged, by the clock of the producer.';
 COMMENT ON COLUMN latest_metrics.value IS 'Its value.';
-COMMENT ON COLUMN latest_metrics.points IS 'How many points the metric has.';
+COMMENT ON COLUMN latest_metrics.points IS 'Number of points of the metric.';
 COMMENT ON COLUMN latest_metrics.model_id IS 'Logged model that it describes.';
 COMMENT ON COLUMN latest_metrics.dataset_name IS 'Dataset that it was computed on.';
 COMMENT ON COLUMN latest_metrics.dataset_digest IS 'Digest of that dataset.';
@@ -231,47 +231,47 @@ COMMENT ON COLUMN artifacts.sha256 IS 'SHA-256 of the content, hexadecimal.';
 COMMENT ON COLUMN artifacts.location IS 'URI of the bytes.';
 COMMENT ON COLUMN artifacts.logged_at IS 'When the log took it.';
 
-COMMENT ON VIEW packages IS 'Python packages that were installed where a run ran.';
+COMMENT ON VIEW packages IS 'Python packages installed in the environment of a run.';
 COMMENT ON COLUMN packages.run_id IS 'Id of the run.';
 COMMENT ON COLUMN packages.name IS 'Distribution.';
 COMMENT ON COLUMN packages.version IS 'Its version.';
 
-COMMENT ON VIEW registrations IS 'Model versions that training jobs asked for, and what came of it.';
+COMMENT ON VIEW registrations IS 'Model versions that training jobs requested, and the results.';
 COMMENT ON COLUMN registrations.run_id IS 'Run that asked.';
 COMMENT ON COLUMN registrations.model IS 'Registered model.';
 COMMENT ON COLUMN registrations.source IS 'Where the model''s files are.';
 COMMENT ON COLUMN registrations.actor IS 'Who asked.';
-COMMENT ON COLUMN registrations.reason IS 'Why.';
+COMMENT ON COLUMN registrations.reason IS 'The reason that was given.';
 COMMENT ON COLUMN registrations.accepted IS 'Whether the registry accepted it; NULL while no server has taken it over.';
 COMMENT ON COLUMN registrations.code IS 'Error code of a refusal.';
 COMMENT ON COLUMN registrations.message IS 'Message of a refusal.';
-COMMENT ON COLUMN registrations.version IS 'Number that the version got.';
+COMMENT ON COLUMN registrations.version IS 'Number of the created version.';
 COMMENT ON COLUMN registrations.requested_at IS 'When the log took the request.';
 COMMENT ON COLUMN registrations.decided_at IS 'When the registry decided.';
-COMMENT ON COLUMN registrations.position IS 'Where the request is in the log.';
+COMMENT ON COLUMN registrations.position IS 'Position of the request in the log.';
 
 COMMENT ON VIEW logged_models IS 'Logged models, deleted ones included.';
 COMMENT ON COLUMN logged_models.model_id IS 'Id of the logged model.';
 COMMENT ON COLUMN logged_models.experiment_id IS 'Id of its experiment.';
-COMMENT ON COLUMN logged_models.experiment_name IS 'Name of that experiment now.';
+COMMENT ON COLUMN logged_models.experiment_name IS 'Current name of that experiment.';
 COMMENT ON COLUMN logged_models.name IS 'Name; not unique.';
 COMMENT ON COLUMN logged_models.model_type IS 'Kind of model.';
 COMMENT ON COLUMN logged_models.status IS 'PENDING, READY or FAILED.';
 COMMENT ON COLUMN logged_models.status_message IS 'Why it has this status.';
 COMMENT ON COLUMN logged_models.source_run_id IS 'Run that made it.';
 COMMENT ON COLUMN logged_models.artifact_location IS 'URI of the folder of its files.';
-COMMENT ON COLUMN logged_models.deleted IS 'Whether it is among the deleted ones.';
+COMMENT ON COLUMN logged_models.deleted IS 'Whether it is deleted.';
 COMMENT ON COLUMN logged_models.created_at IS 'When the log took the event that created it; for one that was imported, when its tracker says that it was created.';
 COMMENT ON COLUMN logged_models.updated_at IS 'When its status last changed, or when it was deleted.';
 COMMENT ON COLUMN logged_models.created_by IS 'Who created it.';
-COMMENT ON COLUMN logged_models.position IS 'Where the event that created it is in the log.';
+COMMENT ON COLUMN logged_models.position IS 'Position of the event that created it.';
 
-COMMENT ON VIEW logged_model_params IS 'Params of logged models. The first value of a key stands.';
+COMMENT ON VIEW logged_model_params IS 'Params of logged models. The first value of a key is kept.';
 COMMENT ON COLUMN logged_model_params.model_id IS 'Id of the logged model.';
 COMMENT ON COLUMN logged_model_params.key IS 'Key.';
 COMMENT ON COLUMN logged_model_params.value IS 'Value, as text.';
 
-COMMENT ON VIEW logged_model_tags IS 'Tags of logged models, as they are now.';
+COMMENT ON VIEW logged_model_tags IS 'Current tags of logged models.';
 COMMENT ON COLUMN logged_model_tags.model_id IS 'Id of the logged model.';
 COMMENT ON COLUMN logged_model_tags.key IS 'Key.';
 COMMENT ON COLUMN logged_model_tags.value IS 'Value.';
@@ -303,13 +303,13 @@ COMMENT ON COLUMN model_outputs.run_id IS 'Id of the run.';
 COMMENT ON COLUMN model_outputs.model_id IS 'Id of the logged model.';
 COMMENT ON COLUMN model_outputs.step IS 'Step of the run at which it was made.';
 
-COMMENT ON VIEW dead_letters IS 'Events that could not be decoded or applied. Nothing of them took effect.';
+COMMENT ON VIEW dead_letters IS 'Events that could not be decoded or applied. They had no effect.';
 COMMENT ON COLUMN dead_letters.stream IS 'Stream.';
 COMMENT ON COLUMN dead_letters.partition IS 'Partition.';
 COMMENT ON COLUMN dead_letters.log_offset IS 'Offset.';
 COMMENT ON COLUMN dead_letters.appended_at IS 'When the log took it.';
-COMMENT ON COLUMN dead_letters.event_type IS 'Event type, if it could be told.';
-COMMENT ON COLUMN dead_letters.error IS 'Why.';
+COMMENT ON COLUMN dead_letters.event_type IS 'Event type, if it is known.';
+COMMENT ON COLUMN dead_letters.error IS 'The reason that was given.';
 COMMENT ON COLUMN dead_letters.payload_bytes IS 'Size in bytes.';
 COMMENT ON COLUMN dead_letters.payload_hex IS 'The bytes, hexadecimal.';
 
@@ -318,4 +318,4 @@ COMMENT ON COLUMN positions.stream IS 'Stream.';
 COMMENT ON COLUMN positions.partition IS 'Partition.';
 COMMENT ON COLUMN positions.next_offset IS 'Offset of the next event to fold.';
 COMMENT ON COLUMN positions.last_appended_at IS 'When the log took the last event that is folded.';
-COMMENT ON COLUMN positions.repeats IS 'Events that came again and had no second effect.';
+COMMENT ON COLUMN positions.repeats IS 'Repeated events, which had no second effect.';

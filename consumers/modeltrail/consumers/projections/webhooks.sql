@@ -40,21 +40,21 @@ COMMENT ON COLUMN webhooks.webhook_id IS 'Id of the webhook: the id of the event
 COMMENT ON COLUMN webhooks.name IS 'Its name.';
 COMMENT ON COLUMN webhooks.endpoint IS 'Where deliveries are posted, without the path, which may be a password.';
 COMMENT ON COLUMN webhooks.description IS 'Its description.';
-COMMENT ON COLUMN webhooks.events IS 'What is delivered, as in model_version_alias.created.';
+COMMENT ON COLUMN webhooks.events IS 'Events that are delivered, such as model_version_alias.created.';
 COMMENT ON COLUMN webhooks.status IS 'ACTIVE or DISABLED.';
 COMMENT ON COLUMN webhooks.created_at IS 'When the log took the event that created it.';
 COMMENT ON COLUMN webhooks.updated_at IS 'When it was last changed.';
 COMMENT ON COLUMN webhooks.created_by IS 'Who created it.';
 
-COMMENT ON VIEW webhooks_history IS 'What changed about webhooks, as intervals; deleted ones included.';
+COMMENT ON VIEW webhooks_history IS 'Changes of webhooks, as intervals; including deleted ones.';
 COMMENT ON COLUMN webhooks_history.webhook_id IS 'Id of the webhook.';
 COMMENT ON COLUMN webhooks_history.name IS 'Its last name.';
 COMMENT ON COLUMN webhooks_history.attribute IS 'lifecycle, name, endpoint, status or events.';
 COMMENT ON COLUMN webhooks_history.value IS 'Its value; events as a JSON list.';
 COMMENT ON COLUMN webhooks_history.valid_from IS 'From when it held; by the log''s time.';
-COMMENT ON COLUMN webhooks_history.valid_to IS 'Until when it held; NULL if it still does.';
-COMMENT ON COLUMN webhooks_history.from_offset IS 'Registry offset of the event from which it held.';
+COMMENT ON COLUMN webhooks_history.valid_to IS 'End of the interval; NULL if the value is current.';
+COMMENT ON COLUMN webhooks_history.from_offset IS 'Registry offset of the event from which the value is valid.';
 COMMENT ON COLUMN webhooks_history.to_offset IS 'Registry offset of the event that ended it; NULL if it still holds.';
 COMMENT ON COLUMN webhooks_history.set_by IS 'Who set it.';
 COMMENT ON COLUMN webhooks_history.set_by_verified IS 'Whether the name is proven.';
-COMMENT ON COLUMN webhooks_history.reason IS 'Why, in the words of who set it.';
+COMMENT ON COLUMN webhooks_history.reason IS 'The reason that was given.';
