@@ -22,14 +22,14 @@ def open_node(
     storage: Storage,
     progress: AbstractContextManager[Callable[[int, int], None] | None],
 ) -> Iterator[Node]:
-    """A started node on a folder that no server runs on, with the whole log folded.
+    """Yield a started node on a folder without a server, with the whole log folded.
 
     Args:
         folder: The folder; it is locked meanwhile.
-        log_url: The log, which is created if it is not there.
-        storage: Where artifacts are.
-        progress: Entered while the log is folded; what it yields is called with the number of
-            events folded and the number of events in all.
+        log_url: The log, which is created if it does not exist.
+        storage: Where artifacts are stored.
+        progress: Entered while the log is folded. It yields a function for the number of events
+            folded and the total.
 
     Raises:
         ClientError: the folder is in use, or cannot be written.

@@ -723,7 +723,7 @@ def _our_error(settings: _Settings, e: Exception) -> LogError:
     if isinstance(e, (ke.OffsetOutOfRangeError, ke.LogTruncationError)):
         return LogMisconfigured(
             f"{said}: the log does not have the position to read from. This is another log, or a "
-            "topic was cut short or made anew. Restore it, or rebuild the projections from it"
+            "topic was cut short or created again. Restore it, or rebuild the projections from it"
         )
     if isinstance(e, ke.AuthorizationError):
         return LogRefused(f"{said}: the broker's ACLs do not let this user do that")

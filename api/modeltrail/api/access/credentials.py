@@ -1,4 +1,4 @@
-"""Passwords: hashed slowly, verified in constant time, remembered for a while, and not guessed."""
+"""Passwords: slow hashes, verification in constant time, a short memory, and no guessing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ T = TypeVar("T")
 PASSWORD_CHARACTERS_MIN = 12
 PASSWORD_CHARACTERS_MAX = 1024
 FAILURES_MAX = 10
-"""Wrong passwords for one user from one address within ``FAILURES_S``."""
+"""Maximum number of wrong passwords for one user from one address within ``FAILURES_S``."""
 FAILURES_S = 60.0
 
 _REMEMBERED_MAX = 1024
@@ -46,7 +46,7 @@ _CHANGES_MAX = 4
 
 
 class Presented(NamedTuple):
-    """What a client sent to prove who it is."""
+    """The credentials that a client sent."""
 
     user: str | None
     """None for a bearer token."""
@@ -54,7 +54,7 @@ class Presented(NamedTuple):
 
 
 def presented(authorization: str | None) -> Presented | None:
-    """What a header ``Authorization`` presents; None for none, or one that is no use here."""
+    """Return the credentials in a header ``Authorization``, or None without usable ones."""
     scheme, _, rest = (authorization or "").strip().partition(" ")
     rest = rest.strip()
     if scheme.lower() == "bearer" and rest:
@@ -70,10 +70,10 @@ def presented(authorization: str | None) -> Presented | None:
 
 @cache
 def _hasher() -> PasswordHasher:
-    # Imported when a password is first seen: a start should not pay for it.
+    # Imported when a password is first seen, so that it does not delay the start.
     from argon2 import PasswordHasher
 
-    return PasswordHasher()  # the library's choice of cost, which it keeps up to date
+    return PasswordHasher()  # the library's default cost, which it keeps up to date
 
 
 @cache
@@ -83,10 +83,10 @@ def _nobodys_hash() -> str:
 
 @cache
 def _workers() -> ThreadPoolExecutor:
-    """The threads for hashes: few, as each hash takes 64 MiB, and below all others in priority."""
+    """Return the threads for hashes: few, because each hash takes 64 MiB, and with low priority."""
 
     def step_back() -> None:
-        # The threads that the hash starts inherit it.
+        # The threads that hashing starts inherit it.
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
@@ -97,9 +97,9 @@ _changes = threading.BoundedSemaphore(_CHANGES_MAX)
 
 
 def _in_turn(work: Callable[..., T], *args: object) -> T:
-    """Call a function in one of the threads for hashes; raises ``TooBusy``.
+    """Call a function in one of the threads for hashes. Raises ``TooBusy``.
 
-    The caller's own thread waits for it, so only a few may.
+    The caller's own thread waits, so only a few may.
     """
     if not _changes.acquire(blocking=False):
         raise TooBusy("too many passwords are being changed; try again in a moment")
@@ -110,10 +110,10 @@ def _in_turn(work: Callable[..., T], *args: object) -> T:
 
 
 def hash_password(password: str) -> str:
-    """The Argon2 hash of a new password.
+    """Return the Argon2 hash of a new password.
 
     Raises:
-        InvalidRequest: it is too short, or too long.
+        InvalidRequest: it is too short or too long.
         TooBusy: too many others are being hashed.
     """
     if len(password) < PASSWORD_CHARACTERS_MIN:
@@ -129,7 +129,7 @@ def _verify(hash: str | None, password: str) -> bool:
     if len(password) > PASSWORD_CHARACTERS_MAX:
         return False
     try:
-        # For an unknown user as well, so that the time does not tell who is known.
+        # For an unknown user as well, so that the time does not reveal which users exist.
         right = _hasher().verify(hash or _nobodys_hash(), password)
     except (Argon2Error, InvalidHash):
         return False
@@ -137,25 +137,25 @@ def _verify(hash: str | None, password: str) -> bool:
 
 
 class _Asked(NamedTuple):
-    """What is to be verified."""
+    """A password to verify."""
 
     who: tuple[str, str]
     """Name and address, for which wrong passwords are counted."""
     seen: bytes
-    """Stands for name and password, which are not kept."""
+    """A digest of name and password, which are not stored."""
     hash: str | None
 
 
 class Passwords:
     """Verifies passwords.
 
-    A right one is remembered for some minutes, as long as it is the user's: to verify takes 50 ms
+    A correct one is remembered for some minutes while it is valid, because verification takes 50 ms
     and 64 MiB by design. After too many wrong ones for a user from an address, further ones are
-    refused for a while without a look.
+    refused for a while without verification.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Remember none; ``clock`` gives seconds."""
+        """Make it; ``clock`` returns seconds."""
         self._clock = clock
         self._key = secrets.token_bytes(32)
         self._lock = threading.Lock()
@@ -166,13 +166,13 @@ class Passwords:
         )
 
     async def verify(self, user: str, password: str, hash: str | None, address: str) -> bool:
-        """Whether it is the user's password; whoever waits for its turn holds no thread.
+        """Return whether it is the user's password. Waiting holds no thread.
 
         Args:
             user: The name.
-            password: What was presented.
-            hash: The hash of the user's password; None if there is no such user, or no password.
-            address: Where the request comes from.
+            password: The presented password.
+            hash: The hash of the user's password; None if there is no such user or password.
+            address: The address that the request comes from.
 
         Raises:
             TooBusy: after too many wrong ones, or while too many are being verified.
@@ -181,13 +181,13 @@ class Passwords:
         if self._remembers(asked):
             return True
         async with self._gate.enter():
-            if self._remembers(asked):  # those who waited before may have been the same
+            if self._remembers(asked):  # an earlier one in the queue may have been the same
                 return True
             right = await wrap_future(_workers().submit(_verify, hash, password))
         return self._note(asked, right)
 
     def confirm(self, user: str, password: str, hash: str | None, address: str) -> bool:
-        """The same for who has signed in already; the caller's thread waits for it."""
+        """Verify the password of a user who has signed in. The caller's thread waits."""
         asked = self._asked(user, password, hash, address)
         return self._remembers(asked) or self._note(asked, _in_turn(_verify, hash, password))
 
@@ -199,7 +199,7 @@ class Passwords:
         )
 
     def _remembers(self, asked: _Asked) -> bool:
-        """Whether it was right a moment ago; raises ``TooBusy`` after too many wrong ones."""
+        """Return whether it was recently correct. Raises ``TooBusy`` after too many wrong ones."""
         now = self._clock()
         with self._lock:
             known = self._remembered.get(asked.seen)

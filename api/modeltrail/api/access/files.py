@@ -1,4 +1,4 @@
-"""What a caller may do with files, by where they are or where they are said to come from."""
+"""Permissions on files, by where they are or where they are said to come from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from modeltrail.api.errors import NotFound
 
 
 def check_place(rights: Rights, place: Place, need: Level) -> None:
-    """Whether a caller may do this with files of a run, of a logged model, or of nobody.
+    """Check whether a caller may do this with files of a run, of a logged model, or without owner.
 
     Raises:
         Forbidden: no.
@@ -22,7 +22,7 @@ def check_place(rights: Rights, place: Place, need: Level) -> None:
     elif place.kind == "model":
         rights.logged_model(place.id, need)
     else:
-        # Files of nobody; under the id of an experiment they count as its own.
+        # Files without an owner. Those under the id of an experiment count as its own.
         experiment_id = place.path.partition("/")[0]
         if experiment_id.isdecimal():
             rights.experiment(experiment_id, need)
@@ -35,9 +35,9 @@ def check_place(rights: Rights, place: Place, need: Level) -> None:
 def check_source(
     rights: Rights, source: str, run_id: str | None = None, model_id: str | None = None
 ) -> None:
-    """Whether a caller may make a version of what is at a source, which it lets others read.
+    """Check whether a caller may create a version from a source, which lets others read it.
 
-    What is nowhere here gives nothing away, and passes.
+    A source that is not here reveals nothing, and is accepted.
 
     Raises:
         Forbidden: the caller may not read the run, logged model or version that it comes from.

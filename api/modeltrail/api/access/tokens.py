@@ -1,4 +1,4 @@
-"""Tokens, which prove who acts. Only their hashes are stored."""
+"""Tokens, which prove who the actor is. Only their hashes are stored."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import hashlib
 import secrets
 
 TOKEN_PREFIX = "mt_"
-"""How every token begins, so that it is known where it turns up: in a password, or in a leak."""
+"""The beginning of every token, so that one is recognized, as a password or in a leak."""
 
 
 def new_token() -> str:
-    """A new token.
+    """Return a new token.
 
-    It carries 256 random bits, so a plain hash of it cannot be searched, and needs no slow one.
+    It contains 256 random bits, so a plain hash cannot be searched, and no slow hash is needed.
     """
     return TOKEN_PREFIX + secrets.token_urlsafe(32)
 
 
 def token_hash(token: str) -> str:
-    """SHA-256 of a token, hexadecimal."""
+    """Return the SHA-256 of a token, in hexadecimal."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()

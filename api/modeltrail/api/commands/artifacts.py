@@ -1,4 +1,4 @@
-"""The part of `modeltrail audit verify` that reads files."""
+"""The part of `modeltrail audit verify` that verifies files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Records = list[dict[str, Any]]
 
 
 def check_artifacts(args: argparse.Namespace, folder: DataFolder) -> dict[str, Any]:
-    """Compare what was recorded with the bytes that are there; returns what was found."""
+    """Compare the records with the stored files. Returns the differences."""
     from modeltrail.api.artifacts.check import Checker
     from modeltrail.api.artifacts.store import open_storage
 
@@ -35,7 +35,7 @@ def check_artifacts(args: argparse.Namespace, folder: DataFolder) -> dict[str, A
                 if bar is not None:
                     bar(done, source.total)
         if findings:
-            # A file that was replaced in the meantime has another record by now.
+            # A file that was replaced in the meantime has a newer record.
             newer = {_name(record): record for page in source.pages() for record in page}
             again = [newer[_name(f.record)] for f in findings if _name(f.record) in newer]
             findings = [f for f in map(checker.check_one, again) if f is not None]
@@ -49,7 +49,7 @@ def check_artifacts(args: argparse.Namespace, folder: DataFolder) -> dict[str, A
 
 
 def tell_artifacts(files: dict[str, Any]) -> None:
-    """Print what was found."""
+    """Print the differences."""
     for line in files["elsewhere"]:
         note(f"not checked: {line}")
     for finding in files["findings"]:
@@ -70,17 +70,17 @@ def _name(record: dict[str, Any]) -> tuple[str, str, str]:
 
 
 class _Source(NamedTuple):
-    """What gives the records."""
+    """Where the records come from."""
 
     pages: Callable[[], Iterator[Records]]
     total: int
     elsewhere: list[str]
-    """Versions whose files are not kept here, and where they are."""
+    """Versions whose files are stored elsewhere, and where."""
 
 
 @contextmanager
 def _source(args: argparse.Namespace, folder: DataFolder) -> Iterator[_Source]:
-    """The folder, or the server that runs on it."""
+    """Return the folder, or the server that runs on it."""
     server = folder.server()
     query = {"run": args.run, "model": args.model, "limit": _PAGE}
     if server is not None:

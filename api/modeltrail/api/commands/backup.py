@@ -35,7 +35,7 @@ _KAFKA = (
 
 
 def backup(args: argparse.Namespace) -> int:
-    """Back up a data folder, beside a running server or without one."""
+    """Back up a data folder, with or without a running server."""
     folder = data_folder(args)
     elsewhere = log_elsewhere(args, folder)
     if elsewhere is not None and elsewhere.startswith("kafka:"):
@@ -62,7 +62,7 @@ def backup(args: argparse.Namespace) -> int:
 
 
 def restore(args: argparse.Namespace) -> int:
-    """Make a data folder of a backup."""
+    """Create a data folder from a backup."""
     from modeltrail.api.backup import restore as make
 
     folder = data_folder(args)
@@ -87,7 +87,7 @@ def _artifacts(folder: DataFolder) -> Path:
 
 @contextmanager
 def _bars() -> Iterator[Progress]:
-    """One bar after the other."""
+    """Show one progress bar after the other."""
     with ExitStack() as stack:
 
         def show(what: str) -> Callable[[int, int], None] | None:

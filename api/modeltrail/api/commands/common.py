@@ -1,4 +1,4 @@
-"""What the commands share: the data folder, a server to ask, and how to print."""
+"""Shared by the commands: the data folder, the server to ask, and output."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _NAMES_SHOWN = 5
 
 
 class CommandError(ClientError):
-    """A command cannot do what was asked; the message says how to repair it."""
+    """A command cannot do what was asked. The message says how to repair it."""
 
 
 def say(text: str) -> None:
-    """Print a line for people or scripts."""
+    """Print a line of output."""
     sys.stdout.write(f"{text}\n")
 
 
@@ -47,7 +47,7 @@ def say_json(value: Any) -> None:
 
 
 def say_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print CSV (RFC 4180) with a header line; None is empty."""
+    """Print CSV (RFC 4180) with a header line. None is empty."""
     writer = csv.writer(sys.stdout)
     writer.writerow(columns)
     writer.writerows(rows)
@@ -62,7 +62,7 @@ def table(
     rows_max: int | None = None,
     width: int | None = None,
 ) -> None:
-    """Print a table: in a box on a terminal or of a width; else plain, with nothing left out."""
+    """Print a table: in a box on a terminal or with a width, otherwise plain and complete."""
     terminal = sys.stdout.isatty()
     if width is None and terminal:
         width = shutil.get_terminal_size((100, 24)).columns
@@ -83,7 +83,7 @@ def table(
 
 
 def pairs(items: Iterable[tuple[str, Any]]) -> None:
-    """Print names and values, a line each; nothing is cut."""
+    """Print names and values, one pair a line, uncut."""
     shown = [(name, tables.cell_text(value, "")) for name, value in items]
     size = max((len(name) for name, _ in shown), default=0)
     for name, text in shown:
@@ -92,7 +92,10 @@ def pairs(items: Iterable[tuple[str, Any]]) -> None:
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A progress bar for ``(done, total)`` on a terminal; None elsewhere, and without rich."""
+    """Return a progress bar for ``(done, total)`` on a terminal.
+
+    None elsewhere, or without rich.
+    """
     if not sys.stderr.isatty() or find_spec("rich") is None:
         yield None
         return
@@ -122,12 +125,12 @@ def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
 
 
 def data_folder(args: argparse.Namespace) -> DataFolder:
-    """The folder that ``--data`` or ``MODELTRAIL_URL`` names."""
+    """Return the folder in ``--data`` or ``MODELTRAIL_URL``."""
     return find()[1] if args.data is None else folder_of(str(args.data))
 
 
 def own_folder(args: argparse.Namespace) -> DataFolder:
-    """The same, to be written: from now on this process makes no file that others may read."""
+    """Return the same folder for writing. From now on, new files of this process are private."""
     from modeltrail.eventlog.private import withheld
 
     folder = data_folder(args)
@@ -136,7 +139,7 @@ def own_folder(args: argparse.Namespace) -> DataFolder:
 
 
 def log_url(args: argparse.Namespace, folder: DataFolder) -> str:
-    """The log's URL: ``--log``, a Kafka URL in ``MODELTRAIL_URL``, or the data folder."""
+    """Return the log's URL: ``--log``, a Kafka URL in ``MODELTRAIL_URL``, or the data folder."""
     if args.log is not None:
         return str(args.log)
     env = os.environ.get("MODELTRAIL_URL", "")
@@ -146,7 +149,7 @@ def log_url(args: argparse.Namespace, folder: DataFolder) -> str:
 
 
 def artifacts_url(args: argparse.Namespace, folder: DataFolder) -> str:
-    """Where artifacts are: ``--artifacts``, ``MODELTRAIL_ARTIFACTS``, or as the folder's server."""
+    """Return where artifacts are: as given, as in the environment, or as the server has them."""
     given = args.artifacts or os.environ.get("MODELTRAIL_ARTIFACTS")
     if given and urlsplit(given).scheme in ("http", "https"):
         raise CommandError(
@@ -159,19 +162,19 @@ def artifacts_url(args: argparse.Namespace, folder: DataFolder) -> str:
 
 
 def log_elsewhere(args: argparse.Namespace, folder: DataFolder) -> str | None:
-    """The log's URL, where it is not in the data folder."""
+    """Return the log's URL if it is not in the data folder, or None."""
     url = log_url(args, folder)
     return None if url == str(folder.path) else url
 
 
 def open_existing_log(args: argparse.Namespace, folder: DataFolder) -> EventLog:
-    """Open the log that must be there already; raises ``LogError`` or ``ClientError``."""
+    """Open the log, which must exist. Raises ``LogError`` or ``ClientError``."""
     return folder.open_log(log_elsewhere(args, folder))
 
 
 @contextmanager
 def caught_up(args: argparse.Namespace) -> Iterator[tuple[EventLog, Fold]]:
-    """The log and an up-to-date fold of a folder that no server has."""
+    """Yield the log and an up-to-date fold of a folder without a server."""
     folder = own_folder(args)
     with ExitStack() as stack:
         with progress("folding") as bar:
@@ -183,7 +186,7 @@ def caught_up(args: argparse.Namespace) -> Iterator[tuple[EventLog, Fold]]:
 
 
 def server_of(args: argparse.Namespace) -> str | None:
-    """The server to ask: ``--server``, ``MODELTRAIL_URL``, or the one that runs on the folder."""
+    """Return the server to ask: ``--server``, ``MODELTRAIL_URL``, or the one on the folder."""
     if args.server is not None:
         return str(args.server)
     if args.data is None and args.log is None:
@@ -192,12 +195,12 @@ def server_of(args: argparse.Namespace) -> str | None:
 
 
 def client_of(args: argparse.Namespace) -> Client:
-    """A client of the server if there is one, else of the folder; to be closed."""
+    """Return a client of the server if there is one, or of the folder. Close it."""
     return client_on(args, server_of(args))
 
 
 def client_on(args: argparse.Namespace, server: str | None) -> Client:
-    """A client of a server, or of the folder where there is none; to be closed."""
+    """Return a client of a server, or of the folder if there is none. Close it."""
     if server is not None:
         return ServerClient(server)
     folder = own_folder(args)
@@ -210,7 +213,7 @@ def client_on(args: argparse.Namespace, server: str | None) -> Client:
 
 
 def not_there(kind: str, name: str, known: Iterable[str]) -> CommandError:
-    """The error that nothing of a kind has this name; it suggests the closest one that is known."""
+    """Return the error for an unknown name, with the closest known one."""
     names = list(known)
     hint = did_you_mean(name, names)
     if not hint:
@@ -220,7 +223,7 @@ def not_there(kind: str, name: str, known: Iterable[str]) -> CommandError:
 
 
 def experiment_id(client: Client, name: str) -> str:
-    """The id of the experiment with this name or id; raises ``CommandError``."""
+    """Return the id of the experiment with this name or id. Raises ``CommandError``."""
     ids: dict[str, str] = {}
     for deleted in (False, True):
         token = None
@@ -241,6 +244,6 @@ def experiment_id(client: Client, name: str) -> str:
 def ask_json(
     server: str, path: str, body: Any = None, *, method: str | None = None, **query: Any
 ) -> Any:
-    """The JSON answer of a server; raises ``ClientError``."""
+    """Return the JSON answer of a server. Raises ``ClientError``."""
     method = method or ("GET" if body is None else "POST")
     return ServerClient(server).ask(method, path, body, **query)

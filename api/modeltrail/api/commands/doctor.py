@@ -1,4 +1,4 @@
-"""`modeltrail doctor`: looks at everything that tends to go wrong, and says how to repair it."""
+"""`modeltrail doctor`: check everything that tends to go wrong, and say how to repair it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class Check(NamedTuple):
-    """What one look found."""
+    """The result of a check."""
 
     name: str
     ok: bool
@@ -49,7 +49,7 @@ class Check(NamedTuple):
 
 
 def doctor(args: argparse.Namespace) -> int:
-    """Print all checks; exit code 1 if one of them failed."""
+    """Run and print all checks. The exit code is 1 if one failed."""
     folder = data_folder(args)
     checks: list[Check] = []
     for look in (_folder, _disk, _clock, _log, _projections, _kept_aside, _outboxes, _server):
@@ -70,7 +70,7 @@ Look = Callable[[argparse.Namespace, DataFolder], Iterator[Check]]
 def _safely(look: Look, args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
     try:
         yield from look(args, folder)
-    except Exception as error:  # one failed look must not hide the others
+    except Exception as error:  # a failed check must not hide the others
         yield Check(look.__name__.strip("_"), False, f"{type(error).__name__}: {error}")
 
 
@@ -154,7 +154,7 @@ def _utc(seconds: float) -> str:
 
 
 def _last_append_s(args: argparse.Namespace, folder: DataFolder) -> float | None:
-    """When the log's last event was appended; None if there is none that can be read."""
+    """Return when the log's last event was appended, or None if that cannot be read."""
     from modeltrail.eventlog import LogError, last_append_ms, open_log
 
     url = log_url(args, folder)
@@ -164,7 +164,7 @@ def _last_append_s(args: argparse.Namespace, folder: DataFolder) -> float | None
         with closing(open_log(url, create=False)) as log:
             last_ms = last_append_ms(log)
     except LogError:
-        return None  # another check says so
+        return None  # another check reports it
     return None if last_ms is None else last_ms / 1000
 
 
@@ -176,7 +176,7 @@ def _log(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
         yield Check("log", True, "there is none yet", "modeltrail serve makes it")
         return
     try:
-        # Opening checks what can be wrong with it: topics, partitions, retention, triggers.
+        # Opening the log checks its topics, partitions, retention and triggers.
         log = open_log(url, create=False)
         try:
             end = log.end()
@@ -243,7 +243,7 @@ def _contradiction(
     try:
         log = open_existing_log(args, folder)
     except LogError:
-        return None  # said of the log already
+        return None  # the check of the log reports it
     try:
         return contradiction(log, con)
     finally:

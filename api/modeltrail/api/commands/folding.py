@@ -18,7 +18,7 @@ from modeltrail.api.commands.common import (
 
 
 def replay(args: argparse.Namespace) -> int:
-    """Build a private database of an earlier moment."""
+    """Build a database of an earlier moment."""
     from modeltrail.consumers.replay import parse_moment
     from modeltrail.consumers.replay import replay as fold_until
 
@@ -51,7 +51,7 @@ def replay(args: argparse.Namespace) -> int:
 
 
 def rebuild(args: argparse.Namespace) -> int:
-    """Build the projections anew from the log, beside the old file, and swap."""
+    """Rebuild the database from the log, beside the old file, and swap them."""
     from modeltrail.consumers.fold import rebuild as fold_again
 
     folder = own_folder(args)

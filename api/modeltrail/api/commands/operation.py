@@ -21,7 +21,10 @@ from modeltrail.api.commands.common import (
 
 
 def sync(args: argparse.Namespace) -> int:
-    """Deliver what training jobs left in their outboxes; exit code 1 if something is left."""
+    """Deliver what training jobs left in their outboxes.
+
+    The exit code is 1 if something is left.
+    """
     from modeltrail.producers import sync as deliver
 
     if args.outbox is not None and not Path(args.outbox).is_dir():
@@ -49,7 +52,7 @@ def sync(args: argparse.Namespace) -> int:
 
 
 def status(args: argparse.Namespace) -> int:
-    """Print how the server is doing, or the folder if no server runs."""
+    """Print the state of the server, or of the folder if no server runs."""
     server = server_of(args)
     found: dict[str, Any]
     if server is not None:

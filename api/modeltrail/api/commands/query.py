@@ -27,7 +27,7 @@ _EXPORT_TIMEOUT_S = 600.0
 
 
 def sql(args: argparse.Namespace) -> int:
-    """Run one query and print or store its result."""
+    """Run a query, and print or store its result."""
     statement = args.statement
     if statement is None or statement == "-":
         if sys.stdin.isatty():
@@ -72,7 +72,7 @@ def _print(data: bytes, args: argparse.Namespace) -> None:
         table(columns, rows)
     else:
         rows = QueryResult.of_json(data).rows()
-        # Of a result that was cut there is no end to show; a limit says how much is wanted.
+        # A cut result has no last rows to show, and a limit is a choice of the user.
         rows_max = None if args.limit is not None or found["truncated"] else _TERMINAL_ROWS_SHOWN
         shown = rows[:_TERMINAL_ROWS_SHOWN] if args.limit is None and found["truncated"] else rows
         table(
@@ -83,7 +83,7 @@ def _print(data: bytes, args: argparse.Namespace) -> None:
 
 
 def _store(pieces: Iterator[bytes], file: Path) -> int:
-    """Write a file whole or not at all; returns its size in bytes."""
+    """Write a file, whole or not at all. Returns its size in bytes."""
     with replacing(file) as out:
         return _copy(pieces, out)
 
@@ -100,7 +100,7 @@ _ORDER = {"metrics": "run_id, key, step", "runs": "start_time, run_id"}
 
 
 def export(args: argparse.Namespace) -> int:
-    """Store each of the run views as a file."""
+    """Store each of the views about runs as a file."""
     folder = Path(args.into)
     written = {}
     with client_of(args) as client, progress("exporting") as bar:

@@ -1,4 +1,4 @@
-"""`modeltrail runs`, `run`, `compare` and `artifacts get`: of a server, or of a folder."""
+"""`modeltrail runs`, `run`, `compare` and `artifacts get`, on a server or a folder."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SEARCH = "/api/2.0/mlflow/runs/search"
 _PAGE = 1_000
 _SHOWN_MAX = 5
 _COLUMNS_SHOWN = 3
-"""Metrics, and params, of a list for which no columns were chosen."""
+"""How many metrics and params a list shows if no columns were chosen."""
 _KINDS = ("metrics", "params", "tags")
 
 
@@ -72,7 +72,7 @@ def runs(args: argparse.Namespace) -> int:
     if not found:
         note("no run is like that" if args.filter or args.experiment else "there are no runs yet")
         return 0
-    # Where a terminal is too narrow, columns in the middle are left out; hence this order.
+    # If a terminal is too narrow, columns in the middle are left out; hence this order.
     several = len({one["experiment"] for one in found}) > 1
     last = [*(["experiment"] if several else []), "took", "started", "status"]
     shown = []
@@ -114,12 +114,12 @@ def _experiment_names(client: Client, found: list[dict[str, Any]]) -> dict[str, 
         except ClientError as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
-            names[id] = str(id)  # a job may name one that is not in the registry yet
+            names[id] = str(id)  # a job may use one that is not in the registry yet
     return names
 
 
 def _run(one: dict[str, Any], names: dict[str, str]) -> Run:
-    """A run of a search, as the other commands have it."""
+    """Return a run of a search in the form of the other commands."""
     info, data = one["info"], one.get("data", {})
     start, end = (int(info.get(name) or 0) for name in ("start_time", "end_time"))
     return {
@@ -143,7 +143,7 @@ def _time(ms: int) -> str | None:
 
 
 def _took(seconds: float | None) -> str:
-    """A duration, short."""
+    """Return a duration as a short text."""
     if seconds is None:
         return ""
     if seconds < 60:
@@ -154,7 +154,7 @@ def _took(seconds: float | None) -> str:
 
 
 def _chosen(found: Sequence[Run]) -> list[str]:
-    """The metrics that most runs have, and the params whose values differ."""
+    """Return the metrics that most runs have, and the params whose values differ."""
     chosen = []
     for kind in ("metrics", "params"):
         counts: dict[str, int] = {}
@@ -184,10 +184,10 @@ def _rounded(value: Any) -> Any:
 
 
 def find_run(client: Client, name: str) -> str:
-    """The id of the run with this id, unique beginning of an id, or name; the newest by name.
+    """Return the id of a run, by id, unique beginning of an id, or name (the newest).
 
     Raises:
-        CommandError: there is none, or several ids begin so.
+        CommandError: there is none, or several ids begin like this.
     """
     try:
         client.get(f"/api/v1/runs/{quote(name, safe='')}")
@@ -219,7 +219,7 @@ def _read(client: Client, name: str) -> Run:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print all of one run."""
+    """Print everything about one run."""
     with client_of(args) as client:
         one = _read(client, args.run)
     if args.json:
@@ -282,7 +282,7 @@ def _series(metric: dict[str, Any]) -> str:
 
 
 def compare(args: argparse.Namespace) -> int:
-    """Print runs side by side: first the params that differ, then the metrics."""
+    """Print runs side by side: the params that differ, then the metrics."""
     if len(args.runs) < 2:
         args.parser.error("name two runs or more; modeltrail runs lists them")
     with client_of(args) as client:
@@ -329,7 +329,7 @@ def compare(args: argparse.Namespace) -> int:
 
 
 def artifacts_get(args: argparse.Namespace) -> int:
-    """Download the files of a run, or one of them, or a folder of them."""
+    """Download all files of a run, one of them, or a folder of them."""
     folder = Path(args.to)
     with client_of(args) as client:
         run_id = find_run(client, args.run)
@@ -374,7 +374,7 @@ def artifacts_get(args: argparse.Namespace) -> int:
 
 
 def _inside(folder: Path, path: str) -> Path:
-    """Where a file goes; never outside of the folder, whatever a server says its path is."""
+    """Return where a file goes. It never leaves the folder, whatever path a server sends."""
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts or "\0" in path:
         raise CommandError(f"the server names a file that does not belong in a folder: {path!r}")
@@ -386,7 +386,7 @@ def _inside(folder: Path, path: str) -> Path:
 
 
 def _is_there(target: Path, size: int, digest: str | None) -> bool:
-    """Whether the very file is there, as of a download that was interrupted."""
+    """Return whether this very file exists, for example from an interrupted download."""
     if digest is None or target.is_symlink() or not target.is_file():
         return False
     if target.stat().st_size != size:
@@ -396,7 +396,7 @@ def _is_there(target: Path, size: int, digest: str | None) -> bool:
 
 
 def _store(pieces: Iterator[bytes], target: Path, digest: str | None) -> None:
-    """Write a file whole or not at all."""
+    """Write a file, whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
     found = hashlib.sha256()
     with replacing(target) as file:

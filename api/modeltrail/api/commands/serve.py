@@ -1,4 +1,4 @@
-"""`modeltrail serve`: fold and API in one process."""
+"""`modeltrail serve`: the fold and the API in one process."""
 
 from __future__ import annotations
 
@@ -58,15 +58,15 @@ _WARNING = """
 
 def serve(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
-    # Imports make hundreds of thousands of objects that stay; looking for garbage among them
-    # takes a fifth of the start.
+    # Imports create hundreds of thousands of permanent objects. Searching them for garbage takes a
+    # fifth of the start.
     gc.disable()
-    # Requests and the fold share the interpreter; a request passes several threads on its way, and
-    # at each of them would wait up to Python's 5 ms for the fold to let go.
+    # Requests and the fold share the interpreter. A request passes through several threads, and
+    # each would wait up to Python's 5 ms for the fold to release it.
     sys.setswitchinterval(0.0005)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("modeltrail").setLevel(logging.INFO)
-    # uvicorn sends itself the signal again after a clean stop; that must not end us early.
+    # uvicorn sends itself the signal again after a clean stop. It must not end the process early.
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
@@ -123,7 +123,7 @@ def _run(
     stack.callback(fold.stop)
     with progress("folding") as bar:
         fold.start(bar)
-    # Ends just before the fold does: what was appended until then is signed.
+    # Stops just before the fold does, so that everything appended until then is signed.
     stack.enter_context(_checkpoints(folder.path, log, fold, accept=args.accept_log))
     storage = open_storage(artifacts_url(args, folder))
     storage.check()
@@ -154,8 +154,8 @@ def _run(
     )
     config = _config(args, app)
     gc.freeze()
-    stack.callback(gc.unfreeze)  # else DuckDB counts its types as leaked at exit
-    # The fold makes many objects a batch, none of them in cycles.
+    stack.callback(gc.unfreeze)  # otherwise DuckDB reports its types as leaked at exit
+    # The fold creates many objects for each batch, none of them in cycles.
     gc.set_threshold(50_000, 20, 100)
     gc.enable()
     info = {"url": url, "pid": os.getpid(), "artifacts": storage.url}
@@ -183,7 +183,7 @@ def _config(args: argparse.Namespace, app: ASGIApp) -> uvicorn.Config:
         log_level="info" if args.access_log else "warning",
         access_log=args.access_log,
         server_header=False,
-        # Whom a proxy claims to speak for, anybody can claim who is not that proxy.
+        # Anyone who is not the proxy could claim any address in its headers.
         proxy_headers=bool(args.trusted_proxy),
         forwarded_allow_ips=args.trusted_proxy,
         timeout_graceful_shutdown=_GRACE_S,
@@ -201,7 +201,7 @@ def _log(
     listener: socket.socket,
     stopped: threading.Event,
 ) -> EventLog | None:
-    """The log, once it can be reached; None if the server is to stop before."""
+    """Return the log once it can be reached, or None if the server is to stop first."""
     from modeltrail.eventlog import open_log
 
     url = log_url(args, folder)
@@ -230,7 +230,7 @@ def _log(
 def _config_behind(
     args: argparse.Namespace, folder: DataFolder, stack: ExitStack, log: AwayLog
 ) -> uvicorn.Config:
-    """A server that answers from what is folded while the log is away."""
+    """Return a server that answers from what was folded while the log is away."""
     from modeltrail.api.access.rights import LEVELS, Access
     from modeltrail.api.app import create_app
     from modeltrail.api.artifacts.store import ArtifactStore, open_storage
@@ -246,8 +246,8 @@ def _config_behind(
     stack.callback(fold.stop)
     storage = open_storage(artifacts_url(args, folder))
     node = Node(log, fold, ArtifactStore(storage, signs=args.presigned))
-    # Who was removed while this server was down may still seem to be there: with --auth nobody
-    # signs in before the log was read.
+    # A user who was removed while this server was down may still seem to exist. With --auth, no one
+    # can sign in before the log was read.
     node.start_behind({REGISTRY_PARTITION: 2**62} if args.auth else {})
     stack.callback(node.stop)
     access = Access(node, LEVELS["NO_PERMISSIONS"]) if args.auth else None
@@ -258,7 +258,7 @@ def _config_behind(
 def _webhooks(
     args: argparse.Namespace, folder: Path, log: EventLog, fold: Fold, stack: ExitStack
 ) -> Webhooks:
-    """What the server needs for webhooks, delivering unless that is left to another server."""
+    """Return what the server needs for webhooks. It delivers unless another server does."""
     from modeltrail.consumers.webhooks.deliverer import Deliverer, Webhooks
     from modeltrail.consumers.webhooks.http import Sender
     from modeltrail.consumers.webhooks.secrets import Secrets
@@ -309,7 +309,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _url(host: str, port: int) -> str:
-    """How this machine reaches the server."""
+    """Return the URL of this server on this machine."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -320,14 +320,14 @@ def _url(host: str, port: int) -> str:
 
 
 def _half_of_memory() -> int:
-    """Half of the machine's memory, in bytes; the rest is for others."""
+    """Return half of the machine's memory, in bytes."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return max(total // 2, 256 * 1024**2)
 
 
 @contextmanager
 def _checkpoints(folder: Path, log: EventLog, fold: Fold, *, accept: bool) -> Iterator[None]:
-    """Sign the audit trail now and then, in a thread, and once more at the end."""
+    """Sign the audit trail regularly, in a thread, and once more at the end."""
     stopping = threading.Event()
     thread = threading.Thread(
         target=_sign,
@@ -345,7 +345,7 @@ def _checkpoints(folder: Path, log: EventLog, fold: Fold, *, accept: bool) -> It
 
 def _sign(folder: Path, log: EventLog, fold: Fold, accept: bool, stopping: threading.Event) -> None:
     logger = logging.getLogger("modeltrail.checkpoints")
-    # Not at once: importing the cryptography would delay the first answers.
+    # Not at once, because importing cryptography would delay the first answers.
     ended = stopping.wait(_CHECKPOINT_EVERY_S)
     from modeltrail.consumers.checkpoints import Checkpoints, TrailBroken
     from modeltrail.consumers.fold import FoldBehind
@@ -373,7 +373,7 @@ def _sign(folder: Path, log: EventLog, fold: Fold, accept: bool, stopping: threa
             fold.contradicted = str(error)
             return
         except Exception as error:
-            # The trail stays chained without signatures; the server goes on, and tries again.
+            # Without signatures the trail is still chained. The server continues, and tries again.
             if str(error) != told:
                 logger.error("no checkpoints are signed: %s", error)
             told = str(error)

@@ -41,7 +41,7 @@ _LINKS = 20_000
 
 
 def log(args: argparse.Namespace) -> int:
-    """Print who did what, when and why, oldest first, refused requests included."""
+    """Print who did what, when and why, oldest first, including refused requests."""
     with client_of(args) as client:
         filters = {
             "model": args.model,
@@ -93,7 +93,7 @@ def log(args: argparse.Namespace) -> int:
 
 
 def _tell_requests(lines: Iterable[tuple[Any, ...]]) -> None:
-    """Print requests for reading, a paragraph each: their texts are too long for columns."""
+    """Print requests as paragraphs, because their texts are too long for columns."""
     for line in lines:
         position, time, actor, type, about, outcome, why = (cell_text(text, "") for text in line)
         say(f"{position}  {time[:10]} {time[11:19]}  {actor}")
@@ -105,7 +105,7 @@ def _tell_requests(lines: Iterable[tuple[Any, ...]]) -> None:
 
 
 def _look_for_typos(client: Client, args: argparse.Namespace) -> None:
-    """Raise ``CommandError`` if the trail has nothing of a name that was asked for."""
+    """Raise ``CommandError`` if the trail does not know a name in the filters."""
     for kind in ("model", "alias", "actor"):
         name = getattr(args, kind)
         if name is not None:
@@ -123,7 +123,7 @@ def _look_for_typos(client: Client, args: argparse.Namespace) -> None:
 
 
 def verify(args: argparse.Namespace) -> int:
-    """Check the log against what is known of it, and files if asked; exit code 1 if it differs."""
+    """Verify the log, and files on request. The exit code is 1 if something differs."""
     from modeltrail.consumers.audit import verify as check
     from modeltrail.consumers.checkpoints import CHECKPOINTS_FILE
 
@@ -138,8 +138,8 @@ def verify(args: argparse.Namespace) -> int:
     began = time.monotonic()
     log = open_existing_log(args, folder)
     try:
-        # What was folded is looked at first, as it is: tables that are made again from a log
-        # cannot differ from it.
+        # Look at the folded tables first, as they are: tables rebuilt from a log cannot differ from
+        # it.
         with _folded(folder) as (folded, source), progress("verifying") as bar:
             verdict = check(log, folded, checkpoints=checkpoints, trusted_keys=keys, progress=bar)
     finally:
@@ -178,7 +178,7 @@ def verify(args: argparse.Namespace) -> int:
 
 
 def _tell(verdict: Verdict, source: str, folder: DataFolder, seconds: float) -> None:
-    """Print what was checked, how far, and what it rests on."""
+    """Print what was verified, how far, and against what."""
     state = "is whole" if verdict.ok else "is NOT whole"
     say(f"the trail {state}: {verdict.events:,} events were read in {seconds:.1f} s")
     for partition, covered in verdict.partitions.items():
@@ -198,7 +198,7 @@ def _tell(verdict: Verdict, source: str, folder: DataFolder, seconds: float) -> 
 
 @contextmanager
 def _folded(folder: DataFolder) -> Iterator[tuple[FoldedChains | None, str]]:
-    """What was folded, as it is now, and where it was found; or why there is nothing."""
+    """Return what was folded, as it is, and where it was found; or why there is nothing."""
     import duckdb
 
     from modeltrail.consumers import store
@@ -233,7 +233,7 @@ def _folded(folder: DataFolder) -> Iterator[tuple[FoldedChains | None, str]]:
 
 
 def _of_server(server: str) -> FoldedChains:
-    """What a server folded; raises ``CommandError``."""
+    """Return what a server folded. Raises ``CommandError``."""
     from modeltrail.consumers.chain import FoldedChains, Head, Link
 
     def page(partition: Partition, first: int, last: int) -> list[Link]:

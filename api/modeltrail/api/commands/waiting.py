@@ -1,4 +1,4 @@
-"""`modeltrail serve` while its log is away: it waits, and answers from what it has folded."""
+"""`modeltrail serve` while its log is away: wait, and answer from what was folded."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ BEHIND_HEADER: Final = "X-Modeltrail-Behind"
 
 
 class Opening:
-    """Opens a log in a thread, however long that takes."""
+    """Opens a log in a thread, however long it takes."""
 
     def __init__(self, url: str) -> None:
-        """Begin to try."""
-        self.url = urlsplit(url)._replace(query="").geturl()  # which may hold a password
+        """Start to open it."""
+        self.url = urlsplit(url)._replace(query="").geturl()  # the query may contain a password
         self.log: EventLog | None = None
         self.error: Exception | None = None
-        """Why it can never be opened; None if it can, or may yet."""
+        """Why it can never be opened, or None if it is open or may still be."""
         self.reason = "it did not answer yet"
         self.done = threading.Event()
         self._given_up = threading.Event()
@@ -56,7 +56,7 @@ class Opening:
         while not self._given_up.is_set():
             try:
                 log = log or open_log(url)
-                log.end()  # asks the brokers, and checks the topics
+                log.end()  # contacts the brokers, and checks the topics
             except LogUnavailable as error:
                 self.reason = str(error)
                 if time.monotonic() - said_s >= _SAY_EVERY_S:
@@ -72,11 +72,11 @@ class Opening:
         self.done.set()
 
     def give_up(self) -> None:
-        """Try no more; does not wait for the try under way."""
+        """Stop trying. Does not wait for the current attempt."""
         self._given_up.set()
 
     def wait(self, stopped: threading.Event) -> bool:
-        """Wait a moment, as a broker that is there answers at once; whether it is done."""
+        """Wait a moment, in which an available broker answers. Returns whether it is open."""
         until = time.monotonic() + _PATIENCE_S
         while not stopped.is_set() and time.monotonic() < until:
             if self.done.wait(0.05):
@@ -84,7 +84,7 @@ class Opening:
         return False
 
     def opened(self) -> EventLog:
-        """The log; raises why it cannot be opened."""
+        """Return the log, or raise why it cannot be opened."""
         if self.error is not None:
             raise self.error
         assert self.log is not None, "it is not open yet"
@@ -92,10 +92,10 @@ class Opening:
 
 
 class AwayLog:
-    """A log that cannot be reached yet."""
+    """A log that cannot be reached yet. Every method raises."""
 
     def __init__(self, opening: Opening) -> None:
-        """Stand for a log that is being opened."""
+        """Stand in for a log that is being opened."""
         self._opening = opening
         self.url = opening.url
 
@@ -103,34 +103,28 @@ class AwayLog:
         return LogUnavailable(f"{self.url} is not there yet: {self._opening.reason}")
 
     def append(self, events: Sequence[NewEvent], timeout_s: float = 30.0) -> list[Position]:
-        """See ``EventLog``; raises, as do the others."""
         raise self._away()
 
     def reader(self, start: Mapping[Partition, int]) -> Reader:
-        """See ``EventLog``."""
         raise self._away()
 
     def end(self) -> dict[Partition, int]:
-        """See ``EventLog``."""
         raise self._away()
 
     def add_schemas(self, schemas: Mapping[bytes, str]) -> None:
-        """See ``EventLog``."""
         raise self._away()
 
     def schemas(self) -> dict[bytes, str]:
-        """See ``EventLog``."""
         raise self._away()
 
     def close(self) -> None:
-        """See ``EventLog``; there is nothing to close."""
+        """Do nothing."""
 
 
 class Behind:
-    """Marks every answer: it is from what was folded before, and may be out of date."""
+    """Marks every answer as based on what was folded before, and possibly out of date."""
 
     def __init__(self, app: ASGIApp) -> None:
-        """Wrap an application."""
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -151,13 +145,14 @@ def serve_until(
     listener: socket.socket,
     stopped: threading.Event,
 ) -> None:
-    """Serve an application on a log that is away, until it is there or the server is to stop.
+    """Serve an application while its log is away, until it is there or the server is to stop.
 
     Args:
-        opening: What is waited for.
-        config_of: Makes the configuration of the server; what is to be closed goes on the stack.
+        opening: The log that is being opened.
+        config_of: Makes the configuration of the server. Whatever is to be closed goes on the
+            stack.
         listener: Where to listen; it stays open.
-        stopped: Set by the signals that end the server.
+        stopped: Set by the signals that stop the server.
     """
     import uvicorn
 

@@ -1,4 +1,4 @@
-"""`modeltrail webhooks`: how the deliveries of a running server are doing, and once more."""
+"""`modeltrail webhooks`: show the deliveries of a running server, and repeat them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _server(args: argparse.Namespace) -> str:
 
 
 def _webhook(server: str, webhook: str | None) -> str | None:
-    """The id of the webhook with this id or name; raises ``CommandError``."""
+    """Return the id of the webhook with this id or name. Raises ``CommandError``."""
     if webhook is None:
         return None
     found = ask_json(server, _PATH)["webhooks"]
@@ -43,7 +43,7 @@ def _webhook(server: str, webhook: str | None) -> str | None:
 
 
 def list_(args: argparse.Namespace) -> int:
-    """Print the webhooks with their counts; exit code 1 if the delivery stands still."""
+    """Print the webhooks with their counts. The exit code is 1 if delivery is stopped."""
     found = ask_json(_server(args), _PATH)
     delivery = found["delivery"]
     if args.json:
@@ -96,7 +96,7 @@ def _time(ms: int) -> str:
 
 
 def retry(args: argparse.Namespace) -> int:
-    """Have dead letters tried again."""
+    """Queue dead letters for another attempt."""
     server = _server(args)
     body = {"webhook": _webhook(server, args.webhook), "delivery": args.delivery}
     retried = ask_json(server, f"{_PATH}/retry", body)["retried"]
@@ -110,7 +110,7 @@ def retry(args: argparse.Namespace) -> int:
 
 
 def replay(args: argparse.Namespace) -> int:
-    """Have everything delivered again from a position or time on."""
+    """Queue everything from a position or time on for another delivery."""
     server = _server(args)
     body = {"from": args.start, "webhook": _webhook(server, args.webhook)}
     found = ask_json(server, f"{_PATH}/replay", body)

@@ -144,7 +144,6 @@ class CountedRoute(Route):
     """A route that counters can name."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """See ``Route.matches``."""
         match, child = super().matches(scope)
         if match is not Match.NONE:
             child["route"] = self

@@ -40,7 +40,7 @@ _STORED = {
     responses=json_example({"artifacts": [{"path": "model/model.pkl", "size_bytes": 1024}]}),
 )
 def list_artifacts(run_id: str, node: NodeHere) -> Response:
-    """The files that are stored for a run, by path."""
+    """The files stored for a run, by path."""
     return answer({"artifacts": [file._asdict() for file in node.artifacts.list(run_id)]})
 
 
@@ -61,9 +61,9 @@ async def put_artifact(
         Query(description="Also append `ArtifactLogged`; Modeltrail's own client does it itself."),
     ] = False,
 ) -> Response:
-    """Store the body as it comes, of any size, and answer when it is durable.
+    """Store the body while it arrives, of any size, and answer when it is durable.
 
-    It appears whole or not at all, and takes the place of one that was there.
+    The file appears whole or not at all, and replaces an existing one.
     """
     positions: list[Position] = []
 
@@ -84,9 +84,9 @@ async def put_artifact(
     responses={200: {"description": "Its bytes.", "content": {"application/octet-stream": {}}}},
 )
 def get_artifact(run_id: str, path: str, request: Request, node: NodeHere) -> Response:
-    """The bytes, always as a download: an artifact must never run as a page of this server.
+    """The bytes, always as a download, because an artifact must never run as a page of this server.
 
-    A `Range` of bytes is answered as such.
+    A `Range` of bytes is supported.
     """
     return sent(node.artifacts, run_id, path, request, "application/octet-stream")
 
@@ -100,7 +100,7 @@ def get_artifact(run_id: str, path: str, request: Request, node: NodeHere) -> Re
 async def put_model_artifact(
     model_id: str, path: str, request: Request, node: NodeHere
 ) -> Response:
-    """Store the body as a run's artifact is stored; the client appends the event itself."""
+    """Store the body like a run's artifact. The client appends the event itself."""
     stored = await receive(node.artifacts, of_model(model_id), path, request)
     return answer({"path": path, **stored._asdict()})
 
@@ -111,10 +111,10 @@ async def put_model_artifact(
     responses=json_example({"path": "model/model.pkl", "position": "runs:0:124"}),
 )
 def delete_artifact(run_id: str, path: str, node: NodeHere, caller: CallerHere) -> Response:
-    """Remove the bytes and append `ArtifactDeleted`; what was there stays in the trail."""
+    """Remove the bytes and append `ArtifactDeleted`. The record of the file stays in the trail."""
     node.artifacts.stat(run_id, path)
     with node.artifacts.changing(run_id, path):
-        # The event goes first: bytes that are gone without a word would be the worse half.
+        # The event goes first: removing the bytes without a record would be worse than the reverse.
         position = node.append_run_event(
             "ArtifactDeleted", run_id, {"path": path}, caller.actor, caller.reason
         )

@@ -77,7 +77,7 @@ def audit(
     limit: Limit = 100,
     page_token: PageToken = None,
 ) -> Response:
-    """Every request to the registry, newest first: refused ones, repeats and dead letters too."""
+    """Every request to the registry, newest first, including refusals, repeats and dead letters."""
     filters = {
         "model": model,
         "version": version,
@@ -125,9 +125,9 @@ def audit_artifacts(
     limit: Limit = 1_000,
     page_token: PageToken = None,
 ) -> Response:
-    """The latest record of each file that was not removed, for `modeltrail audit verify`.
+    """The latest record of each existing file, for `modeltrail audit verify`.
 
-    `total` counts them on all pages; `elsewhere` names versions whose files are not kept here.
+    `total` counts them on all pages; `elsewhere` lists versions whose files are stored elsewhere.
     """
     last = _ARTIFACTS.last(page_token, str, str, str)
     with reading(node, log_end) as cursor:
@@ -157,11 +157,11 @@ def audit_chain(
     last: Annotated[int, Query(ge=0, le=2**62, description="Last offset.")] = 2**62,
     limit: Annotated[int, Query(ge=1, le=100_000)] = 10_000,
 ) -> Response:
-    """For `modeltrail audit verify`, which compares them with the raw log.
+    """The hash chains, which `modeltrail audit verify` compares with the raw log.
 
-    `heads` has the end of each partition's chain. A link is an event's offset, the time it was
-    appended at (milliseconds since 1970), and the hash of the chain there: in full for the
-    registry, the first 8 bytes for other streams.
+    `heads` has the end of each partition's chain. A link is an event's offset, its append time
+    (milliseconds since 1970), and the hash of the chain there: in full for the registry, the first
+    8 bytes for other streams.
     """
     try:
         wanted = None if partition is None else Partition.parse(partition)

@@ -1,4 +1,4 @@
-"""Requests to the registry that an import brings."""
+"""The registry requests of an import."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from modeltrail.schemas.framing import MEDIA_TYPE
 
 router = APIRouter(prefix="/api/v1", tags=["import"], route_class=PooledRoute)
 
-# What an import may ask for: governance of who may do what comes from nowhere else.
+# What an import may request: users and permissions are not imported.
 _TYPES = frozenset(
     [
         "ChangeExperimentTags",
@@ -55,10 +55,10 @@ _TYPES = frozenset(
 def import_requests(
     node: NodeHere, caller: CallerHere, body: Annotated[bytes, Depends(body_of)]
 ) -> Response:
-    """Append requests, all or none, in order, and answer what the fold decided about each.
+    """Append requests, all or none, in order, and return what the fold decided about each.
 
-    The body is as for `/api/v1/ingest`. An outcome is: accepted, the message of a refusal, and the
-    id of the experiment that it is about.
+    The body has the format of `/api/v1/ingest`. An outcome is: accepted, the message of a refusal,
+    and the id of the experiment that it is about.
     """
     verified = caller.actor if caller.actor.verified else None
     events, checked = [], []

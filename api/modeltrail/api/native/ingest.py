@@ -46,7 +46,7 @@ _SCHEMA_EXAMPLE = {"fingerprint": "a1b2c3d4e5f60718"}
 
 
 async def body_of(request: Request) -> bytes:
-    """The raw body."""
+    """Return the raw body."""
     return await request.body()
 
 
@@ -54,7 +54,7 @@ Body = Annotated[bytes, Depends(body_of)]
 
 
 def payloads_of(body: bytes) -> list[bytes]:
-    """The events of a batch; raises ``InvalidRequest``."""
+    """Return the events of a batch. Raises ``InvalidRequest``."""
     payloads: list[bytes] = []
     try:
         for payload in unframe(body):
@@ -84,18 +84,18 @@ def _bad(index: int, why: str) -> InvalidRequest:
     },
 )
 def ingest(request: Request, node: NodeHere, caller: CallerHere, body: Body) -> Response:
-    """Append events of stream `runs`, all or none, in order; answers when they are durable.
+    """Append events of stream `runs`, all or none, in order. Answers when they are durable.
 
-    With `--auth` each event needs what the same act needs elsewhere, and so does whatever else it
-    names. Of a batch that begins a run which another user begins at the same moment, only the
-    beginning is appended, without effect, and the answer is 403.
+    With `--auth`, each event needs the same permission as the same act elsewhere, and so does
+    everything that it refers to. If another user starts the same run at the same moment, only the
+    start in this batch is appended, without effect, and the answer is 403.
 
     The body is one event after the other: its length as four little-endian bytes, then the Avro
-    single-object encoding. `positions` has, for each partition, the offset after the last one.
-    Answers 409 `UNKNOWN_SCHEMA` with a `fingerprint` where the writer's schema is not known:
-    PUT it to `/api/v1/schemas/{fingerprint}` and send the batch again. Repeats have no effect.
-    Answers 403 `PRODUCER_TAKEN` where a producer id belongs to another run or model, or to another
-    user; who may MANAGE the run can deliver the events of another's producer.
+    single-object encoding. `positions` has, for each partition, the offset after the last event.
+    Answers 409 `UNKNOWN_SCHEMA` with a `fingerprint` if the writer's schema is not known: PUT it to
+    `/api/v1/schemas/{fingerprint}` and send the batch again. Repeats have no effect. Answers 403
+    `PRODUCER_TAKEN` if a producer id belongs to another run or model, or to another user; a user
+    with MANAGE on the run can deliver the events of another's producer.
     """
     verified = caller.actor if caller.actor.verified else None
     checked = [
@@ -116,7 +116,8 @@ def ingest(request: Request, node: NodeHere, caller: CallerHere, body: Body) -> 
     positions: list[Position] = []
     first = set(batch.new.values())
     if 0 < len(first) < len(events):
-        # Whose a run is that two begin at once, the fold decides; only then the rest may follow.
+        # If two users start the same run at once, the fold decides whose it is. Only then may the
+        # rest follow.
         positions += node.append([events[index] for index in sorted(first)])
         batch.check_begun()
         events = [event for index, event in enumerate(events) if index not in first]
@@ -142,7 +143,7 @@ def _check(
         check_sequence(event["envelope"]["sequence"])
         _check_fields(type, event)
         if verified is not None:
-            # The log must not hold a name that nobody proved as if it were proven.
+            # The log must not contain an unproven name as if it were proven.
             event["envelope"]["actor"] = verified.name
             event["envelope"]["actor_verified"] = True
             payload = encode(type, event)
@@ -171,7 +172,7 @@ def _manages(rights: Rights, event: Mapping[str, Any]) -> bool:
 
 
 def _delivered(type: str, event: dict[str, Any], owner: str) -> bytes:
-    """An event of a producer that the sender continues for its owner, who did not prove it."""
+    """Return an event of a producer that the sender continues for its owner, as unverified."""
     head = event["envelope"]
     by = f"delivered by {head['actor']}"
     head.update(
@@ -183,7 +184,7 @@ def _delivered(type: str, event: dict[str, Any], owner: str) -> bytes:
 
 
 def _check_fields(type: str, event: dict[str, Any]) -> None:
-    """What the fold would make a dead letter of; here the job still hears of it."""
+    """Refuse what would become a dead letter in the fold, so that the job learns of it."""
     if type == "RunStarted" and event["experiment_id"] is None and not event["experiment_name"]:
         raise Malformed("RunStarted: neither experiment_id nor experiment_name is given")
     if type == "RunEnded" and event["status"] not in RUN_ENDED:
@@ -224,7 +225,7 @@ def _check_key(kind: str, key: str, value: str | None) -> None:
     responses=json_example({"fingerprints": ["a1b2c3d4e5f60718"]}),
 )
 def list_schemas(node: NodeHere) -> Response:
-    """Fingerprints (CRC-64-AVRO, eight little-endian bytes) in hexadecimal."""
+    """Fingerprints (CRC-64-AVRO, eight little-endian bytes), in hexadecimal."""
     known = {**writer_schemas(), **node.log.schemas()}
     return answer({"fingerprints": sorted(fingerprint.hex() for fingerprint in known)})
 
@@ -235,7 +236,7 @@ def list_schemas(node: NodeHere) -> Response:
     responses=json_example({"type": "record", "name": "Heartbeat"}, "The Avro schema."),
 )
 def get_schema(fingerprint: str, node: NodeHere) -> Response:
-    """The schema as JSON; an Avro reader in any language can read the events with it."""
+    """The schema as JSON. An Avro reader in any language can read the events with it."""
     known = {**writer_schemas(), **node.log.schemas()}
     for found, text in known.items():
         if found.hex() == fingerprint.lower():
@@ -255,7 +256,7 @@ def get_schema(fingerprint: str, node: NodeHere) -> Response:
     },
 )
 def put_schema(fingerprint: str, node: NodeHere, body: Body) -> Response:
-    """Keep a writer schema with the log. It must be one that this server's own can read."""
+    """Store a writer schema with the log. This server's own schema must be able to read it."""
     try:
         text = body.decode()
         found, _ = parse_writer_schema(text)

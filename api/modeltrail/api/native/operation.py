@@ -66,7 +66,7 @@ _QUERIES = (
 
 @router.get("/", include_in_schema=False)
 def first_page() -> Response:
-    """Where to look."""
+    """An overview with links."""
     from html import escape
     from urllib.parse import quote
 
@@ -83,7 +83,8 @@ def _contradicted(node: Node) -> str | None:
     Raises:
         LogError: the log is away.
     """
-    known = Counter(node.acknowledged()) | Counter(node.fold.positions())  # the greater of each
+    # the greater of both, for each partition
+    known = Counter(node.acknowledged()) | Counter(node.fold.positions())
     end = node.log.end()
     for partition, offset in sorted(known.items()):
         if offset > end.get(partition, 0):
@@ -96,7 +97,7 @@ def _contradicted(node: Node) -> str | None:
 
 
 def _lag(node: Node) -> tuple[dict[str, int], dict[str, int]]:
-    """Positions of the fold, and events behind the log's end, by partition."""
+    """Return the positions of the fold, and events behind the log's end, by partition."""
     positions = node.fold.positions()
     end = node.log.end()
     done = {str(p): positions.get(p, 0) for p in sorted(end)}
@@ -121,7 +122,7 @@ def _lag(node: Node) -> tuple[dict[str, int], dict[str, int]]:
     },
 )
 def health(node: NodeHere) -> Response:
-    """200 once the fold runs and has passed where the log ended when the server started."""
+    """200 once the fold runs and has passed the end that the log had when the server started."""
     status = node.fold.status()
     body: dict[str, Any] = {
         "status": "ok",
@@ -158,8 +159,8 @@ def health(node: NodeHere) -> Response:
     },
 )
 def metrics(request: Request, node: NodeHere) -> Response:
-    """Lag, dead letters, requests and their times, disk."""
-    # Imported when it is first asked for: a start should not pay for it.
+    """Lag, dead letters, requests and their durations, disk."""
+    # Imported on first use, so that it does not delay the start.
     from prometheus_client import CollectorRegistry, generate_latest
     from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
@@ -169,7 +170,7 @@ def metrics(request: Request, node: NodeHere) -> Response:
 
 
 class _Metrics:
-    """A Prometheus collector: a look at the node and at the counters of requests."""
+    """A Prometheus collector that reads the node and the counters of requests."""
 
     def __init__(self, node: Node, counters: Counters) -> None:
         self._node = node
@@ -284,7 +285,7 @@ def status(node: NodeHere) -> Response:
     responses=json_example({"actor": "ada", "verified": True}),
 )
 def whoami(caller: CallerHere) -> Response:
-    """The name that your events will carry, and whether your token proves it."""
+    """The name that your events will have, and whether your token proves it."""
     return answer({"actor": caller.actor.name, "verified": caller.actor.verified})
 
 
@@ -300,7 +301,7 @@ def dead_letters(
     limit: Limit = 100,
     page_token: PageToken = None,
 ) -> Response:
-    """With the reason and the raw bytes. Nothing of them took effect, and nothing is lost."""
+    """Events without effect, with the reason and the raw bytes."""
     where, values = "true", []
     if (last := _DEAD_LETTERS.last(page_token, str, int, int)) is not None:
         where, values = "(stream, partition, log_offset) > (?, ?, ?)", last
@@ -321,7 +322,7 @@ def dead_letters(
     responses=json_example({"applied": 3, "left": 0}),
 )
 def retry_dead_letters(node: NodeHere) -> Response:
-    """After a fix (a schema became known, a newer program): apply those that can be applied now."""
+    """After a fix (a schema became known, a newer program), apply those that can be applied."""
     try:
         applied = node.fold.retry_dead_letters()
     except LogError as error:

@@ -1,4 +1,4 @@
-"""What routes are given: the node, the caller, and how to answer."""
+"""Parameters of routes, such as the node and the caller, and their answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from modeltrail.schemas.limits import NAME_CHARACTERS_MAX
 
 
 async def node_of(request: Request) -> Node:
-    """The node of the application."""
+    """Return the node of the application."""
     node: Node = request.app.state.node
     return node
 
@@ -44,7 +44,7 @@ async def signed_in_caller(
     ] = None,
     user_agent: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Caller:
-    """The caller; raises as ``sign_in`` does."""
+    """Return the caller. Raises like ``sign_in``."""
     await sign_in(request)
     return caller_of(request, x_modeltrail_actor, x_modeltrail_reason, idempotency_key, user_agent)
 
@@ -65,7 +65,7 @@ async def wants_log_end(
         str | None, Header(description="The same as `consistency`.")
     ] = None,
 ) -> bool:
-    """Whether a read waits for the log's end."""
+    """Return whether a read waits for the log's end."""
     return (x_modeltrail_consistency or consistency) == "log"
 
 
@@ -87,20 +87,20 @@ AsOf = Annotated[
 
 
 def answer(body: Any, status: int = 200) -> Response:
-    """A JSON answer."""
+    """Return a JSON answer."""
     data = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Response(data.encode("utf-8", "replace"), status, media_type="application/json")
 
 
 @contextmanager
 def reading(node: Node, log_end: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A cursor that sees all that this node acknowledged."""
+    """Yield a cursor that sees everything that this node acknowledged."""
     with node.read(log_end=log_end) as cursor:
         yield cursor
 
 
 def json_example(example: Any, description: str = "Done.") -> dict[int | str, dict[str, Any]]:
-    """An OpenAPI description of the answer 200, with an example."""
+    """Return an OpenAPI description of the answer 200, with an example."""
     return {
         200: {
             "description": description,

@@ -67,7 +67,7 @@ def list_runs(
     limit: Limit = 100,
     page_token: PageToken = None,
 ) -> Response:
-    """Runs, newest first. For anything more, ask SQL."""
+    """Runs, newest first. Use SQL for more than that."""
     where: list[str] = ["deleted = ?"]
     values: list[Any] = [deleted]
     conditions: list[tuple[str, Any]] = [

@@ -37,7 +37,7 @@ _JSON_ROWS = 10_000
 _AGAIN_S = 0.05
 _LATE_S = 0.3
 _STOPPING: set[asyncio.Task[None]] = set()
-"""Queries that are told to stop and have not yet; the loop itself would forget them."""
+"""Queries that were asked to stop and are still running; the event loop would lose them."""
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The result. Times are ISO 8601 in UTC, BLOBs hexadecimal, and in JSON NaN "
@@ -91,7 +91,7 @@ class Asked(BaseModel):
 async def post_sql(
     asked: Asked, request: Request, node: NodeHere, caller: CallerHere, log_end: LogEnd
 ) -> Response:
-    """Run one query over the public views. It cannot change anything or reach anything else."""
+    """Run one query over the public views. It cannot change anything or access anything else."""
     return _answer(request, node, caller, asked, log_end)
 
 
@@ -109,7 +109,7 @@ async def get_sql(
     limit: Annotated[int | None, Query(ge=0, le=ROWS_MAX)] = None,
     timeout_s: Annotated[float, Query(gt=0, le=TIMEOUT_S_MAX)] = TIMEOUT_S,
 ) -> Response:
-    """The same for a browser or curl."""
+    """Run one query, for a browser or curl."""
     values = None
     if params is not None:
         try:
@@ -136,8 +136,8 @@ def _answer(request: Request, node: Node, caller: Caller, asked: Asked, log_end:
 class _Answer(Response):
     """Waits for its turn, runs a query, and sends the answer as it comes.
 
-    However it ends (the client is gone or takes nothing, it is too late, an error), the query is
-    stopped, and the next one has its turn as soon as the thread that worked for this one is free.
+    However it ends (the client disconnects or stalls, the time is up, an error), the query is
+    stopped, and the next one starts as soon as its thread is free.
     """
 
     def __init__(self, queries: Queries, node: Node, question: Question, log_end: bool) -> None:
@@ -148,12 +148,12 @@ class _Answer(Response):
         self._log_end = log_end
         self._running: Running | None = None
         self._in_loop = False
-        """Whether the work waits in the event loop, where it can be cancelled."""
+        """Whether the work is waiting in the event loop, where it can be cancelled."""
         self._begun = False
-        """Whether the first bytes are out."""
+        """Whether the first bytes were sent."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ``Response``; raises an ``ApiError`` if nothing was sent yet."""
+        """Send the answer. Raises an ``ApiError`` if nothing was sent yet."""
         work = asyncio.create_task(self._work(send))
         gone = asyncio.create_task(_gone(receive))
         late = False
@@ -164,7 +164,7 @@ class _Answer(Response):
             late = not work.done() and not gone.done()
         finally:
             gone.cancel()
-            # Its place is taken until its thread is free; the client does not wait for that.
+            # Its place is taken until its thread is free. The client does not wait for that.
             stopping = asyncio.create_task(self._stop(work))
             _STOPPING.add(stopping)
             stopping.add_done_callback(_STOPPING.discard)
@@ -188,8 +188,8 @@ class _Answer(Response):
                 raise too_late(self._question.timeout_s) from None
 
     async def _stop(self, work: asyncio.Task[None]) -> None:
-        # A thread cannot be cancelled, only asked to stop; repeatedly, as it may be about to begin
-        # what an interrupt would end.
+        # A thread cannot be cancelled, only asked to stop. Ask repeatedly, because it may be about
+        # to start what an interrupt would end.
         while not work.done():
             if self._running is not None:
                 self._running.stop()
@@ -236,7 +236,7 @@ class _Answer(Response):
 
 
 def _ignored(work: asyncio.Task[None]) -> None:
-    """Take what became of a query whose client has its answer, or the loop complains."""
+    """Take the result of a query whose client has its answer, or the loop complains."""
     if not work.cancelled():
         work.exception()
 

@@ -1,4 +1,4 @@
-"""What a decision about the registry rests on, as its event keeps it."""
+"""Evidence: the values that a registry request rests on, stored in its event."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ EVIDENCE_MAX = 1_000
 
 
 def latest_metrics(node: Node, model: str, version: int) -> list[dict[str, Any]]:
-    """The latest metrics of a version's run and where they stood, as evidence."""
+    """Return the latest metrics of a version's run and their position, as evidence."""
     with node.registry() as registry:
         found_version = registry.models.version(model, version)
         run_id = found_version.run_id if found_version is not None else None
     if not run_id:
         return []
-    # In one transaction: the position is that of exactly these values.
+    # In one transaction, so that the position belongs to exactly these values.
     with node.read(stream=RUNS) as cursor:
-        # One small query after the other: to plan a join of them all would take longer.
+        # One small query after the other, because planning a join of them all would take longer.
         run_row = cursor.execute(
             "SELECT run, partition FROM fold.runs WHERE run_id = ?", [run_id]
         ).fetchone()

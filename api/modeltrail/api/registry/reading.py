@@ -1,4 +1,4 @@
-"""What the registry holds now, or held then."""
+"""The current state of the registry, and its state at an earlier moment."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ AS_OF_NOW = 2**62
 
 
 def offset_of(cursor: duckdb.DuckDBPyConnection, as_of: str | None) -> int:
-    """The registry offset that ``as_of`` means; the state right after it is what was asked for.
+    """Return the registry offset for ``as_of``: the state right after it is the one asked for.
 
     Raises:
-        InvalidRequest: neither a time nor a position, or a position that is not in the log yet.
+        InvalidRequest: it is neither a time nor a position, or a position that is not in the log
+            yet.
     """
     if as_of is None:
         return AS_OF_NOW
@@ -45,14 +46,14 @@ def offset_of(cursor: duckdb.DuckDBPyConnection, as_of: str | None) -> int:
 
 
 def as_of_text(as_of: str | None) -> str:
-    """The end of a message that something is not there, or was not then."""
+    """Return the end of a message that something does not, or did not, exist."""
     return "" if as_of is None else f" as of {as_of}"
 
 
 def tags_at(
     cursor: duckdb.DuckDBPyConnection, offset: int, entity: str, *columns: str
 ) -> dict[tuple[Any, ...], dict[str, str]]:
-    """The tags of all entities of a kind at an offset, by the values of some columns."""
+    """Return the tags of all entities of a kind at an offset, by the values of some columns."""
     found: dict[tuple[Any, ...], dict[str, str]] = {}
     query = (
         f"SELECT {', '.join(columns)}, key, value FROM history "
@@ -67,7 +68,7 @@ def tags_at(
 def model_at(
     cursor: duckdb.DuckDBPyConnection, offset: int, model: str, as_of: str | None
 ) -> dict[str, Any]:
-    """A model at an offset; raises ``NotFound``."""
+    """Return a model at an offset. Raises ``NotFound``."""
     return one(
         cursor,
         "SELECT * FROM models_at(?) WHERE model = ?",
@@ -79,7 +80,7 @@ def model_at(
 def version_at(
     cursor: duckdb.DuckDBPyConnection, offset: int, model: str, version: int, as_of: str | None
 ) -> dict[str, Any]:
-    """A version at an offset; raises ``NotFound``."""
+    """Return a version at an offset. Raises ``NotFound``."""
     return one(
         cursor,
         "SELECT * FROM model_versions_at(?) WHERE model = ? AND version = ?",
@@ -91,12 +92,12 @@ def version_at(
 def _tags_then(
     cursor: duckdb.DuckDBPyConnection, offset: int, names: Sequence[str], entity: str
 ) -> dict[tuple[str, int | None], dict[str, str]]:
-    """Tags of models or of their versions, by model and version (None for the model itself).
+    """Return tags of models or versions, by model and version (None for the model itself).
 
     Args:
-        cursor: Where to look.
+        cursor: The cursor to read with.
         offset: The moment.
-        names: Names that the models had at the moment.
+        names: Names of the models at that moment.
         entity: "model" or "model_version".
     """
     found: dict[tuple[str, int | None], dict[str, str]] = {}
@@ -118,7 +119,7 @@ def _tags_then(
 def aliases_at(
     cursor: duckdb.DuckDBPyConnection, offset: int, *models: str
 ) -> list[dict[str, Any]]:
-    """The aliases of models at an offset, by model and name."""
+    """Return the aliases of models at an offset, by model and name."""
     return rows(
         cursor,
         "SELECT * FROM aliases_at(?) WHERE model IN (SELECT unnest(?)) ORDER BY model, alias",
@@ -154,7 +155,7 @@ def add_to_versions(
 
 
 class Outcome(NamedTuple):
-    """What the fold decided about a request to the registry."""
+    """The decision about a request to the registry."""
 
     accepted: bool
     message: str | None
@@ -162,7 +163,7 @@ class Outcome(NamedTuple):
 
 
 def outcomes(node: Node, positions: Sequence[Position]) -> list[Outcome]:
-    """What the fold decided about requests; waits for it."""
+    """Wait for the decisions about requests, and return them."""
     with node.read() as cursor:
         found = {
             offset: Outcome(accepted, message, experiment_id)

@@ -1,10 +1,10 @@
-"""Where a model version's files may come from.
+"""Where the files of a model version may come from.
 
-A version's source is given by the client and fetched by whoever loads the version later. So a path
-on some machine's disk is refused unless it lies in the artifacts of the run or logged model that
-the version is said to come from, and no source may climb out of the folder that it names. MLflow
-wants the run or logged model named as well where the source tells it already; here it is taken
-from the source then, and only a contradiction is refused.
+The client gives a version's source, and whoever loads the version later downloads from it. A path
+on some machine's disk is therefore refused unless it is in the artifacts of the run or logged model
+that the version is said to come from, and no source may lead out of its folder. If the source
+contains the run or logged model, MLflow wants it given as well; here it is taken from the source,
+and only a contradiction is refused.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LOCAL_HOSTS = ("localhost", "127.0.0.1")
 
 
 class Lineage(NamedTuple):
-    """Where a version comes from."""
+    """The origin of a version."""
 
     source: str
     run_id: str | None
@@ -49,11 +49,11 @@ def origin_of(
     """Check the source of a new version as MLflow does, and that the caller may read it.
 
     Returns:
-        What the version comes from, completed; and whether it is a version of a prompt.
+        The completed origin of the version, and whether it is a version of a prompt.
 
     Raises:
         InvalidRequest: the source is refused, with MLflow's message.
-        NotFound: it names a registered model or version that is not there.
+        NotFound: it refers to a registered model or version that does not exist.
         Forbidden: the caller may not read the run, logged model or version that it comes from.
     """
     if tags.get("mlflow.prompt.is_prompt", "false").lower() == "true":
@@ -71,10 +71,10 @@ def origin_of(
 
 
 def take_over(cursor: duckdb.DuckDBPyConnection, source: str, run_id: str) -> Origin:
-    """Check the source of a version that a run asked for; see ``OriginOf``.
+    """Check the source of a version that a run requested; see ``OriginOf``.
 
-    Without a contradiction the run that asks is the one that the version comes from; a run may also
-    ask for a version of another run's model, which its source names.
+    Unless its source says otherwise, the version comes from the requesting run. A run may also
+    request a version of another run's model, named in the source.
     """
     try:
         where = parse(source)
@@ -88,11 +88,11 @@ def take_over(cursor: duckdb.DuckDBPyConnection, source: str, run_id: str) -> Or
 def lineage(
     cursor: duckdb.DuckDBPyConnection, source: str, run_id: str | None, model_id: str | None
 ) -> Lineage:
-    """Check the source of a version, and complete what it comes from.
+    """Check the source of a version, and complete its origin.
 
     Raises:
         InvalidRequest: the source is refused, with MLflow's message.
-        NotFound: it names a registered model or version that is not there.
+        NotFound: it refers to a registered model or version that does not exist.
     """
     which = "model_id" if model_id else "run_id"
     where = parse(source)
@@ -124,10 +124,9 @@ def lineage(
 
 
 def _run(cursor: duckdb.DuckDBPyConnection, source: str, named: str, run_id: str | None) -> str:
-    """The run of a version whose source is a ``runs:/`` URI.
+    """Return the run of a version with a ``runs:/`` URI as its source.
 
-    A run of another server, which clients name where the registry is apart from the tracking
-    server, contradicts nothing here.
+    A run of another server, as when the registry is separate from the tracking server, is accepted.
     """
     if run_id in (None, named):
         if run_id is None and not _is_run(cursor, named):
@@ -152,7 +151,7 @@ def _place(
     run_id: str | None,
     model_id: str | None,
 ) -> tuple[str | None, str | None]:
-    """The run and logged model of a source that this server keeps."""
+    """Return the run and logged model of a source that this server stores."""
     if place.kind == "model" and model_id in (None, place.id):
         return run_id, place.id
     if place.kind == "run" and run_id in (None, place.id) and _is_run(cursor, place.id):
@@ -167,7 +166,7 @@ def _version_source(
     run_id: str | None,
     model_id: str | None,
 ) -> Lineage:
-    """The lineage of a version that is made from another one, which may be named by alias."""
+    """Return the origin of a version that is made from another one, given by number or alias."""
     model = cursor.execute(
         """SELECT m.model_key, EXISTS (
                SELECT 1 FROM fold.history h WHERE h.entity = 'model' AND h.attribute = 'tag'

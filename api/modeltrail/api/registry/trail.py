@@ -1,4 +1,4 @@
-"""The audit trail: every request to the registry, and what became of it."""
+"""The audit trail: every request to the registry, and what was decided."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def trail(
     limit: int,
     before_offset: int | None,
 ) -> list[dict[str, Any]]:
-    """Requests to the registry, newest first.
+    """Return requests to the registry, newest first.
 
     Args:
-        cursor: Where to read.
-        filters: Values of the columns to hold, by the names of the route's parameters.
-        limit: Most events.
+        cursor: The cursor to read with.
+        filters: Values that columns must have, by the route's parameter names.
+        limit: Maximum number of events.
         before_offset: Only earlier ones.
 
     Raises:
@@ -77,7 +77,7 @@ UNION ALL SELECT 'token', token_id, u.name FROM fold.tokens JOIN fold.users u US
 def _names(
     cursor: duckdb.DuckDBPyConnection, events: list[dict[str, Any]]
 ) -> dict[tuple[str, str], str]:
-    """The names, by kind and id, of what events name by its id; of a token, whose it is."""
+    """Return the names of what events refer to by id, by kind and id; for a token, its user."""
     given = [event["experiment_id"] for event in events]
     given += [(event["request"] or {}).get(name) for event in events for name in _IDS]
     ids = sorted({str(id) for id in given if id is not None})
@@ -88,7 +88,7 @@ def _names(
 
 
 def _about(event: dict[str, Any], names: Mapping[tuple[str, str], str]) -> str:
-    """What a request is about, for people: by name where it has one, as it is called now."""
+    """Return what a request is about, for display, by its current name if it has one."""
     request = event["request"] or {}
 
     def named(kind: str, id: Any) -> str:

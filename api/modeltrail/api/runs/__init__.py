@@ -1,1 +1,1 @@
-"""Writing to runs: who may, and what is known of runs that are written to."""
+"""Writing to runs: permissions, and what is known about runs that are written to."""

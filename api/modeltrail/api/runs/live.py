@@ -1,4 +1,4 @@
-"""What writes have to know about a run, without waiting for the fold each time."""
+"""What writes need to know about a run, without waiting for the fold each time."""
 
 from __future__ import annotations
 
@@ -34,18 +34,19 @@ _FROM_RUNS_BY_ID = """
 """
 EXPERIMENT_ID = "coalesce(r.experiment_id, n.experiment_id, r.experiment_derived_id)"
 DELETED = "(r.deleted OR coalesce(e.deleted, FALSE))"
-"""A run is deleted on its own, or with its experiment."""
+"""A run is deleted by itself, or with its experiment."""
 
 
 def has_peers(node: Node) -> bool:
-    """Whether other servers may append to the same log; an embedded one has one server."""
+    """Return whether other servers may append to the same log. An embedded log has one server."""
     return node.log.url.startswith("kafka:")
 
 
 def from_runs(cursor: duckdb.DuckDBPyConnection) -> str:
-    """``FROM_RUNS``, without the history of names where every run has its experiment's id.
+    """Return ``FROM_RUNS``, without the history of names if every run has its experiment's id.
 
-    MLflow's clients always give the id; to plan the join with the names takes longer than to look.
+    MLflow's clients always send the id, and planning the join with the names takes longer than this
+    check.
     """
     named = cursor.execute("SELECT 1 FROM fold.runs WHERE experiment_id IS NULL LIMIT 1").fetchone()
     return FROM_RUNS if named else _FROM_RUNS_BY_ID
@@ -58,9 +59,9 @@ class LiveRun:
     Attributes:
         run_id: Its id.
         experiment_id: Its experiment.
-        user: Whom it belongs to.
-        deleted: Whether it takes no writes.
-        params: All of its params; None where they were not asked for yet.
+        user: The user that it belongs to.
+        deleted: Whether it accepts no writes.
+        params: All of its params, or None if they were not read yet.
         read_at_s: When this was true, by the monotonic clock.
     """
 
@@ -74,7 +75,7 @@ class LiveRun:
 
 @dataclass(frozen=True, slots=True)
 class LiveExperiment:
-    """An experiment that runs are started in."""
+    """An experiment in which runs are started."""
 
     deleted: bool
     artifact_location: str | None
@@ -82,26 +83,25 @@ class LiveExperiment:
 
 
 class LiveRuns:
-    """Runs that were written to of late.
+    """Runs that were recently written to.
 
-    What this server knows about a run is at most a second old, so what another server did is seen
-    after that time; what is not known here at all may be new, and is looked for up to the log's
-    end. What this one did is seen at once.
+    Knowledge about a run is at most a second old, so that changes by another server are seen after
+    that time. A run that is not known at all may be new, and is looked for up to the log's end.
+    Changes by this server are seen at once.
     """
 
     def __init__(self) -> None:
-        """Know none."""
         self._runs: OrderedDict[str, LiveRun] = OrderedDict()
         self._experiments: dict[str, LiveExperiment] = {}
         self._lock = threading.Lock()
         self._locks = [threading.Lock() for _ in range(_LOCKS)]
 
     def lock(self, run_id: str) -> threading.Lock:
-        """A lock for writes that rest on what was read of this run."""
+        """Return a lock for writes that depend on what was read of this run."""
         return self._locks[hash(run_id) % _LOCKS]
 
     def put(self, run: LiveRun) -> None:
-        """Keep what is known of a run."""
+        """Remember a run."""
         with self._lock:
             self._runs[run.run_id] = run
             self._runs.move_to_end(run.run_id)
@@ -109,7 +109,7 @@ class LiveRuns:
                 self._runs.popitem(last=False)
 
     def forget(self, run_id: str | None = None) -> None:
-        """Forget a run, or all of them, after it changed."""
+        """Forget a run, or all of them, after a change."""
         with self._lock:
             if run_id is None:
                 self._runs.clear()
@@ -118,7 +118,7 @@ class LiveRuns:
                 self._runs.pop(run_id, None)
 
     def run(self, node: Node, run_id: str) -> LiveRun:
-        """A run; raises ``NotFound``."""
+        """Return a run. Raises ``NotFound``."""
         with self._lock:
             known = self._runs.get(run_id)
         if known is not None and time.monotonic() - known.read_at_s < _FRESH_S:
@@ -133,7 +133,7 @@ class LiveRuns:
         return found
 
     def experiment(self, node: Node, experiment_id: str) -> LiveExperiment:
-        """An experiment; raises ``NotFound``."""
+        """Return an experiment. Raises ``NotFound``."""
         now = time.monotonic()
         known = self._experiments.get(experiment_id)
         if known is not None and now - known.read_at_s < _FRESH_S:
@@ -150,7 +150,10 @@ class LiveRuns:
         return found
 
     def active(self, node: Node, run_id: str) -> LiveRun:
-        """A run that takes writes; raises ``NotFound``, or ``InvalidRequest`` if it is deleted."""
+        """Return a run that accepts writes.
+
+        Raises ``NotFound``, or ``InvalidRequest`` if it is deleted.
+        """
         found = self.run(node, run_id)
         if found.deleted:
             raise InvalidRequest(
@@ -159,7 +162,7 @@ class LiveRuns:
         return found
 
     def params(self, node: Node, run: LiveRun) -> dict[str, str]:
-        """All params of a run, to be changed along with the log. Hold the run's lock."""
+        """Return all params of a run, to be changed together with the log. Hold the run's lock."""
         if run.params is None:
             with node.read() as cursor:
                 run.params = dict(
@@ -173,7 +176,10 @@ class LiveRuns:
 
 
 def _first_row(node: Node, query: str, id: str, stream: str | None) -> tuple[Any, ...] | None:
-    """The row of this id; another server may have made it, which this one did not fold yet."""
+    """Return the row with this id.
+
+    If needed, wait for the log's end: another server may have made it.
+    """
     row = None
     for log_end in (False, True) if has_peers(node) else (False,):
         with node.read(log_end=log_end, stream=stream) as cursor:

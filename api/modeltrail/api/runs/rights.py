@@ -1,4 +1,4 @@
-"""Whether a caller may append events of runs and logged models: what each needs is in ``acts``."""
+"""Check whether a caller may append events of runs and logged models, by the rules in ``acts``."""
 
 from __future__ import annotations
 
@@ -15,34 +15,33 @@ from modeltrail.consumers.caretaker import absolute_source
 from modeltrail.schemas import experiment_id
 
 Thing = tuple[Kind, str]
-"""A run or logged model. Their ids say nothing about which of the two they are of."""
+"""A run or logged model. An id alone does not tell which of the two it is."""
 
 _EXPERIMENT_LEVEL = ACTS["RunStarted"].level
 _VERSION_LEVEL = ACTS["CreateModelVersion"].level
 
 
 def thing_of(event: Mapping[str, Any]) -> Thing:
-    """The run or logged model that an event is of; its id is the event's key in the stream."""
+    """Return the run or logged model of an event. Its id is the event's key in the stream."""
     if "run_id" in event:
         return Kind.RUN, event["run_id"]
     return Kind.LOGGED_MODEL, event["model_id"]
 
 
 class Batch:
-    """The checks of one batch, event by event in its order.
+    """The checks of one batch, event by event, in order.
 
     Attributes:
-        new: Runs and logged models that the batch begins, with the index of the event that does,
-            and that this server does not have. See ``check_begun``.
+        new: Runs and logged models that the batch starts and that this server does not have, with
+            the index of the event that starts each. See ``check_begun``.
     """
 
     def __init__(self, rights: Rights) -> None:
-        """Begin a batch of a caller."""
         self.new: dict[Thing, int] = {}
         self._rights = rights
-        # Who may do what with the new ones: it depends on where the batch puts them.
+        # Permissions on the new ones depend on where the batch puts them.
         self._checks: dict[Thing, Callable[[Level], None]] = {}
-        self._named: set[str] = set()  # ids that experiments will have, which runs name first
+        self._named: set[str] = set()  # future ids of experiments that runs name first
         self._passed: set[tuple[Thing, Level]] = set()
 
     def check(self, events: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
@@ -50,7 +49,7 @@ class Batch:
 
         Raises:
             Forbidden: one of them is not allowed; nothing of the batch may be appended.
-            NotFound: one is of a run or logged model that never started.
+            NotFound: one belongs to a run or logged model that never started.
         """
         if not self._rights.is_admin:
             for index, (type, event) in enumerate(events):
@@ -87,7 +86,7 @@ class Batch:
         self._passed.add((thing, level))
 
     def _check_new(self, index: int, thing: Thing, within: Callable[[Level], None]) -> None:
-        """Check something that a batch begins; it is what it is already, if it is there."""
+        """Check something that a batch starts. If it already exists, the existing one counts."""
         if thing in self._checks or self._is_there(thing):
             self._check_thing(thing, _EXPERIMENT_LEVEL)
             return
@@ -136,19 +135,19 @@ class Batch:
                     raise
 
         self._check_new(index, (Kind.LOGGED_MODEL, model_id), within)
-        # The place that this server keeps for the model itself is not there yet.
+        # The location that this server chooses for the model itself does not exist yet.
         if location and parse(location) != Place("model", model_id, ""):
-            # Whoever reads the model may fetch what is there.
+            # Users who may read the model may download what is there.
             check_source(self._rights, location)
 
     def check_begun(self) -> None:
-        """Check that what the batch began is the caller's, now that the fold has decided it.
+        """Check that what the batch started belongs to the caller, after the fold has decided.
 
-        Others may have begun the same at the same moment: the fold takes the first, and then what
-        the batch says of it would be about theirs.
+        Another user may have started the same at the same moment. The fold takes the first, and the
+        rest of the batch would be about that one.
 
         Raises:
-            Forbidden: it is another's.
+            Forbidden: it belongs to another user.
         """
         for kind, id in self.new:
             try:
