@@ -151,7 +151,7 @@ def test_a_password_is_remembered_only_as_long_as_it_is_the_users() -> None:
     assert check("ada", PASSWORD, old, "here")
     began = time.perf_counter()
     assert all(check("ada", PASSWORD, old, "here") for _ in range(100))
-    assert (time.perf_counter() - began) / 100 < 0.002
+    assert (time.perf_counter() - began) / 100 < 0.02  # to hash it takes 0.05
     assert not check("ada", PASSWORD, new, "here")
     assert not check("ada", PASSWORD, None, "here")
     assert not check("eve", PASSWORD, None, "here")

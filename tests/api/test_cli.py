@@ -226,4 +226,4 @@ def test_the_doctor_sees_a_clock_that_was_ahead(
 def test_freshness_of_health(server: Server) -> None:
     began = time.monotonic()
     assert server.ask("/health")["status"] == "ok"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10

@@ -419,7 +419,7 @@ def test_a_stop_breaks_off_what_is_under_way_and_it_is_sent_again(
     assert trail.deliverer is not None
     began = time.monotonic()
     trail.deliverer.stop()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
     trail.deliver()
     first, second = receiver.wait(2)
     stuck.set()

@@ -102,4 +102,4 @@ def test_who_waits_can_be_stopped(tmp_path: Path, auth: bool) -> None:
     began = time.monotonic()
     code, _, said = server.stop()
     assert (code, "Traceback" in said) == (0, False), said
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 12

@@ -416,7 +416,7 @@ def test_a_process_that_holds_the_lock_for_too_long(tmp_path: Path) -> None:
             t.start()
         for t in threads:
             t.join()
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10
         assert len(errors) == 4
         holder.kill()
     log.append([run_event("soon")])

