@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -238,10 +239,15 @@ def test_a_broken_upload_is_one_line_in_the_log(
 
 
 def _until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def _metrics(server: Server) -> bytes:
+    with urllib.request.urlopen(f"{server.url}/metrics", timeout=10) as answer:
+        return bytes(answer.read())
 
 
 def test_serve_says_so_in_one_line(tmp_path: Path) -> None:
@@ -250,7 +256,7 @@ def test_serve_says_so_in_one_line(tmp_path: Path) -> None:
         server.ready()
         for _ in range(5):
             _send(server.port, _BODY.format(_UPLOAD).encode()).close()
-        time.sleep(1)
+        _until(lambda: b'status="499"} 5.0' in _metrics(server))
     finally:
         _, _, errors = server.stop()
     assert "Traceback" not in errors
