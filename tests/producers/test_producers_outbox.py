@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from modeltrail.eventlog import LogUnavailable
+from modeltrail.eventlog.address import absolute_url, without_secrets
 from modeltrail.producers import delivery, sync
 from modeltrail.producers.outbox import Frame, Outbox, SegmentQueue, create_outbox, pack_frame
-from modeltrail.producers.settings import absolute_url, without_secrets
 
 
 def drain(queue: SegmentQueue) -> list[bytes]:

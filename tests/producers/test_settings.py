@@ -11,8 +11,9 @@ import pytest
 
 from api_server import modeltrail
 from modeltrail.eventlog import LogMisconfigured, mistake_in, open_log
+from modeltrail.eventlog.address import absolute_url
 from modeltrail.producers import settings, start_run, sync
-from modeltrail.producers.settings import VARIABLES, absolute_url, read_settings
+from modeltrail.producers.settings import VARIABLES, read_settings
 from reference_docs import ROOT
 
 

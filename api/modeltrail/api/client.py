@@ -102,17 +102,17 @@ def find(
     Returns:
         The server, if one is to be asked; the data folder; the log's URL, if it is elsewhere.
     """
-    from modeltrail.eventlog import mistake_in
+    from modeltrail.eventlog.address import kind_of, mistake_in
 
     text = (os.fspath(url or "") or os.environ.get("MODELTRAIL_URL") or DEFAULT_DATA).strip()
     wrong = mistake_in(text)
     if wrong is not None:
         raise ClientError(wrong)
-    scheme = urlsplit(text).scheme.lower()
-    if scheme in ("http", "https"):
+    kind = kind_of(text)
+    if kind == "server":
         return text, DataFolder(Path(DEFAULT_DATA)), None
     log_url = None
-    if scheme in ("kafka", "memory"):
+    if kind in ("kafka", "memory"):
         text, log_url = DEFAULT_DATA, text
         server = os.environ.get("MODELTRAIL_SERVER")
         if url is None and server:
@@ -123,14 +123,18 @@ def find(
 
 def folder_of(text: str) -> DataFolder:
     """Return the data folder in a path or ``file:`` URL. Raises ``ClientError`` for other URLs."""
-    from modeltrail.eventlog import mistake_in
+    from modeltrail.eventlog import LogMisconfigured
+    from modeltrail.eventlog.address import kind_of, mistake_in, path_of
 
     wrong = mistake_in(text)
-    if wrong is None and urlsplit(text).scheme.lower() in ("http", "https", "kafka", "memory"):
+    if wrong is None and kind_of(text) in ("server", "kafka", "memory"):
         wrong = f"{text!r} is not a folder; name a server with --server, a log with --log"
     if wrong is not None:
         raise ClientError(wrong)
-    return DataFolder(Path(text.removeprefix("file:")).expanduser())
+    try:
+        return DataFolder(Path(path_of(text)).expanduser())
+    except LogMisconfigured as error:
+        raise ClientError(str(error)) from None
 
 
 class Client(ABC):
@@ -397,9 +401,10 @@ class FolderClient(Client):
             from modeltrail.api.app import create_app
             from modeltrail.api.artifacts.store import ArtifactStore, open_storage
             from modeltrail.api.node import Node
+            from modeltrail.eventlog.address import kind_of
 
             given = self._artifacts_url or os.environ.get("MODELTRAIL_ARTIFACTS")
-            if not given or urlsplit(given).scheme in ("http", "https"):
+            if not given or kind_of(given) == "server":
                 given = str(self._folder.artifacts)
             # Not started, because it only reads.
             self._app = create_app(Node(log, fold, ArtifactStore(open_storage(given))))

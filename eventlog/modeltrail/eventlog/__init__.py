@@ -1,5 +1,6 @@
 """The event log: one interface with three implementations, chosen by URL."""
 
+from modeltrail.eventlog.address import mistake_in
 from modeltrail.eventlog.base import (
     REGISTRY,
     REGISTRY_PARTITION,
@@ -19,7 +20,7 @@ from modeltrail.eventlog.base import (
     append_ms,
     last_append_ms,
 )
-from modeltrail.eventlog.opening import mistake_in, open_log
+from modeltrail.eventlog.opening import open_log
 from modeltrail.schemas.limits import EVENT_BYTES_MAX
 
 __all__ = [

@@ -170,6 +170,8 @@ class EventLog(Protocol):
 
     url: str
     """URL of the log, without passwords."""
+    shared: bool
+    """Whether other servers may append to it."""
 
     def append(self, events: Sequence[NewEvent], timeout_s: float = 30.0) -> list[Position]:
         """Append events, and return when all are durable (fsync, or ``acks=all``).

@@ -112,6 +112,8 @@ class _Append:
 class EmbeddedLog:
     """An event log in one SQLite file."""
 
+    shared = False
+
     def __init__(self, folder: str | Path, *, create: bool = True) -> None:
         """Open the log.
 

@@ -176,6 +176,8 @@ def _number(options: Mapping[str, str], name: str, default: int) -> int:
 class KafkaLog:
     """An event log on Kafka."""
 
+    shared = True
+
     def __init__(self, url: str, *, create: bool = True) -> None:
         """Parse the URL. The broker is contacted on first use.
 

@@ -24,6 +24,8 @@ from modeltrail.eventlog.base import (
 class MemoryLog:
     """An event log in memory."""
 
+    shared = False
+
     def __init__(self, run_partitions: int = 1, clock_ms: Callable[[], int] | None = None) -> None:
         """Make an empty log. ``clock_ms`` returns append times, in ms since 1970 UTC."""
         self.url = "memory:"

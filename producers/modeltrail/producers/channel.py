@@ -8,9 +8,10 @@ import shutil
 import threading
 import time
 
+from modeltrail.eventlog.address import without_secrets
 from modeltrail.producers.delivery import Deliverer, Delivery
 from modeltrail.producers.outbox import Outbox, create_outbox, pack_frame
-from modeltrail.producers.settings import Settings, without_secrets
+from modeltrail.producers.settings import Settings
 
 _SLACK_BYTES = 16 * 1024 * 1024
 """Space beyond the cap for everything except metrics and artifacts, such as a run's end."""

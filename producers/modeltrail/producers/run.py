@@ -237,7 +237,7 @@ class Run:
 
         Points that were dropped are counted in it.
         """
-        from modeltrail.producers.settings import without_secrets
+        from modeltrail.eventlog.address import without_secrets
 
         name = "" if self.name is None else f"{self.name!r} "
         dropped = self.points_dropped

@@ -61,6 +61,9 @@ def read_settings(url: str | os.PathLike[str] | None = None, token: str | None =
     A value that cannot be read causes a warning and is replaced by the default, because a typo must
     not stop training. An invalid URL is kept, so that events wait in the outbox for the right one.
     """
+    # not at the top: importing the producers must be cheap
+    from modeltrail.eventlog.address import absolute_url
+
     env = os.environ
     plain = Settings()
     for problem in new_problems():
@@ -82,6 +85,8 @@ def read_settings(url: str | os.PathLike[str] | None = None, token: str | None =
 
 def new_problems() -> list[str]:
     """Return what is wrong with the variables in the environment. Each problem is returned once."""
+    from modeltrail.eventlog.address import mistake_in
+
     env = os.environ
     found = []
     for name, least in _NUMBERS_MIN.items():
@@ -94,7 +99,7 @@ def new_problems() -> list[str]:
         text = env.get(name, "").strip()
         # An object store can hold artifacts, but not events.
         store = name == "MODELTRAIL_ARTIFACTS" and "://" in text
-        if text and not store and (wrong := _mistake_in(text)):
+        if text and not store and (wrong := mistake_in(text)):
             found.append(f"{name}: {wrong}")
     server = env.get("MODELTRAIL_SERVER", "").strip()
     if server and not server.lower().startswith(("http://", "https://")):
@@ -119,13 +124,6 @@ def _meant(name: str) -> list[str]:
     return [f"{name} is not a setting; did you mean MODELTRAIL_{alike[0]}?"] if alike else []
 
 
-def _mistake_in(url: str) -> str | None:
-    # not at the top: importing the producers must be cheap
-    from modeltrail.eventlog import mistake_in
-
-    return mistake_in(url)
-
-
 def _number(name: str, default: float) -> float:
     value = _as_number(name)
     return default if value is None else value
@@ -137,36 +135,3 @@ def _as_number(name: str) -> float | None:
     except (KeyError, ValueError):
         return None
     return value if _NUMBERS_MIN[name] <= value < 1e18 else None
-
-
-def absolute_url(url: str) -> str:
-    """Return the URL with an absolute folder, so that it holds after a change of directory.
-
-    A mistyped URL is returned unchanged; ``open_log`` refuses it.
-    """
-    url = url.strip()
-    scheme, colon, rest = url.partition(":")
-    if colon and scheme.lower() == "file":
-        folder = rest[2:] if rest.startswith("///") else rest
-        return os.path.abspath(folder or ".")
-    if colon and scheme.lower() in ("http", "https", "kafka") and rest.startswith("//"):
-        return f"{scheme.lower()}:{rest}"
-    if url == "memory:" or _mistake_in(url) is not None:
-        return url
-    return os.path.abspath(os.path.expanduser(url))
-
-
-def without_secrets(url: str) -> str:
-    """Return the URL without user name, password, and options with a password, key or token."""
-    head, mark, query = url.partition("?")
-    scheme, sep, rest = head.partition("://")
-    if sep:
-        host, slash, path = rest.partition("/")
-        head = scheme + sep + host.rpartition("@")[2] + slash + path
-    hidden = ("password", "secret", "token", "username", "key")
-    kept = [
-        option
-        for option in query.split("&")
-        if option and not any(word in option.partition("=")[0].lower() for word in hidden)
-    ]
-    return head + ("?" + "&".join(kept) if kept else "") if mark else head

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from modeltrail.eventlog.address import without_secrets
 from modeltrail.producers.delivery import Delivery
 from modeltrail.producers.outbox import Outbox, default_root, remove_litter, temporary_root
-from modeltrail.producers.settings import read_settings, without_secrets
+from modeltrail.producers.settings import read_settings
 
 
 class SyncResult(NamedTuple):

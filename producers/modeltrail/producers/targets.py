@@ -23,12 +23,12 @@ from modeltrail.eventlog import (
     LogRefused,
     LogUnavailable,
     NewEvent,
-    mistake_in,
     open_log,
 )
+from modeltrail.eventlog.address import absolute_url, kind_of, mistake_in, without_secrets
 from modeltrail.eventlog.durable import replacing
 from modeltrail.producers.forks import fork_gate
-from modeltrail.producers.settings import Settings, absolute_url, without_secrets
+from modeltrail.producers.settings import Settings
 from modeltrail.schemas import writer_schemas
 from modeltrail.schemas.framing import MEDIA_TYPE, frame
 
@@ -81,7 +81,7 @@ class Target(Protocol):
 
 def open_target(url: str, settings: Settings) -> Target:
     """Return the target that a URL names. Raises ``LogError``; try again later."""
-    if url.startswith(("http://", "https://")):
+    if kind_of(url) == "server":
         return HttpTarget(url, settings.token)
     return LogTarget(url, settings)
 
@@ -91,7 +91,7 @@ class LogTarget:
 
     def __init__(self, url: str, settings: Settings) -> None:
         # SQLite hangs in a forked child if its locks were held during the fork.
-        self._gate = fork_gate if url.startswith("/") else nullcontext()
+        self._gate = fork_gate if kind_of(url) == "folder" else nullcontext()
         with self._gate:
             self._log: EventLog = open_log(url)
             try:
@@ -114,7 +114,7 @@ class LogTarget:
         return self._store.upload(owner, path, file)
 
     def _open_store(self) -> FolderStore | HttpTarget:
-        if self._url.startswith("/"):
+        if kind_of(self._url) == "folder":
             return FolderStore(os.path.join(self._url, "artifacts"))
         elsewhere = self._settings.artifacts
         if not elsewhere:
@@ -123,7 +123,7 @@ class LogTarget:
                 "MODELTRAIL_ARTIFACTS to a folder or to a server's URL, then run "
                 "'modeltrail sync'."
             )
-        if elsewhere.startswith(("http://", "https://")):
+        if kind_of(elsewhere) == "server":
             return HttpTarget(elsewhere, self._settings.token)
         if "://" in elsewhere and not elsewhere.startswith("file:"):
             raise NoArtifactStore(

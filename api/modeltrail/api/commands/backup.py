@@ -22,6 +22,7 @@ from modeltrail.api.commands.common import (
     say_json,
 )
 from modeltrail.api.data_folder import DataFolder
+from modeltrail.eventlog.address import kind_of
 
 if TYPE_CHECKING:
     from modeltrail.api.backup import Backup, Progress
@@ -38,7 +39,7 @@ def backup(args: argparse.Namespace) -> int:
     """Back up a data folder, with or without a running server."""
     folder = data_folder(args)
     elsewhere = log_elsewhere(args, folder)
-    if elsewhere is not None and elsewhere.startswith("kafka:"):
+    if elsewhere is not None and kind_of(elsewhere) == "kafka":
         raise CommandError(_KAFKA)
     artifacts = _artifacts(folder) if args.artifacts else None
     began = time.monotonic()

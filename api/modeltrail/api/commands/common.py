@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from modeltrail.api import tables
 from modeltrail.api.client import Client, FolderClient, ServerClient, find, folder_of
 from modeltrail.api.data_folder import DataFolder
 from modeltrail.api.errors import ClientError, did_you_mean
-from modeltrail.eventlog import mistake_in
+from modeltrail.eventlog.address import kind_of, mistake_in
 
 if TYPE_CHECKING:
     from modeltrail.consumers.fold import Fold
@@ -143,7 +142,7 @@ def log_url(args: argparse.Namespace, folder: DataFolder) -> str:
     if args.log is not None:
         return str(args.log)
     env = os.environ.get("MODELTRAIL_URL", "")
-    if args.data is None and env.startswith("kafka:"):
+    if args.data is None and kind_of(env) == "kafka":
         return env
     return str(folder.path)
 
@@ -151,7 +150,7 @@ def log_url(args: argparse.Namespace, folder: DataFolder) -> str:
 def artifacts_url(args: argparse.Namespace, folder: DataFolder) -> str:
     """Return where artifacts are: as given, as in the environment, or as the server has them."""
     given = args.artifacts or os.environ.get("MODELTRAIL_ARTIFACTS")
-    if given and urlsplit(given).scheme in ("http", "https"):
+    if given and kind_of(given) == "server":
         raise CommandError(
             f"artifacts cannot be kept at {given}: MODELTRAIL_ARTIFACTS names a server for "
             "training jobs; say with --artifacts where this server keeps them"

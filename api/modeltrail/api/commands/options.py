@@ -184,11 +184,12 @@ def folder(value: str) -> str:
 
 def log(value: str) -> str:
     """The URL of a log; what is in it is looked at when the log is opened."""
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", value)
-    kind = "file" if scheme is None else scheme[1].lower()
+    from modeltrail.eventlog.address import kind_of
+
+    kind = kind_of(value)
     # Several brokers may be named, which is no URL as the library knows them.
     brokers = re.fullmatch(r"kafka://([^/?#\s]+)([/?].*)?", value)
-    if kind not in ("file", "kafka", "memory") or (kind == "kafka" and brokers is None):
+    if kind not in ("folder", "kafka", "memory") or (kind == "kafka" and brokers is None):
         raise Bad(
             f"not the URL of a log: {_short(value)}; expected a folder, or as in "
             "kafka://host:9092/prefix"

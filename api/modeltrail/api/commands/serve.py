@@ -29,6 +29,7 @@ from modeltrail.api.commands.common import (
 )
 from modeltrail.api.commands.first_admin import first_admin
 from modeltrail.api.data_folder import DataFolder
+from modeltrail.eventlog.address import kind_of
 from modeltrail.eventlog.durable import replacing
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ def _log(
     from modeltrail.eventlog import open_log
 
     url = log_url(args, folder)
-    if not url.startswith("kafka:"):
+    if kind_of(url) != "kafka":
         return open_log(url)
     from modeltrail.api.commands.waiting import Opening, serve_until
 

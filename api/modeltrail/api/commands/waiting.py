@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
+from modeltrail.eventlog.address import without_secrets
 from modeltrail.eventlog.base import (
     EventLog,
     LogUnavailable,
@@ -38,7 +38,7 @@ class Opening:
 
     def __init__(self, url: str) -> None:
         """Start to open it."""
-        self.url = urlsplit(url)._replace(query="").geturl()  # the query may contain a password
+        self.url = without_secrets(url)
         self.log: EventLog | None = None
         self.error: Exception | None = None
         """Why it can never be opened, or None if it is open or may still be."""
@@ -93,6 +93,8 @@ class Opening:
 
 class AwayLog:
     """A log that cannot be reached yet. Every method raises."""
+
+    shared = True
 
     def __init__(self, opening: Opening) -> None:
         """Stand in for a log that is being opened."""

@@ -32,7 +32,6 @@ from modeltrail.api.runs.live import (
     LiveRun,
     LiveRuns,
     from_runs,
-    has_peers,
 )
 from modeltrail.schemas import pack
 from modeltrail.schemas.limits import EVENT_BYTES_MAX, KEY_CHARACTERS_MAX, RUN_ENDED, RUN_STATUSES
@@ -351,7 +350,7 @@ def _log_params(call: Call, run: LiveRun, params: dict[str, str], *others: Event
     """Append the new params, followed by other events. The caller holds the run's lock."""
     new = _new_params(call, run, params)
     _append(call, run, *([("ParamsLogged", {"params": new})] if new else []), *others)
-    if new and has_peers(call.node):
+    if new and call.node.log.shared:
         run.params = None
         _new_params(call, run, params)  # another server may have been first
     elif run.params is not None:

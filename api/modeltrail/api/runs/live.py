@@ -37,11 +37,6 @@ DELETED = "(r.deleted OR coalesce(e.deleted, FALSE))"
 """A run is deleted by itself, or with its experiment."""
 
 
-def has_peers(node: Node) -> bool:
-    """Return whether other servers may append to the same log. An embedded log has one server."""
-    return node.log.url.startswith("kafka:")
-
-
 def from_runs(cursor: duckdb.DuckDBPyConnection) -> str:
     """Return ``FROM_RUNS``, without the history of names if every run has its experiment's id.
 
@@ -181,7 +176,7 @@ def _first_row(node: Node, query: str, id: str, stream: str | None) -> tuple[Any
     If needed, wait for the log's end: another server may have made it.
     """
     row = None
-    for log_end in (False, True) if has_peers(node) else (False,):
+    for log_end in (False, True) if node.log.shared else (False,):
         with node.read(log_end=log_end, stream=stream) as cursor:
             row = cursor.execute(query, [id]).fetchone()
         if row is not None:

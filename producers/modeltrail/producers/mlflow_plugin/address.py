@@ -7,7 +7,7 @@ import os
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
-from modeltrail.producers.settings import absolute_url
+from modeltrail.eventlog.address import absolute_url, kind_of
 
 PREFIX = "modeltrail+"
 
@@ -46,9 +46,9 @@ def parse_address(uri: str) -> Address:
     options = parse_qsl(query, keep_blank_values=True)
     server = next((value for key, value in options if key == "server" and value), None)
     rest = urlencode([(key, value) for key, value in options if key != "server"])
-    scheme = head.partition(":")[0].lower()
-    if scheme == "file":
+    kind = kind_of(head)
+    if kind == "folder":
         return Address(absolute_url(head), server)
-    if scheme in ("http", "https"):
+    if kind == "server":
         return Address(head, server or head)
     return Address(f"{head}?{rest}" if rest else head, server)

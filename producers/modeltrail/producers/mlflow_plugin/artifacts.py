@@ -14,6 +14,7 @@ from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
 from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 
+from modeltrail.eventlog.address import kind_of
 from modeltrail.producers.mlflow_plugin.server import credentials
 from modeltrail.producers.mlflow_plugin.store import TrackingStore
 from modeltrail.producers.run import Run
@@ -123,10 +124,10 @@ class Artifacts(ArtifactRepository):  # type: ignore[misc]  # MLflow ships no ty
 
 def _artifact_folder(settings: Settings) -> str | None:
     """Return where the producers store artifacts, if that is a folder."""
-    if settings.url.startswith("/"):
+    if kind_of(settings.url) == "folder":
         return os.path.join(settings.url, "artifacts")
     elsewhere = settings.artifacts
-    if not elsewhere or elsewhere.startswith(("http://", "https://")):
+    if not elsewhere or kind_of(elsewhere) == "server":
         return None
     return os.path.abspath(elsewhere)
 
