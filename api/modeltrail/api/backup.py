@@ -180,7 +180,7 @@ def restore(source: Path, data: Path, *, progress: Progress = lambda what: None)
     data = Path(os.path.abspath(data))
     if data.exists() and (not data.is_dir() or any(data.iterdir())):
         raise ClientError(
-            f"{data} is not empty: restore makes a new data folder and overwrites nothing; name "
+            f"{data} is not empty: restore creates a new data folder, and overwrites nothing; use "
             "another with --data, or move this one away (stop its server first)"
         )
     if not source.exists():
@@ -218,7 +218,7 @@ def _archive(target: Path) -> str | None:
 
 def _check_target(target: Path, data: Path, replace: bool) -> None:
     if target.is_relative_to(data.absolute()):
-        raise ClientError(f"{target} is in the data folder; a backup belongs somewhere else")
+        raise ClientError(f"{target} is in the data folder; choose another place for the backup")
     if not target.parent.is_dir():
         raise ClientError(f"there is no folder {target.parent}")
     if not target.exists():
@@ -383,10 +383,10 @@ def _check_packed(folder: Path, file: Path) -> None:
                 if hashlib.file_digest(packed, "sha256").digest() != (  # type: ignore[arg-type]
                     hashlib.file_digest(original, "sha256").digest()
                 ):
-                    raise ClientError(f"{member.name} was packed wrongly; is the disk well?")
+                    raise ClientError(f"{member.name} was not packed correctly; check the disk")
             left.discard(member.name)
     if left:
-        raise ClientError(f"{min(left)} was not packed; is the disk well?")
+        raise ClientError(f"{min(left)} was not packed; check the disk")
 
 
 def _unpack(source: Path, work: Path) -> None:

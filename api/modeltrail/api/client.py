@@ -504,7 +504,7 @@ def _call(app: FastAPI, path: str, parameters: str, body: bytes | None = None) -
             with contextlib.suppress(queue.Full):
                 came.put(message, timeout=_POLL_S)
                 return
-        raise ConnectionResetError("the answer is not read any more")
+        raise ConnectionResetError("the answer is no longer read")
 
     def run() -> None:
         end: Exception | None = None

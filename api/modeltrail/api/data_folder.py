@@ -106,8 +106,8 @@ class DataFolder:
 
         if url is None and not self.path.is_dir():
             raise ClientError(
-                f"there is no data folder {self.path}; name one with --data or MODELTRAIL_URL, or "
-                "start with: modeltrail serve"
+                f"there is no data folder {self.path}; choose one with --data or MODELTRAIL_URL, "
+                "or start with: modeltrail serve"
             )
         return open_log(url or str(self.path), create=False)
 

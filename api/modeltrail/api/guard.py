@@ -224,7 +224,7 @@ class Guard:
             parts = urlsplit(origin.decode("latin-1"))
             if parts.netloc.lower() != host.lower():
                 raise Forbidden(
-                    "a page of another origin may not write here", code="ORIGIN_NOT_ALLOWED"
+                    "a web page of another origin must not write here", code="ORIGIN_NOT_ALLOWED"
                 )
 
     def _limit(self, scope: Scope) -> int:
@@ -280,7 +280,8 @@ class _Body:
         if self._room is not None:
             if size > self._room.left:
                 raise HTTPException(
-                    429, "the server is reading as much as it can hold; try again in a moment"
+                    429,
+                    "the server has no memory left for more bodies; try again in a moment",
                 )
             self._room.left -= size
         self._taken += size

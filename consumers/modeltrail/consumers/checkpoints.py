@@ -224,7 +224,9 @@ class Checkpoints:
                 continue
             if self._accept:
                 aside = store.set_aside(self._path, "contradicted")
-                logger.warning("%s contradicts the log, and was kept as %s", self._path, aside.name)
+                logger.warning(
+                    "%s contradicts the log, and was set aside as %s", self._path, aside.name
+                )
                 self._last, self._signed = None, {}
                 break
             raise TrailBroken(

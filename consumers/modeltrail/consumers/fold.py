@@ -232,7 +232,7 @@ class Fold:
                 # Events wait in the log meanwhile; skipping them would lose them in silence.
                 text = f"{type(error).__name__}: {error}"
                 if text != self._error:
-                    logger.error("the fold stands still: %s", text)
+                    logger.error("the fold has stopped: %s", text)
                 self._error = text
                 self._close_reader()
                 self._stopping.wait(_RETRY_PAUSE_S)

@@ -113,7 +113,7 @@ def check_events(events: Sequence[NewEvent]) -> None:
             )
         if len(event.payload) > EVENT_BYTES_MAX:
             raise LogRefused(
-                f"event {i} has {len(event.payload):,} bytes; {EVENT_BYTES_MAX:,} is the most"
+                f"event {i} has {len(event.payload):,} bytes; {EVENT_BYTES_MAX:,} are allowed"
             )
 
 

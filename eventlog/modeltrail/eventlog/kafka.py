@@ -109,7 +109,7 @@ class _Settings:
         parts = urlsplit(url)
         if "@" in parts.netloc:
             raise LogMisconfigured(
-                "a Kafka URL takes no user before the host; say ?sasl_plain_username=… and put "
+                "a Kafka URL takes no user before the host; use ?sasl_plain_username=… and put "
                 f"the password into the environment variable {_PASSWORD_ENVIRONMENT}"
             )
         self.bootstrap = [h for h in parts.netloc.split(",") if h]
@@ -391,10 +391,10 @@ class KafkaLog:
             if not self._create:
                 raise LogMisconfigured(
                     f"there is no topic {', '.join(sorted(missing))} on {','.join(s.bootstrap)}; "
-                    "`modeltrail serve --log URL` makes it"
+                    "`modeltrail serve --log URL` creates it"
                 )
             if made and time.monotonic() > until:
-                raise LogUnavailable(f"{self.url}: new topics are not there yet")
+                raise LogUnavailable(f"{self.url}: new topics do not exist yet")
             if not made:
                 self._make_topics(admin, {names[m] for m in missing})
                 made = True
@@ -424,7 +424,7 @@ class KafkaLog:
             said = topic.get("error_message") or error.__name__
             if issubclass(error, AuthorizationError):
                 said = "this user may not; let `modeltrail serve --log URL` make it"
-            raise LogMisconfigured(f"cannot make topic {topic['name']}: {said}")
+            raise LogMisconfigured(f"cannot create topic {topic['name']}: {said}")
 
     def _check_settings(self, admin: KafkaAdminClient, found: Mapping[str, int]) -> None:
         from kafka.admin import ConfigResource, ConfigResourceType

@@ -162,7 +162,10 @@ class Process:
         if os.path.exists(os.path.join(folder, "meta.json")):
             from modeltrail.producers.notices import warn
 
-            warn(f"not all was delivered; it is kept in {folder}. Deliver it by: modeltrail sync")
+            warn(
+                f"not everything was delivered; the rest is in {folder}. Deliver it with: "
+                "modeltrail sync"
+            )
 
     def _say_lost(self, writer: Writer) -> None:
         """Report for each run what was lost: dropped before, or still only in memory."""
@@ -172,7 +175,7 @@ class Process:
             from modeltrail.producers.notices import warn
 
             if n == _LOSSY_SHOWN_MAX:
-                warn(f"{len(lossy) - n} more runs lost something")
+                warn(f"{len(lossy) - n} more runs lost data")
                 break
             points, others = unwritten.get(producer, (0, 0))
             producer.count_drops()

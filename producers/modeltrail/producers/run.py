@@ -186,7 +186,9 @@ class Run:
         text = self._text("experiment", name, EXPERIMENT_NAME_CHARACTERS_MAX)
         if text is not None and text.strip():
             return text
-        self._warn("no experiment", f"no name of an experiment: {name!r:.100}; it is in Default")
+        self._warn(
+            "no experiment", f"no name of an experiment: {name!r:.100}; the run goes to Default"
+        )
         return "Default"
 
     def _text(self, what: str, value: Any, chars_max: int = KEY_CHARACTERS_MAX) -> str | None:
@@ -196,7 +198,9 @@ class Run:
         try:
             text = as_text(value)
         except Exception as error:
-            self._warn(what, f"{what}: cannot be made text, and is left out: {error!r:.200}")
+            self._warn(
+                what, f"{what}: cannot be converted to text, and is left out: {error!r:.200}"
+            )
             return None
         if len(text) > chars_max:
             self._warn(what, f"{what}: cut to {chars_max} characters: {text[:50]!r}…")
@@ -218,7 +222,7 @@ class Run:
         self._process.open_runs[id(self)] = self
         self._process.start()
         if self.finished and not self.managed:
-            self._warn("late", "logged after finish(); it is delivered all the same")
+            self._warn("late", "logged after finish(); it will still be delivered")
         self._append = self._points.append
         self._append(point)
 
@@ -295,11 +299,11 @@ class Run:
                         continue
                     key = str(key)
                 if len(points) >= POINTS_MAX and not self._process.make_room():
-                    self._drop("full", "metric points come faster than they can be written")
+                    self._drop("full", "metric points arrive faster than they can be written")
                     continue
                 append((producer, key, step, now_ms, value))
         except Exception as error:  # not a mapping, or it changes while being read
-            self._drop("value", f"log() was given what it cannot read: {error!r:.200}")
+            self._drop("value", f"log() cannot read its argument: {error!r:.200}")
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Do the same as ``log``, under MLflow's name."""
@@ -324,7 +328,7 @@ class Run:
             timestamp_ms: The time, in ms since 1970 UTC.
         """
         if len(self._points) >= POINTS_MAX and not self._process.make_room():
-            self._drop("full", "metric points come faster than they can be written")
+            self._drop("full", "metric points arrive faster than they can be written")
         else:
             self._append((self._producer, series, step, timestamp_ms, value))
 
@@ -333,7 +337,7 @@ class Run:
             return as_step(step)
         except Exception as error:
             for _ in range(points):
-                self._drop("step", f"{step!r:.100} is no step: {error!r:.200}")
+                self._drop("step", f"{step!r:.100} is not a step: {error!r:.200}")
             return None
 
     def log_series(
@@ -369,7 +373,7 @@ class Run:
                 self._drop("value", "log_series() was given columns of different lengths")
                 return
         except Exception as error:
-            self._drop("value", f"log_series() was given what it cannot read: {error!r:.200}")
+            self._drop("value", f"log_series() cannot read its arguments: {error!r:.200}")
             return
         deadline = time.monotonic() + _SERIES_WAIT_S
         for at in range(0, len(numbers), SERIES_CHUNK):
@@ -379,7 +383,7 @@ class Run:
             while not self._put("series", fields, size):
                 if time.monotonic() > deadline:
                     for _ in fields[3]:
-                        self._drop("full", "metric points come faster than they can be written")
+                        self._drop("full", "metric points arrive faster than they can be written")
                     break
                 self._process.wake()
                 time.sleep(0.001)
@@ -531,7 +535,7 @@ class Run:
                 "aliases": [as_text(alias) for alias in aliases],
             }
         except Exception as error:
-            self._drop("text", f"register_model() was given what it cannot read: {error!r:.200}")
+            self._drop("text", f"register_model() cannot read its arguments: {error!r:.200}")
             return
         self.record("ModelRegistrationRequested", fields, len(description or ""))
 
@@ -567,7 +571,7 @@ class Run:
         if self.owner:
             known = as_text(status).upper()
             if known not in RUN_ENDED:
-                self._drop("text", f"no such status: {status!r:.100}; FINISHED is meant")
+                self._drop("text", f"no such status: {status!r:.100}; using FINISHED")
                 known = "FINISHED"
             fields = {
                 "status": known,
@@ -646,7 +650,9 @@ class Run:
                 try:
                     text = as_text(value)
                 except Exception as error:
-                    self._drop("text", f"{kind} {key!r:.100} cannot be made text: {error!r:.200}")
+                    self._drop(
+                        "text", f"{kind} {key!r:.100} cannot be converted to text: {error!r:.200}"
+                    )
                     continue
                 if not is_key(key):
                     self._drop("text", f"not a {kind} key of 1 to 250 characters: {key!r:.100}")
@@ -679,14 +685,14 @@ class Run:
         """
         try:
             if not self._put(type, fields, size, force=force):
-                self._drop("text", f"{type} is lost: events come faster than they can be written")
+                self._drop("text", f"{type} is lost: events arrive faster than they can be written")
         except Exception as error:  # for example, no more threads can be started
             self._drop("text", f"{type} is lost: {error!r:.200}")
 
     def _drop(self, reason: str, what: str) -> None:
         self._process.lossy[id(self._producer)] = self._producer
         if self._producer.drops[reason].add() == 0:
-            self._warn(reason, f"dropped and counted, said once per kind: {what}")
+            self._warn(reason, f"dropped and counted (one warning for each kind): {what}")
 
     def _warn(self, kind: str, what: str) -> None:
         if kind not in self._producer.warned:

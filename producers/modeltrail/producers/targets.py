@@ -230,7 +230,7 @@ class HttpTarget:
             )
         self._check(status, answer)
         if answer.get("sha256") != digest.hexdigest():
-            raise LogUnavailable(f"{self._name} stored other bytes than {path} has")
+            raise LogUnavailable(f"{self._name} stored different bytes than {path} has")
         return Stored(size, digest.hexdigest(), str(answer.get("location", "")))
 
     def _connection(self) -> http.client.HTTPConnection:

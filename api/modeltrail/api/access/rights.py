@@ -249,7 +249,7 @@ class Access:
             return state
         position = self._folded()
         if position < self.node.end_at_start.get(REGISTRY_PARTITION, 0):
-            raise Unavailable("the server is starting and reads its log; try again in a moment")
+            raise Unavailable("the server is starting and reading its log; try again in a moment")
         if position < self._acknowledged():
             self.node.wait(stream=REGISTRY)
             position = self._folded()
@@ -427,7 +427,7 @@ class UserRights(Rights):
         """May read everything."""
         if not self.reads_everything():
             raise _denied(
-                "this shows all experiments and models at once, so it is for those who may read "
+                "this shows all experiments and models at once, so it is for users who may read "
                 "all of them: administrators, and users with READ on everything"
             )
 

@@ -181,7 +181,7 @@ class FileSink:
             sync(self._target.parent)
         except (IsADirectoryError, NotADirectoryError, FileExistsError):
             raise InvalidRequest(
-                f"{self._target.name!r} cannot be stored: a folder and a file of one name collide"
+                f"{self._target.name!r} cannot be stored: a folder and a file cannot share a name"
             ) from None
         except OSError as error:
             raise _unavailable(error, "written") from None

@@ -112,7 +112,7 @@ class Objects:
     def write(self, key: str) -> _ObjectSink:
         if len(key.encode()) > _KEY_BYTES_MAX:
             raise InvalidRequest(
-                f"the path of an artifact may have {_KEY_BYTES_MAX:,} bytes at most in this store"
+                f"the path of an artifact may have at most {_KEY_BYTES_MAX:,} bytes in this store"
             )
         return _ObjectSink(self._store, key)
 
@@ -142,7 +142,7 @@ class Objects:
             with _told():
                 found = obstore.get(self._store, key, options={"range": (start, end)})
         except FileNotFoundError:
-            raise Unavailable("the file went away while it was read") from None
+            raise Unavailable("the file disappeared while it was read") from None
         return _pieces(iter(found.stream(min_chunk_size=PIECE_BYTES)))
 
     def entries(self, key: str) -> list[Entry]:

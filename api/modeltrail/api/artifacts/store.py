@@ -208,7 +208,7 @@ class Upload:
         """Write more bytes. Raises ``TooLarge``, or ``Unavailable`` if the disk is full."""
         self._size += len(data)
         if self._size > self._bytes_max:
-            raise TooLarge(f"an artifact may have {self._bytes_max:,} bytes at most")
+            raise TooLarge(f"an artifact may have at most {self._bytes_max:,} bytes")
         self._digest.update(data)
         self._sink.write(data)
 

@@ -56,11 +56,11 @@ def _new_password() -> str:
     if not sys.stdin.isatty():
         line = sys.stdin.readline().rstrip("\r\n")
         if not line:
-            raise CommandError(f"no password: give it in {PASSWORD_VARIABLE} or standard input")
+            raise CommandError(f"no password: set {PASSWORD_VARIABLE}, or use standard input")
         return line
     password = getpass.getpass("New password: ")
     if getpass.getpass("Again: ") != password:
-        raise CommandError("the two are not the same")
+        raise CommandError("the two passwords differ")
     return password
 
 
@@ -208,7 +208,7 @@ def token_create(args: argparse.Namespace) -> int:
             )._asdict()
     _say(args, {**made, "user": args.user}, made["token"])
     note(
-        f"This is token {made['token_id']} of {args.user}. It is shown only now.\n"
+        f"This is token {made['token_id']} of {args.user}. It is not shown again.\n"
         "Training jobs: export MODELTRAIL_TOKEN=<the token>\n"
         "MLflow's clients: export MLFLOW_TRACKING_TOKEN=<the token>"
     )

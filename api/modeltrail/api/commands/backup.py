@@ -80,8 +80,8 @@ def _artifacts(folder: DataFolder) -> Path:
     parts = urlsplit(url)
     if parts.scheme not in ("", "file"):
         raise CommandError(
-            f"artifacts are kept at {url}, not in a folder: back them up with the tools of that "
-            "store, and leave --artifacts away"
+            f"artifacts are stored at {url}, not in a folder: back them up with the tools of that "
+            "store, and run this without --artifacts"
         )
     return Path(unquote(parts.path))
 

@@ -153,7 +153,7 @@ def artifacts_url(args: argparse.Namespace, folder: DataFolder) -> str:
     if given and kind_of(given) == "server":
         raise CommandError(
             f"artifacts cannot be kept at {given}: MODELTRAIL_ARTIFACTS names a server for "
-            "training jobs; say with --artifacts where this server keeps them"
+            "training jobs; set --artifacts to where this server stores them"
         )
     if given and "://" not in given and (wrong := mistake_in(given)) is not None:
         raise CommandError(wrong)

@@ -81,7 +81,7 @@ def _folder(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
             "data folder",
             True,
             f"{path} does not exist yet",
-            "modeltrail serve makes it; or name another with --data",
+            "modeltrail serve creates it; or choose another with --data",
         )
         return
     try:
@@ -94,7 +94,7 @@ def _folder(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
             "data folder",
             False,
             f"cannot write in {path}: {error.strerror}",
-            f"give it to yourself (sudo chown -R $USER {path}), or name another with --data",
+            f"make yourself its owner (sudo chown -R $USER {path}), or choose another with --data",
         )
         return
     yield Check("data folder", True, f"{path} can be written")
@@ -106,13 +106,13 @@ def _folder(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
         yield Check(
             "privacy",
             False,
-            f"others may reach {len(found)} things in {path}, where hashes of passwords and keys "
-            f"are: {names}",
+            f"others can access {len(found)} files in {path}, which contains password hashes "
+            f"and keys: {names}",
             f"modeltrail doctor --repair --data {path} (or, to share it with a group on purpose: "
             f"chmod 2770 {path})",
         )
     else:
-        yield Check("privacy", True, "others reach nothing in it")
+        yield Check("privacy", True, "only its owner can access it")
 
 
 def _disk(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
@@ -194,7 +194,7 @@ def _log(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
 
 def _projections(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
     if find_spec("duckdb") is None:
-        yield Check("projections", True, "not looked at, since duckdb is not installed")
+        yield Check("projections", True, "not checked, because duckdb is not installed")
         return
     import duckdb
 
@@ -213,7 +213,7 @@ def _projections(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check
             "projections",
             False,
             str(error).splitlines()[0],
-            "modeltrail rebuild (nothing is lost: they are built from the log)",
+            "modeltrail rebuild (nothing is lost: it is built from the log)",
         )
         return
     try:
@@ -256,7 +256,7 @@ def _kept_aside(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]
             "kept aside",
             True,
             f"{aside} contradicted the log, which was accepted",
-            "keep it as evidence, or delete it when it is not needed any more",
+            "keep it as evidence, or delete it when you no longer need it",
         )
 
 
@@ -291,7 +291,7 @@ def _server(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
             "server",
             False,
             f"{server}: {error}",
-            "start it (modeltrail serve), or set MODELTRAIL_TOKEN if it asks for a token",
+            "start it (modeltrail serve), or set MODELTRAIL_TOKEN if it needs a token",
         )
         return
     lag = sum((health.get("lag") or {}).values())

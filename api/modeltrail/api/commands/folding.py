@@ -45,8 +45,9 @@ def replay(args: argparse.Namespace) -> int:
             }
         )
     else:
-        say(f"{args.into} holds {status.records:,} events, up to {positions}")
-        say(f'ask it with: duckdb {args.into} "FROM aliases"')
+        ends = ", ".join(f"{name}:{offset}" for name, offset in positions.items())
+        say(f"{args.into} has {status.records:,} events, those before {ends or 'the first'}")
+        say(f'query it with: duckdb {args.into} "FROM aliases"')
     return 0
 
 

@@ -117,7 +117,7 @@ def _tell(args: argparse.Namespace, report: Report, where: str, seconds: float) 
     if report.dry_run:
         say("nothing was written: this was a dry run")
     elif not report.differences:
-        say("everything is here as it is at the source")
+        say("everything here matches the source")
 
 
 def _line(experiment: Any, dry_run: bool) -> tuple[Any, ...]:

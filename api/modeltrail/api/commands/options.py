@@ -105,7 +105,7 @@ def _short(text: str) -> str:
 def text(value: str) -> str:
     """Anything but nothing, as names and paths are."""
     if not value.strip():
-        raise Bad("expected some text, and it is empty")
+        raise Bad("expected some text, not an empty value")
     return value
 
 
@@ -171,7 +171,7 @@ def server(value: str) -> str:
 def folder(value: str) -> str:
     """A folder of this machine."""
     if "://" in value or re.match(r"(https?|kafka|memory)(:|/+$|//)", value):
-        raise Bad(f"not a folder: {_short(value)}; a server is named with --server, a log by --log")
+        raise Bad(f"not a folder: {_short(value)}; use --server for a server, and --log for a log")
     if value.startswith("file:") and urlsplit(value).netloc:
         raise Bad(f"not a folder of this machine: {_short(value)}")
     from modeltrail.eventlog import mistake_in

@@ -198,7 +198,7 @@ def find_run(client: Client, name: str) -> str:
     for deleted in ("false", "true"):
         named = client.get("/api/v1/runs", name=name, deleted=deleted, limit=2)["runs"]
         if len(named) > 1:
-            note(f"several runs are called {name!r}; this is the newest: {named[0]['run_id']}")
+            note(f"several runs have the name {name!r}; this is the newest: {named[0]['run_id']}")
         if named:
             return str(named[0]["run_id"])
     if re.fullmatch(r"[A-Za-z0-9-]+", name):
@@ -284,7 +284,7 @@ def _series(metric: dict[str, Any]) -> str:
 def compare(args: argparse.Namespace) -> int:
     """Print runs side by side: the params that differ, then the metrics."""
     if len(args.runs) < 2:
-        args.parser.error("name two runs or more; modeltrail runs lists them")
+        args.parser.error("give at least two runs; modeltrail runs lists them")
     with client_of(args) as client:
         found = [_read(client, name) for name in args.runs]
     metrics = [{_series(m): _rounded(m["value"]) for m in one["metrics"]} for one in found]
@@ -368,7 +368,7 @@ def artifacts_get(args: argparse.Namespace) -> int:
     new = [one for one in done if one["fetched"]]
     say(
         f"{len(new):,} files, {sum(one['bytes'] for one in new):,} bytes, are in {folder}"
-        + (f"; {len(done) - len(new):,} were there already" if len(new) < len(done) else "")
+        + (f"; {len(done) - len(new):,} were already there" if len(new) < len(done) else "")
     )
     return 0
 
@@ -377,7 +377,7 @@ def _inside(folder: Path, path: str) -> Path:
     """Return where a file goes. It never leaves the folder, whatever path a server sends."""
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts or "\0" in path:
-        raise CommandError(f"the server names a file that does not belong in a folder: {path!r}")
+        raise CommandError(f"the server sent an unsafe file name: {path!r}")
     target = folder.joinpath(*parts)
     # A link in the folder may lead out of it.
     if not target.parent.resolve().is_relative_to(folder.resolve()):
@@ -404,4 +404,4 @@ def _store(pieces: Iterator[bytes], target: Path, digest: str | None) -> None:
             file.write(piece)
             found.update(piece)
         if digest is not None and found.hexdigest() != digest:
-            raise CommandError(f"{target.name} came with other bytes than were recorded for it")
+            raise CommandError(f"{target.name} differs from its record")

@@ -293,7 +293,7 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise CommandError(
-                    f"port {port} at {host} is in use; another server runs there, or choose "
+                    f"port {port} at {host} is in use by another server; stop it, or choose "
                     f"another port: modeltrail serve --port {port + 1 if port < 65535 else 0}"
                 ) from None
             raise CommandError(f"cannot listen at {host}:{port}: {error.strerror}") from None

@@ -128,7 +128,7 @@ def verify(args: argparse.Namespace) -> int:
     from modeltrail.consumers.checkpoints import CHECKPOINTS_FILE
 
     if args.artifacts is None and (args.run or args.model):
-        args.parser.error("--run and --model choose files: give --artifacts as well")
+        args.parser.error("--run and --model select files: give --artifacts as well")
     folder = data_folder(args)
     keys = args.trust or None
     file = Path(args.checkpoints) if args.checkpoints else folder.path / CHECKPOINTS_FILE
@@ -191,9 +191,9 @@ def _tell(verdict: Verdict, source: str, folder: DataFolder, seconds: float) -> 
     say(f"  compared with {source}, and with {verdict.checkpoints:,} signed checkpoints")
     known = any(c.compared or c.signed_offset is not None for c in verdict.partitions.values())
     if verdict.events and not known:
-        say("  there is nothing yet to hold the log against: this shows only that it can be read")
+        say("  there is nothing yet to compare the log with: this shows only that it can be read")
     for aside in sorted(folder.path.glob("*.contradicted-*")):
-        say(f"  kept aside, as the log contradicted it: {aside}")
+        say(f"  set aside, because the log contradicted it: {aside}")
 
 
 @contextmanager

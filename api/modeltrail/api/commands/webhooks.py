@@ -23,7 +23,7 @@ def _server(args: argparse.Namespace) -> str:
     server = server_of(args)
     if server is None:
         raise CommandError(
-            "webhooks are delivered by a running server: start it (modeltrail serve), or name it "
+            "webhooks are delivered by a running server: start it (modeltrail serve), or choose it "
             "with --server"
         )
     return server
@@ -38,7 +38,7 @@ def _webhook(server: str, webhook: str | None) -> str | None:
     if not ids:
         raise not_there("webhook", webhook, [one["name"] for one in found])
     if len(ids) > 1:
-        raise CommandError(f"{len(ids)} webhooks are called {webhook!r}: {', '.join(ids)}")
+        raise CommandError(f"{len(ids)} webhooks have the name {webhook!r}: {', '.join(ids)}")
     return str(ids[0])
 
 
@@ -60,7 +60,7 @@ def list_(args: argparse.Namespace) -> int:
                 f"{delivery['replays']} replays under way"
             )
             if delivery["error"]:
-                say(f"it stands still: {delivery['error']}")
+                say(f"delivery is interrupted: {delivery['error']}")
     return 1 if delivery is not None and delivery["error"] else 0
 
 

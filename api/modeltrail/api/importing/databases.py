@@ -84,7 +84,7 @@ class _Alchemy:
         except ModuleNotFoundError:
             raise SourceError(
                 "this database is read through SQLAlchemy; install it and the database's driver: "
-                "pip install 'modeltrail[import]' and, as the case may be, psycopg or pymysql"
+                "pip install 'modeltrail[import]' and psycopg or pymysql"
             ) from None
         self._text = sqlalchemy.text
         self._error: type[Exception] = sqlalchemy.exc.SQLAlchemyError

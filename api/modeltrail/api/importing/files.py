@@ -59,7 +59,7 @@ class StoredFolder:
         try:
             found = self._storage.open(path)
             if found is None:
-                raise SourceError(f"{path} has gone from {self._uri}")
+                raise SourceError(f"{path} no longer exists at {self._uri}")
             yield from found[1]
         except ApiError as error:
             raise SourceError(f"{path} at {self._uri}: {error.message}") from None
@@ -78,7 +78,7 @@ def folder_at(uri: str, behind_proxy: str | None) -> StoredFolder:
     if uri.startswith("mlflow-artifacts:"):
         if behind_proxy is None:
             raise SourceError(
-                f"the files at {uri} are kept by a server: name the folder or URL that it was "
+                f"the files at {uri} are stored by a server: give the folder or URL that it was "
                 "started with (--artifacts-destination) with --artifacts-from"
             )
         path = re.sub(r"^mlflow-artifacts:(//[^/]*)?/*", "", uri)

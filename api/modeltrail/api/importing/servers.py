@@ -113,7 +113,7 @@ class ServerSource:
             except ValueError:
                 found = None
         if not isinstance(found, dict):
-            raise NotThere(f"{self._url}{path.partition('?')[0]} answers no JSON")
+            raise NotThere(f"{self._url}{path.partition('?')[0]} does not answer with JSON")
         return found
 
     def _get(self, path: str, **query: str) -> Json:
@@ -360,7 +360,7 @@ class ServerSource:
                 while piece := answer.read(_PIECE_BYTES):
                     yield piece
             except OSError as error:
-                raise SourceError(f"{self._url} broke off: {error}") from None
+                raise SourceError(f"{self._url} broke the connection: {error}") from None
 
     def listed(self, route: str, query: dict[str, str]) -> list[Json]:
         """Return the entries of a folder."""

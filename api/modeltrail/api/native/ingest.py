@@ -60,7 +60,7 @@ def payloads_of(body: bytes) -> list[bytes]:
         for payload in unframe(body):
             payloads.append(payload)
             if len(payloads) > _EVENTS_MAX:
-                raise InvalidRequest(f"a batch may have {_EVENTS_MAX:,} events at most")
+                raise InvalidRequest(f"a batch may have at most {_EVENTS_MAX:,} events")
     except Malformed as error:
         raise _bad(len(payloads), str(error)) from None
     return payloads

@@ -199,7 +199,7 @@ class Deliverer:
         counts = self._state.counts().values()
         left = sum(n for states in counts for state, n in states.items() if state != "delivered")
         logger.error(
-            "webhooks: %s. Delivery begins at its end; %d deliveries that were pending or dead are "
+            "webhooks: %s. Delivery starts at its end; %d pending or dead deliveries are "
             "forgotten.",
             why,
             left,
@@ -247,7 +247,7 @@ class Deliverer:
                 # A full disk, a log out of reach, or a bug: report it, and keep trying.
                 text = f"{type(error).__name__}: {error}"
                 if text != self._error and not self._stopping:
-                    logger.error("webhooks stand still, and will go on: %s", text)
+                    logger.error("webhook delivery is interrupted, and will continue: %s", text)
                 self._error = text
             self._due.wait(pause_s)
             if not self._stopping:
