@@ -1,8 +1,8 @@
-"""Who may do what: users, tokens, roles and permissions, as a part of the registry.
+"""The access rules of the registry: users, tokens, roles and permissions.
 
-They are decided in the order of the registry's log like everything else there, so that whoever took
-a permission away before a promotion has taken it away on every node. Hashes of passwords and tokens
-are kept in a table of their own, which no query reaches.
+They are decided in the order of the registry's log like everything else there, so that a permission
+that was revoked before a promotion is revoked on every node. Hashes of passwords and tokens are
+stored in a separate table, which no query can read.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from modeltrail.consumers.projections.requests import Event
 from modeltrail.schemas.limits import NAME_CHARACTERS_MAX
 
 PERMISSIONS: Final = ("NO_PERMISSIONS", "DENY", "READ", "USE", "EDIT", "MANAGE")
-"""What can be granted. The first two say that the holder may do nothing, whatever else says."""
+"""What can be granted. The first two deny everything, whatever other permissions say."""
 RESOURCES: Final = ("experiment", "registered_model")
-"""What permissions are about. Runs, logged models and files go by their experiment."""
+"""What permissions are for. Runs, logged models and files use those of their experiment."""
 
 SERVER: Final = "modeltrail"
-"""The name under which the server itself acts; nobody else may have it."""
+"""The name of the server itself as an actor. No user can have it."""
 
 PATTERN_MAX = 501
 
@@ -94,7 +94,7 @@ class Permission(Entity):
 
     @property
     def target(self) -> _Target:
-        """Who holds it, and what it is for."""
+        """Return who has it, and what it is for."""
         return _Target(self.holder, self.holder_id, self.resource, self.pattern, self.entity_id)
 
 
@@ -121,16 +121,16 @@ class Access:
     """Decides the events about users, tokens, roles and permissions."""
 
     def __init__(self, ledger: Ledger) -> None:
-        """Write the effects to a ledger."""
+        """Write effects to a ledger."""
         self._ledger = ledger
         self._users: dict[str, User] = {}  # by name
-        self._tokens: dict[str, Token] = {}  # by id, in the order in which they were made
+        self._tokens: dict[str, Token] = {}  # by id, in the order of creation
         self._roles: dict[str, Role] = {}  # by id
         self._permissions: dict[_Target, Permission] = {}
         self._secrets: dict[str, Secret] = {}
 
     def load(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Take the state from the tables."""
+        """Load the state from the tables."""
         ledger = self._ledger
         self._users = {user.name: user for user in ledger.load(con, User)}
         tokens = sorted(ledger.load(con, Token), key=lambda token: int(token.token_id))
@@ -140,7 +140,7 @@ class Access:
         self._secrets = {secret.secret_id: secret for secret in ledger.load(con, Secret)}
 
     def decisions(self) -> Decisions:
-        """What decides each type of event, by the entity that it is about."""
+        """Return the function that decides each type of event, by entity."""
         return {
             "user": {
                 "CreateUser": self._create_user,
@@ -167,7 +167,7 @@ class Access:
         return str(self._ledger.request.offset)
 
     def _hide(self, owner: str, hash: str | None) -> None:
-        """Keep a hash where no query reaches it, or forget it."""
+        """Store a hash where no query can read it, or remove it."""
         secret = self._secrets.get(owner)
         if secret is not None:
             secret.hash = hash
@@ -179,14 +179,14 @@ class Access:
             self._ledger.add(secret)
 
     def own(self, resource: str, entity_id: str) -> None:
-        """Let the user who created an experiment or model manage it."""
+        """Give the user who created an experiment or model MANAGE on it."""
         request = self._ledger.request
         user = self._users.get(request.actor) if request.actor_verified else None
         if user is not None:
             self._grant(_Target("user", user.user_id, resource, None, entity_id), "MANAGE")
 
     def forget(self, resource: str, entity_id: str) -> None:
-        """End the permissions for an entity that is no more."""
+        """End the permissions on a deleted entity."""
         for target in list(self._permissions):
             if target.resource == resource and target.entity_id == entity_id:
                 self._end_permission(target)

@@ -1,4 +1,4 @@
-"""Experiments, as a part of the registry: they are created, renamed, deleted, restored, tagged."""
+"""The experiments of the registry: create, rename, delete, restore, tag."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from modeltrail.schemas import experiment_id
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Experiment(Entity):
-    """A row of ``fold.experiments``. None ever leaves, and what nobody created has no times."""
+    """A row of ``fold.experiments``. Rows are never removed.
+
+    One that no event created has no times.
+    """
 
     table = "fold.experiments"
     keys = ("experiment_id",)
@@ -34,19 +37,19 @@ class Experiments:
     """Decides the events about experiments."""
 
     def __init__(self, ledger: Ledger, access: Access) -> None:
-        """Write the effects to a ledger; whoever creates an experiment gets to manage it."""
+        """Write effects to a ledger. ``own`` gives the creator of an experiment MANAGE on it."""
         self._ledger = ledger
         self._access = access
         self._by_id: dict[str, Experiment] = {}
         self._by_name: dict[str, Experiment] = {}
 
     def load(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Take the state from the tables."""
+        """Load the state from the tables."""
         for experiment in self._ledger.load(con, Experiment):
             self._by_id[experiment.experiment_id] = self._by_name[experiment.name] = experiment
 
     def decisions(self) -> Decisions:
-        """What decides each type of event, by the entity that it is about."""
+        """Return the function that decides each type of event, by entity."""
         return {
             "experiment": {
                 "ChangeExperimentTags": self._change_tags,
@@ -126,7 +129,7 @@ class Experiments:
             experiment.name = name
 
     def _free_name(self, name: str) -> None:
-        """Refuse a name that is taken, telling by whom."""
+        """Refuse a name that is taken, with its owner."""
         holder = self._by_name.get(name)
         if holder is None:
             return

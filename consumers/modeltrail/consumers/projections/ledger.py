@@ -1,7 +1,7 @@
-"""The ledger: rows of present values, and intervals for everything that changes about them.
+"""The ledger: rows with current values, and intervals for everything about them that changes.
 
-Decisions change Python objects, so that one costs microseconds; what they change is gathered here
-and written in bulk. The open intervals are all that has to be loaded beside the rows themselves.
+Decisions change Python objects, so that one takes microseconds. Their changes are collected here
+and written in bulk. Apart from the rows themselves, only the open intervals have to be loaded.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ R = TypeVar("R", bound="Row")
 E = TypeVar("E", bound="Entity")
 
 Decisions = dict[str, dict[str, Callable[[Event], None]]]
-"""Kind of entity to event type to what decides such an event; it raises ``Rejected``."""
+"""Kind of entity to event type to the function that decides it, or raises ``Rejected``."""
 
-_Slot = tuple[str, str | None]  # attribute and key
+_Slot = tuple[str, str | None]  # attribute, key
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Row:
-    """A row of a table: its fields are the columns, of which those that are ``Final`` stay."""
+    """A row of a table. Its fields are the columns; those that are ``Final`` never change."""
 
     table: ClassVar[str]
     keys: ClassVar[tuple[str, ...]]
-    """The columns that find a row; the first is the id in ``fold.history``."""
+    """The columns that identify a row. The first is the id in ``fold.history``."""
     in_use: ClassVar[str] = "NOT deleted"
-    """The condition of the rows that decisions depend on."""
+    """A condition for the rows that decisions depend on."""
 
 
 class Interval(NamedTuple):
-    """A value that holds now."""
+    """A current value."""
 
     interval_id: int
     value: str | None
@@ -46,7 +46,7 @@ class Interval(NamedTuple):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Entity(Row):
-    """An experiment, model, version, user ...: its present values, and since when they hold."""
+    """An experiment, model, version, user ...: its current values, and since when they hold."""
 
     kind: ClassVar[str]
     updated_at_ms: int | None
@@ -54,7 +54,7 @@ class Entity(Row):
     open: dict[_Slot, Interval] = field(default_factory=dict, init=False)
 
     def values(self, attribute: str) -> dict[str, str]:
-        """What an attribute of many keys has now, as tags and aliases do; in the order of keys."""
+        """Return the current values of an attribute with keys, such as tags and aliases, by key."""
         found = [
             (key, i.value or "")
             for (name, key), i in self.open.items()
@@ -87,7 +87,7 @@ class _Opened(Row):
 
 
 class Created(TypedDict):
-    """The columns of a new entity that say when it was created, and by whom."""
+    """The columns of a new entity that say when and by whom it was created."""
 
     created_at_ms: int
     updated_at_ms: int
@@ -104,21 +104,21 @@ def _changing(type: type[Row]) -> tuple[str, ...]:
 
 
 class Ledger:
-    """Gathers the effects of decisions. The event that is decided is ``request``."""
+    """Collects the effects of decisions. ``request`` is the event being decided."""
 
     request: Verdict
 
     def __init__(self) -> None:
-        """Begin with an empty registry; parts of it ``load`` what they have."""
+        """Make an empty ledger; the parts of the registry ``load`` their rows."""
         self._loaded: dict[tuple[str, str, int | None], Entity] = {}
         self._next_interval = 0
         self._opened: dict[int, _Opened] = {}
         self._closed: list[tuple[int, int, int]] = []
-        # By table; whether the row is new.
+        # By table: True if the row is new.
         self._changed: defaultdict[type[Row], dict[Row, bool]] = defaultdict(dict)
 
     def load(self, con: duckdb.DuckDBPyConnection, type: type[R]) -> list[R]:
-        """The rows of a table that decisions depend on."""
+        """Return the rows of a table that decisions depend on."""
         names = _columns(type)
         columns = ", ".join(names)
         found = con.execute(f"SELECT {columns} FROM {type.table} WHERE {type.in_use}").fetchall()
@@ -129,7 +129,7 @@ class Ledger:
         return rows
 
     def load_intervals(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Give the entities that were loaded their open intervals."""
+        """Load the open intervals of the loaded entities."""
         for kind, entity_id, version, attribute, key, *interval in con.execute(
             """SELECT CASE entity WHEN 'alias' THEN 'model' ELSE entity END, entity_id,
                       CASE entity WHEN 'model_version' THEN version END, attribute, key,
@@ -161,7 +161,7 @@ class Ledger:
     # -- effects ----------------------------------------------------------------------------
 
     def created(self, event: Mapping[str, int | None] | None = None) -> Created:
-        """When and by whom an entity is created: now, or when an imported one says it was."""
+        """Return when and by whom an entity is created: now, or as an import says."""
         now = self.request.appended_at_ms
         created_at_ms = updated_at_ms = None
         if event is not None:
@@ -178,7 +178,7 @@ class Ledger:
         self._changed[row.__class__][row] = True
 
     def change(self, row: Row) -> None:
-        """Write a row that has changed; a new one is written whole."""
+        """Write a changed row; a new one is written whole."""
         self._changed[row.__class__].setdefault(row, False)
 
     def begin(self, entity: E) -> E:
@@ -189,13 +189,13 @@ class Ledger:
         return entity
 
     def put(self, entity: Entity, attribute: str, key: str | None, value: str | None) -> None:
-        """From this event on the attribute has this value."""
+        """Set an attribute to a value, from this event on."""
         request = self.request
         old = entity.open.get((attribute, key))
         if old is not None:
             if old.value == value and attribute != "updated":
                 return
-            if old.from_offset == request.offset:  # twice within one event: the last value counts
+            if old.from_offset == request.offset:  # twice in one event: the last value counts
                 self._opened[old.interval_id].value = value
                 entity.open[attribute, key] = old._replace(value=value)
                 return
@@ -221,7 +221,7 @@ class Ledger:
         entity.open[attribute, key] = Interval(interval_id, value, request.offset)
 
     def put_tags(self, entity: Entity, tags: Mapping[str, str | None]) -> None:
-        """From this event on the tags have these values; None removes a tag."""
+        """Set tags to these values, from this event on. None removes a tag."""
         for key, value in tags.items():
             if value is None:
                 self.remove(entity, "tag", key)
@@ -229,19 +229,19 @@ class Ledger:
                 self.put(entity, "tag", key, value)
 
     def remove(self, entity: Entity, attribute: str, key: str | None) -> None:
-        """From this event on the attribute has no value."""
+        """Remove the value of an attribute, from this event on."""
         interval = entity.open.pop((attribute, key), None)
         if interval is not None:
             self._close(interval)
 
     def touch(self, entity: Entity) -> None:
-        """The entity's time of last update is this event's."""
+        """Set the entity's time of last update to this event's."""
         self.put(entity, "updated", None, None)
         entity.updated_at_ms = self.request.appended_at_ms
         self.change(entity)
 
     def end(self, entity: Entity) -> None:
-        """The entity is no more: all of its intervals end."""
+        """End the entity: all of its intervals end."""
         for interval in entity.open.values():
             self._close(interval)
         entity.open.clear()

@@ -1,4 +1,4 @@
-"""Registered models, their versions, aliases and stages, as a part of the registry."""
+"""The registered models of the registry, with their versions, aliases and stages."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Version(Entity):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Model(Entity):
-    """A row of ``fold.models``, with the versions that are not deleted."""
+    """A row of ``fold.models``, with its versions that are not deleted."""
 
     table = "fold.models"
     keys = ("model_key",)
@@ -52,7 +52,7 @@ class Model(Entity):
     versions: dict[int, Version] = field(default_factory=dict, init=False)
 
     def alias(self, name: str) -> int | None:
-        """The version that an alias points at."""
+        """Return the version that an alias points at."""
         interval = self.open.get(("alias", name))
         return None if interval is None else int(interval.value or 0)
 
@@ -61,21 +61,21 @@ class Models:
     """Decides the events about registered models and their versions."""
 
     def __init__(self, ledger: Ledger, access: Access) -> None:
-        """Write the effects to a ledger; whoever creates a model gets to manage it."""
+        """Write effects to a ledger. ``own`` gives the creator of a model MANAGE on it."""
         self._ledger = ledger
         self._access = access
         self._by_name: dict[str, Model] = {}
         self._by_key: dict[str, Model] = {}
 
     def load(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Take the state from the tables."""
+        """Load the state from the tables."""
         for model in self._ledger.load(con, Model):
             self._by_key[model.model_key] = self._by_name[model.model] = model
         for version in self._ledger.load(con, Version):
             self._by_key[version.model_key].versions[version.version] = version
 
     def decisions(self) -> Decisions:
-        """What decides each type of event, by the entity that it is about."""
+        """Return the function that decides each type of event, by entity."""
         return {
             "model": {
                 "ChangeRegisteredModelTags": self._change_tags,
@@ -102,15 +102,15 @@ class Models:
     # -- for readers, while no event is applied ---------------------------------------------
 
     def model(self, name: str) -> Model | None:
-        """A registered model that is there."""
+        """Return an existing registered model."""
         return self._by_name.get(name)
 
     def by_key(self, key: str | None) -> Model | None:
-        """A registered model that is there, whatever it is called now."""
+        """Return an existing registered model by its key, which renames do not change."""
         return self._by_key.get(key or "")
 
     def version(self, name: str, number: int) -> Version | None:
-        """A version that is there, of a registered model."""
+        """Return an existing version of a registered model."""
         model = self._by_name.get(name)
         return None if model is None else model.versions.get(number)
 
@@ -361,7 +361,7 @@ class Models:
 
 
 def _name_is_taken(name: str, holder: Model, tags: Mapping[str, str]) -> str:
-    """MLflow's message; prompts are registered models with a tag, and the message tells."""
+    """Return MLflow's message. It distinguishes prompts, which are registered models with a tag."""
 
     def word(is_prompt: str | None) -> str:
         return "Prompt" if (is_prompt or "").lower() == "true" else "Registered Model"

@@ -1,4 +1,4 @@
-"""The registry: decides every request in log order, and keeps what came of it."""
+"""The registry: decides every request in log order, and stores the decisions."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from modeltrail.schemas import Malformed
 class RegistryProjection:
     """Folds the registry stream. For one thread.
 
-    Requests are decided in log order and only there: one that was passed over as a dead letter
-    gets its decision in a rebuild, never later than the events that follow it.
+    Requests are decided in log order only: one that became a dead letter is decided in a rebuild,
+    never after the events that follow it.
     """
 
     stream = REGISTRY
 
     def __init__(self) -> None:
-        """Begin empty; call ``load`` first."""
+        """Make an empty registry; call ``load`` first."""
         self._forget()
 
     def _forget(self) -> None:
@@ -49,31 +49,31 @@ class RegistryProjection:
     # -- the runner's interface -------------------------------------------------------------
 
     def create(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Make the tables and views in an empty database."""
+        """Create the tables and views in an empty database."""
         for file in ("registry.sql", "registry_views.sql", "access.sql", "webhooks.sql"):
             tables.script(con, __package__, file)
 
     def load(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Take the state from the tables, at the start or after a transaction that failed."""
+        """Load the state from the tables, at the start or after a failed transaction."""
         self._forget()
         for part in self._parts:
             part.load(con)
         self._ledger.load_intervals(con)
 
     def see(self, record: LogRecord, hash: bytes) -> None:
-        """Keep a record's place in the chain, whatever is in it."""
+        """Record an event's place in the chain, whatever its content."""
         self._requests.see(record, hash)
 
     def prepare(self, con: duckdb.DuckDBPyConnection, batch: Sequence[Incoming]) -> None:
-        """Nothing to fetch: the whole registry is in memory."""
+        """Do nothing: the whole registry is in memory."""
 
     def apply(self, incoming: Incoming, producer: Producer, missing: int) -> None:
-        """Decide a request and keep the outcome.
+        """Decide a request and store the decision.
 
-        A request that the rules or the state refuse is an outcome too, not an error.
+        A refusal by the rules or the state is a decision too, not an error.
 
         Raises:
-            Malformed: the type is none of the registry's; nothing was changed.
+            Malformed: the type does not belong to the registry; nothing was changed.
         """
         if incoming.type not in self.decisions:
             raise Malformed(f"{incoming.type} is no request that this version can decide")
@@ -89,7 +89,7 @@ class RegistryProjection:
             request.accepted = True
 
     def pass_over(self, incoming: Incoming) -> None:
-        """See ``Projection.pass_over``: who asked for what stays in the trail."""
+        """Record who asked for what; see ``Projection.pass_over``."""
         self._describe(incoming)
 
     def _describe(self, incoming: Incoming) -> Verdict:
@@ -99,14 +99,14 @@ class RegistryProjection:
         return self._requests.describe(incoming, entity, key)
 
     def may_have(self, con: duckdb.DuckDBPyConnection, event_id: bytes) -> bool:
-        """See ``Projection.may_have``; the trail has all ids."""
+        """Return whether the trail has this id; it has all ids."""
         return self._requests.may_have(con, event_id)
 
     def verdicts(self) -> list[Verdict]:
-        """What was decided since the last write."""
+        """Return the decisions since the last write."""
         return self._requests.verdicts()
 
     def write(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Write the effects of everything since the last write, in the open transaction."""
+        """Write the effects since the last write, in the open transaction."""
         self._requests.write(con)
         self._ledger.write(con)

@@ -1,4 +1,4 @@
-"""What a registry request may say: names, keys, sizes. The limits and the wording are MLflow's."""
+"""Rules for registry requests: names, keys, sizes. Limits and wording are MLflow's."""
 
 from __future__ import annotations
 
@@ -34,15 +34,14 @@ _VERSION_ALIAS = re.compile(r"[vV]\d+")
 
 
 class Rejected(Exception):
-    """A request is refused by the rules or by the state at its position.
+    """A request is refused by the rules, or by the state at its position.
 
     Attributes:
-        code: MLflow's error code, as in ``RESOURCE_DOES_NOT_EXIST``.
-        message: What is wrong, for people.
+        code: MLflow's error code, such as ``RESOURCE_DOES_NOT_EXIST``.
+        message: The reason, for display.
     """
 
     def __init__(self, code: str, message: str) -> None:
-        """Refuse with an error code and a message."""
         self.code = code
         self.message = message
         super().__init__(f"{code}: {message}")
@@ -63,9 +62,9 @@ def _length(parameter: str, value: str | None, limit: int) -> None:
 
 
 def _one_path(parameter: str, name: str) -> None:
-    """MLflow keeps some of these as file names; so ``a//b`` or ``..`` must not come in."""
+    """Refuse ``a//b``, ``..`` and the like, because MLflow uses some of these as file names."""
     if "/" not in name and name[:1] not in (".", ""):
-        return  # nearly all names: no need to resolve them
+        return  # nearly all names need no more
     normal = posixpath.normpath(name)
     if normal != name or normal == "." or normal.startswith(("..", "/")):
         _invalid_value(
@@ -84,13 +83,13 @@ def experiment_name(name: str) -> None:
 
 
 def experiment_id(wanted: str) -> None:
-    """Check the id that an experiment of another tracker is to keep."""
+    """Check the id that an imported experiment is to keep."""
     if not _EXPERIMENT_ID.fullmatch(wanted):
         _invalid(f"Invalid experiment id: '{wanted}'; expected a number of up to 18 digits.")
 
 
 def artifact_location(location: str | None) -> None:
-    """Check where an experiment's runs are to keep their artifacts."""
+    """Check where an experiment's runs are to store their artifacts."""
     if not location:
         return
     if len(location) > LOCATION_MAX:
@@ -121,7 +120,7 @@ def model_name(name: str, parameter: str = "name") -> None:
 
 
 def alias(name: str) -> None:
-    """Check an alias that is looked for or removed."""
+    """Check an alias to look up or remove."""
     if not name:
         _invalid("Registered model alias name cannot be empty.")
     if not _ALIAS.fullmatch(name):
@@ -133,7 +132,7 @@ def alias(name: str) -> None:
 
 
 def new_alias(name: str) -> None:
-    """Check an alias that is to be set: ``latest`` and ``v7`` have a meaning already."""
+    """Check an alias to set. ``latest`` and ``v7`` already have a meaning."""
     alias(name)
     if name.lower() == "latest":
         _invalid("'latest' alias name (case insensitive) is reserved.")
@@ -142,7 +141,7 @@ def new_alias(name: str) -> None:
 
 
 def tags(changes: Mapping[str, str | None], value_max: int) -> None:
-    """Check keys and values of tags; the value ``None`` stands for removal."""
+    """Check keys and values of tags. The value ``None`` removes a tag."""
     for key, value in changes.items():
         if not _KEY.fullmatch(key):
             _invalid_value(
@@ -162,13 +161,13 @@ def description(text: str | None) -> None:
 
 
 def source(uri: str) -> None:
-    """Check where a version's files are; whether a local path is allowed is the server's to say."""
+    """Check where a version's files are. The server decides whether a local path is allowed."""
     if not uri:
         _invalid("Missing value for required parameter 'source'.")
 
 
 def stage(name: str) -> str:
-    """The canonical name of a stage given in any case."""
+    """Return the canonical name of a stage given in any case."""
     canonical = _CANONICAL_STAGE.get(name.lower())
     if canonical is None:
         _invalid(f"Invalid Model Version stage: {name}. Value must be one of {', '.join(STAGES)}.")

@@ -143,12 +143,10 @@ class RunsProjection:
         self._registrations: list[dict[str, Any]] = []
 
     def create(self, con: duckdb.DuckDBPyConnection) -> None:
-        """See ``Projection.create``."""
         tables.script(con, __package__, "runs.sql")
         self._models.create(con)
 
     def load(self, con: duckdb.DuckDBPyConnection) -> None:
-        """See ``Projection.load``."""
         self._runs.clear()
         self._models.forget()
         self._clear_batch()
@@ -166,7 +164,6 @@ class RunsProjection:
         )
 
     def prepare(self, con: duckdb.DuckDBPyConnection, batch: Sequence[Incoming]) -> None:
-        """See ``Projection.prepare``."""
         self._models.prepare(con, batch)
         batch = [i for i in batch if not self._models.handles(i.type)]
         unknown = {i.event["run_id"] for i in batch} - self._runs.keys()
@@ -211,7 +208,6 @@ class RunsProjection:
             by_run[run].series[(key, model_id, name, digest)] = series
 
     def apply(self, incoming: Incoming, producer: Producer, missing: int) -> None:
-        """See ``Projection.apply``."""
         record, type, event = incoming
         if self._models.handles(type):
             self._models.apply(incoming)
@@ -423,7 +419,6 @@ class RunsProjection:
         self.asks_for_registry = True
 
     def write(self, con: duckdb.DuckDBPyConnection) -> None:
-        """See ``Projection.write``."""
         if self._links:
             names = ("partition", "offset", "appended_at_ms", "hash")
             tables.insert(con, "fold.links", _transpose(self._links, *names))

@@ -1,9 +1,9 @@
-"""Webhooks, as a part of the registry: who is told what, and since when.
+"""The webhooks of the registry: which events each one gets, and since when.
 
-Which webhook an event is for is read from the intervals of its status and its events, at the
-event's own offset. What only the sender may know is kept in a table of its own, which no query
-reaches: the secrets that sign deliveries, encrypted as they came, and the URLs, since with many
-services whoever knows the path may post.
+The webhooks for an event follow from the intervals of their status and events, at the event's own
+offset. Secrets of the sender are stored in a separate table, which no query can read: the keys that
+sign deliveries, as encrypted by the server, and the URLs, because with many services the path is a
+password.
 """
 
 from __future__ import annotations
@@ -39,15 +39,18 @@ EVENTS: Final = (
     "prompt_alias.deleted",
     "budget_policy.exceeded",
 )
-"""The events that MLflow's clients know. The last is of its gateway, and never happens here."""
+"""The events that MLflow's clients know.
+
+The last one belongs to its gateway, and never happens here.
+"""
 
 STAGE_TRANSITIONS: Final = "model_version_stage.transitioned"
-"""An event that MLflow's clients do not know, and so must not be shown."""
+"""An event that MLflow's clients do not know, and that is therefore not shown to them."""
 
 STATUSES: Final = ("ACTIVE", "DISABLED")
 URL_CHARACTERS_MAX = 2_000
 SECRET_CHARACTERS_MAX = 10_000
-"""Longest encrypted secret."""
+"""Maximum length of an encrypted secret."""
 
 _NAME = re.compile(r"(?=.{1,63}$)[a-z0-9]([a-z0-9._-]*[a-z0-9])?", re.IGNORECASE | re.ASCII)
 
@@ -85,18 +88,18 @@ class Webhooks:
     """Decides the events about webhooks."""
 
     def __init__(self, ledger: Ledger) -> None:
-        """Write the effects to a ledger."""
+        """Write effects to a ledger."""
         self._ledger = ledger
         self._webhooks: dict[str, Webhook] = {}
         self._secrets: dict[str, WebhookSecret] = {}
 
     def load(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Take the state from the tables."""
+        """Load the state from the tables."""
         self._webhooks = {one.webhook_id: one for one in self._ledger.load(con, Webhook)}
         self._secrets = {one.webhook_id: one for one in self._ledger.load(con, WebhookSecret)}
 
     def decisions(self) -> Decisions:
-        """What decides each type of event, by the entity that it is about."""
+        """Return the function that decides each type of event, by entity."""
         return {
             "webhook": {
                 "CreateWebhook": self._create,
@@ -131,7 +134,7 @@ class Webhooks:
         self._note(webhook)
 
     def _update(self, event: Event) -> None:
-        """Change what the event names; what it does not name stays."""
+        """Change the fields in the event; other fields stay."""
         webhook = self._webhook(event)
         if event["name"] is not None:
             check_name(event["name"])
@@ -179,7 +182,7 @@ class Webhooks:
         return webhook
 
     def _note(self, webhook: Webhook) -> None:
-        """Keep as intervals what decides about deliveries, and where they go."""
+        """Keep intervals of what decides about deliveries, and of the endpoint."""
         self._ledger.put(webhook, "name", None, webhook.name)
         self._ledger.put(webhook, "endpoint", None, webhook.endpoint)
         self._ledger.put(webhook, "events", None, webhook.events)
@@ -187,7 +190,7 @@ class Webhooks:
 
 
 def check_name(name: str) -> None:
-    """Check a webhook's name; the rule and the wording are MLflow's."""
+    """Check a webhook's name. Rule and wording are MLflow's."""
     if not _NAME.fullmatch(name):
         raise Rejected(
             rules.INVALID,
@@ -198,7 +201,7 @@ def check_name(name: str) -> None:
 
 
 def check_url(url: str) -> None:
-    """Check what holds of every URL; which addresses are allowed is for each server to say."""
+    """Check what is true for every URL. Each server decides which addresses are allowed."""
     if not url.strip():
         raise Rejected(
             rules.INVALID, f"Webhook URL cannot be empty or just whitespace: {url[:100]!r}"
@@ -228,7 +231,7 @@ def check_url(url: str) -> None:
 
 
 def _events(events: Sequence[str], stage_transitions: bool) -> str:
-    """The events to deliver as JSON, each once; the one that MLflow does not know is the last."""
+    """Return the events to deliver as JSON, each once. The one unknown to MLflow is the last."""
     unknown = [event for event in events if event not in EVENTS]
     if unknown:
         raise Rejected(rules.INVALID, f"Unknown webhook event: {unknown[0]!r}")
