@@ -12,6 +12,7 @@ from typing import Any
 
 from modeltrail.api.commands import options
 from modeltrail.api.commands.options import Parser
+from modeltrail.api.imports import leave_out_pandas
 
 _GROUPS = {
     "look at runs and the registry": ("runs", "run", "compare", "sql", "audit", "status", "doctor"),
@@ -871,6 +872,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+def program() -> int:
+    """Run the command of this process: the ``modeltrail`` that is installed."""
+    leave_out_pandas()
+    return main()
+
+
 def _message(error: Exception) -> str | None:
     """Return the message for the user, or None if the error is a bug in this program."""
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("modeltrail"):
@@ -899,4 +906,4 @@ _EXPECTED = frozenset(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from modeltrail.consumers.projections import Incoming, Projection
 from modeltrail.consumers.projections.registry import RegistryProjection
 from modeltrail.consumers.projections.requests import Verdict
 from modeltrail.consumers.projections.runs import RunsProjection
-from modeltrail.consumers.sequences import Sequences
+from modeltrail.consumers.sequences import Sequences, numbering_of
 from modeltrail.eventlog import REGISTRY_PARTITION, LogRecord, Partition, Position
 from modeltrail.schemas import Codec, Malformed, SchemaError, event_stream, event_types
 
@@ -141,26 +142,29 @@ class Database:
     def _apply(self, records: Iterable[LogRecord]) -> None:
         batches: dict[str, list[Incoming]] = {stream: [] for stream in self._projections}
         last: dict[Partition, LogRecord] = {}
+        partition: Partition | None = None
         for record in records:
-            partition = Partition(record.stream, record.partition)
-            folded = self.partitions.get(partition)
-            if folded is None:
-                folded = self.partitions[partition] = Folded(head=chain_start(partition))
+            if partition != (record.stream, record.partition):
+                partition = Partition(record.stream, record.partition)
+                folded = self.partitions.get(partition) or Folded(head=chain_start(partition))
+                self.partitions[partition] = folded
+                projection, batch = self._projections[record.stream], batches[record.stream]
             if record.offset < folded.next_offset:
                 continue
             folded.next_offset = record.offset + 1
             last[partition] = record
             folded.head = chain(folded.head, record.offset, record.appended_at_ms, record.payload)
-            self._projections[record.stream].see(record, folded.head)
+            projection.see(record, folded.head)
             try:
-                incoming = Incoming(record, *self._codec.decode(record.payload))
+                type, event = self._codec.decode(record.payload)
             except SchemaError as error:
                 self._dead_letter(record, None, error)
                 continue
-            if self._streams[incoming.type] == record.stream:
-                batches[record.stream].append(incoming)
+            incoming = Incoming(record, type, event, numbering_of(record, event))
+            if self._streams[type] == record.stream:
+                batch.append(incoming)
             else:
-                why = f"{incoming.type} does not belong into stream {record.stream}"
+                why = f"{type} does not belong into stream {record.stream}"
                 self._dead_letter(record, incoming, Malformed(why))
         self._advanced = set(last)
         for partition, record in last.items():
@@ -182,16 +186,17 @@ class Database:
                 self._note_decided()
 
     def _apply_all(self, projection: Projection, batch: Iterable[Incoming]) -> None:
+        may_have = partial(projection.may_have, self.connection)
         for incoming in batch:
-            self._apply_one(projection, incoming)
+            self._apply_one(projection, incoming, may_have)
 
-    def _apply_one(self, projection: Projection, incoming: Incoming) -> None:
+    def _apply_one(
+        self, projection: Projection, incoming: Incoming, may_have: Callable[[bytes], bool]
+    ) -> None:
         record = incoming.record
         taken = None
         try:
-            taken = self._sequences.accept(
-                incoming, lambda event_id: projection.may_have(self.connection, event_id)
-            )
+            taken = self._sequences.accept(incoming, may_have)
             if taken is None:
                 self.partitions[Partition(record.stream, record.partition)].repeats += 1
                 projection.pass_over(incoming)

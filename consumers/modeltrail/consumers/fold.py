@@ -263,9 +263,8 @@ class Fold:
             self._reader = self._log.reader(self._positions)
         records = self._reader.poll(timeout_s, _BATCH_BYTES_MAX)
         if until is not None:
-            wanted = [
-                r for r in records if r.offset < until.get(Partition(r.stream, r.partition), 0)
-            ]
+            ends = {(p.stream, p.partition): n for p, n in until.items()}
+            wanted = [r for r in records if r.offset < ends.get((r.stream, r.partition), 0)]
             if len(wanted) < len(records):
                 self._close_reader()  # it has gone too far; the next step opens another
             records = wanted

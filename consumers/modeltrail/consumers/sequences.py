@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import duckdb
 
 from modeltrail.consumers import tables
-from modeltrail.eventlog import RUNS
+from modeltrail.eventlog import RUNS, LogRecord
 from modeltrail.schemas import Malformed
 
 if TYPE_CHECKING:
@@ -34,9 +34,12 @@ _NO_ID = bytes(16)
 
 def subject_of(stream: str, event: Mapping[str, Any]) -> str:
     """What a producer's numbers count for: ``run/ID``, ``model/ID``, or ``registry``."""
-    if stream != RUNS:
-        return stream
-    return f"run/{event['run_id']}" if "run_id" in event else f"model/{event['model_id']}"
+    if stream == RUNS:
+        if "run_id" in event:
+            return f"run/{event['run_id']}"
+        if "model_id" in event:
+            return f"model/{event['model_id']}"
+    return stream
 
 
 def check_sequence(sequence: int, last: int | None = None) -> None:
@@ -48,6 +51,20 @@ def check_sequence(sequence: int, last: int | None = None) -> None:
             f"sequence number {sequence} is more than {JUMP_MAX:,} after the producer's last, "
             f"{last}"
         )
+
+
+class Numbering(NamedTuple):
+    """What sequence numbers count within: one producer's events on one subject of a partition."""
+
+    producer_id: bytes
+    partition: int
+    subject: str
+
+
+def numbering_of(record: LogRecord, event: Mapping[str, Any]) -> Numbering:
+    """What the sequence number of an event counts within."""
+    producer_id = event["envelope"]["producer_id"]
+    return Numbering(producer_id, record.partition, subject_of(record.stream, event))
 
 
 class _Gap(NamedTuple):
@@ -106,21 +123,18 @@ class _Scope:
     highest: int = -1
 
 
-_Key = tuple[bytes, int, str]
-
-
 class Sequences:
     """The producers that are at work, as a cache of ``fold.producers``."""
 
     def __init__(self) -> None:
         """Begin with no producers; ``prepare`` fetches them."""
-        self._known: dict[_Key, _Scope] = {}
+        self._known: dict[Numbering, _Scope] = {}
         self._new: set[int] = set()
         self._changed: dict[int, Producer] = {}
 
     def prepare(self, con: duckdb.DuckDBPyConnection, batch: Iterable[Incoming]) -> None:
         """Fetch the producers of a batch that are not known yet."""
-        unknown = {key for incoming in batch if (key := _key(incoming)) not in self._known}
+        unknown = {incoming.numbering for incoming in batch} - self._known.keys()
         if not unknown:
             return
         ids, partitions, subjects = zip(*unknown, strict=True)
@@ -133,9 +147,8 @@ class Sequences:
         for row in rows:
             producer = Producer(*row)
             producer.gaps = [_Gap(*found) for found in _GAP.iter_unpack(row[7])]
-            scope = self._known.setdefault(
-                (producer.producer_id, producer.partition, producer.subject), _Scope()
-            )
+            numbering = Numbering(producer.producer_id, producer.partition, producer.subject)
+            scope = self._known.setdefault(numbering, _Scope())
             scope.by_actor[producer.actor] = producer
             scope.highest = max(scope.highest, producer.last_sequence)
 
@@ -157,8 +170,8 @@ class Sequences:
         """
         envelope = incoming.event["envelope"]
         sequence, event_id, actor = envelope["sequence"], envelope["event_id"], envelope["actor"]
-        key = _key(incoming)
-        scope = self._known.get(key) or _Scope()
+        numbering = incoming.numbering
+        scope = self._known.get(numbering) or _Scope()
         producer = scope.by_actor.get(actor)
         if producer is not None and sequence == producer.last_sequence + 1 == scope.highest + 1:
             # What nearly every event is: the next one. The rest would do the same, but slower.
@@ -181,9 +194,9 @@ class Sequences:
             )
         if producer is None:
             check_sequence(sequence, -1)
-            producer = Producer(*key, actor, incoming.record.offset)
+            producer = Producer(*numbering, actor, incoming.record.offset)
             scope.by_actor[actor] = producer
-            self._known[key] = scope
+            self._known[numbering] = scope
             self._new.add(id(producer))
         else:
             check_sequence(sequence, producer.last_sequence)
@@ -238,11 +251,6 @@ class Sequences:
     def forget(self) -> None:
         """Drop the cache, after a transaction that failed."""
         self.__init__()  # type: ignore[misc]
-
-
-def _key(incoming: Incoming) -> _Key:
-    record, event = incoming.record, incoming.event
-    return event["envelope"]["producer_id"], record.partition, subject_of(record.stream, event)
 
 
 def _columns(producers: list[Producer]) -> dict[str, list[object]]:

@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from modeltrail.api.errors import InvalidRequest
+from modeltrail.api.imports import leave_out_pandas
 from modeltrail.api.sql.formats import pieces, result_of
 from modeltrail.api.sql.limits import Params, refusal
 from modeltrail.api.sql.text import inlined, tokens
@@ -85,6 +86,7 @@ class Scan(NamedTuple):
 
 def main() -> None:
     """Answer questions until the server is gone."""
+    leave_out_pandas()
     channel = socket.socket(fileno=int(sys.argv[1]))
     in_ = file_of(channel, "rb")
     out = file_of(channel, "wb")

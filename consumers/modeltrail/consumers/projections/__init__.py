@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import duckdb
 
-from modeltrail.consumers.sequences import Producer
+from modeltrail.consumers.sequences import Numbering, Producer
 from modeltrail.eventlog import LogRecord
 from modeltrail.schemas import Malformed
 from modeltrail.schemas.limits import KEY_CHARACTERS_MAX, TEXT_BYTES_MAX
@@ -40,6 +40,8 @@ class Incoming(NamedTuple):
     record: LogRecord
     type: str
     event: dict[str, Any]
+    numbering: Numbering
+    """What the producer's sequence number counts within."""
 
 
 class Projection(Protocol):

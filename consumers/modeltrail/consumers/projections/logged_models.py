@@ -120,7 +120,7 @@ class LoggedModels:
     # One method for each event type. Each checks first and changes afterwards.
 
     def _created(self, incoming: Incoming) -> None:
-        record, _, event = incoming
+        record, event = incoming.record, incoming.event
         model_id = event["model_id"]
         if not 0 < len(model_id) <= ID_CHARACTERS_MAX:
             raise Malformed(f"a logged model's id has 1 to {ID_CHARACTERS_MAX} characters")
@@ -169,7 +169,7 @@ class LoggedModels:
         return model
 
     def _updated(self, incoming: Incoming) -> None:
-        record, _, event = incoming
+        record, event = incoming.record, incoming.event
         model, status = self._model(incoming), event["status"]
         if status is not None and status not in MODEL_STATUSES:
             raise Malformed(f"LoggedModelUpdated: no such status: {status!r}")
@@ -188,7 +188,7 @@ class LoggedModels:
         self._touch(model, incoming.record.appended_at_ms)
 
     def _artifact_logged(self, incoming: Incoming) -> None:
-        record, type, event = incoming
+        record, type, event, _ = incoming
         check_path(type, event["path"])
         self._artifacts[event["model_id"], event["path"]] = {
             **event, "appended_at_ms": record.appended_at_ms,

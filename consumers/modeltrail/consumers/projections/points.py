@@ -78,21 +78,21 @@ class PointsWriter:
         highest = index[0] + 256 * index[1] if n == 1 else np.frombuffer(index, "<u2").max()
         if highest >= len(keys):
             raise Malformed("MetricsLogged: a point names a series that the event does not have")
-        for key in keys:
-            if key not in known and not 0 < len(key[0]) <= KEY_CHARACTERS_MAX:
+        new = [key for key in keys if key not in known]
+        for key in new:
+            if not 0 < len(key[0]) <= KEY_CHARACTERS_MAX:
                 raise Malformed(
                     f"a metric key has 1 to {KEY_CHARACTERS_MAX} characters, not {len(key[0])}"
                 )
+        for key in dict.fromkeys(new):
+            known[key] = self._count
+            self._new.append((self._count, run, key))
+            self._count += 1
+        ids = [known[key] for key in keys]
         self._bases.append(len(self._ids))
         self._counts.append(n)
-        for key in keys:
-            series = known.get(key)
-            if series is None:
-                series = known[key] = self._count
-                self._count += 1
-                self._new.append((series, run, key))
-            self._ids.append(series)
-            self._owners[series] = owner
+        self._ids += ids
+        self._owners.update(dict.fromkeys(ids, owner))
         for column, name in zip(self._columns, points.Points._fields, strict=True):
             column.append(event[name])
 

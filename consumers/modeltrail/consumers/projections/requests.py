@@ -78,7 +78,7 @@ class Requests:
 
     def describe(self, incoming: Incoming, entity: str | None, model_key: str | None) -> Verdict:
         """Make the row of an event that was seen; nothing is decided yet."""
-        record, type, event = incoming
+        record, type, event, _ = incoming
         envelope = event["envelope"]
         appended_at_ms, hash = self._undecoded.pop(record.offset)
         request = Verdict(

@@ -131,7 +131,8 @@ class RunsProjection:
         }
 
     def _clear_batch(self) -> None:
-        self._links: list[tuple[int, int, int, int]] = []
+        self._seen: list[LogRecord] = []
+        self._hashes: list[bytes] = []
         self._changed: dict[int, _State] = {}
         self._active: dict[int, _State] = {}
         self._new_params: list[tuple[int, str, str]] = []
@@ -159,9 +160,8 @@ class RunsProjection:
 
     def see(self, record: LogRecord, hash: bytes) -> None:
         """Keep a record's place in the chain, whatever is in it."""
-        self._links.append(
-            (record.partition, record.offset, record.appended_at_ms, shortened(hash))
-        )
+        self._seen.append(record)
+        self._hashes.append(hash)
 
     def prepare(self, con: duckdb.DuckDBPyConnection, batch: Sequence[Incoming]) -> None:
         self._models.prepare(con, batch)
@@ -208,7 +208,7 @@ class RunsProjection:
             by_run[run].series[(key, model_id, name, digest)] = series
 
     def apply(self, incoming: Incoming, producer: Producer, missing: int) -> None:
-        record, type, event = incoming
+        record, type, event, _ = incoming
         if self._models.handles(type):
             self._models.apply(incoming)
             return
@@ -419,9 +419,8 @@ class RunsProjection:
         self.asks_for_registry = True
 
     def write(self, con: duckdb.DuckDBPyConnection) -> None:
-        if self._links:
-            names = ("partition", "offset", "appended_at_ms", "hash")
-            tables.insert(con, "fold.links", _transpose(self._links, *names))
+        links = tables.rows(self._seen, ("partition", "offset", "appended_at_ms"))
+        tables.insert(con, "fold.links", {**links, "hash": shortened(self._hashes)})
         self._points.write(con)
         self._models.write(con)
         self._write_runs(con)
