@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from modeltrail.api.access.admin import SERVER_ACTOR, create_token, create_user
+from modeltrail.api.access.admin import BY_SERVER, create_token, create_user
 from modeltrail.api.node import Node
 
 PASSWORD = "correct horse battery"
@@ -12,8 +12,8 @@ PASSWORD = "correct horse battery"
 
 def make_user(node: Node, name: str, *, admin: bool = False) -> str:
     """Create a user who has tokens only, and return one."""
-    create_user(node, SERVER_ACTOR, name, None, admin=admin)
-    return create_token(node, SERVER_ACTOR, name).token
+    create_user(node, BY_SERVER, name, None, admin=admin)
+    return create_token(node, BY_SERVER, name).token
 
 
 def bearer(token: str) -> dict[str, str]:

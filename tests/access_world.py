@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from access_users import bearer, make_user
 from modeltrail.api.access import admin as access_admin
 from modeltrail.api.access.acts import Level
-from modeltrail.api.access.admin import SERVER_ACTOR, Holder
+from modeltrail.api.access.admin import BY_SERVER, Holder
 from modeltrail.api.access.rights import Access
 from modeltrail.api.app import create_app
 from modeltrail.api.artifacts.store import ArtifactStore, open_storage
@@ -48,7 +48,7 @@ class World:
 
     def grant(self, user: str, permission: str, resource: str, pattern: str) -> None:
         target = access_admin.target_of(self.node, resource, pattern)
-        access_admin.grant(self.node, SERVER_ACTOR, Holder(user), target, permission)
+        access_admin.grant(self.node, BY_SERVER, Holder(user), target, permission)
 
     def experiment(self, who: str, name: str) -> str:
         created = self.ask(who, "POST", f"{V2}/experiments/create", name=name)

@@ -21,7 +21,7 @@ from api_server import Job
 from modeltrail.api.access import admin as access_admin
 from modeltrail.api.access import credentials
 from modeltrail.api.access.acts import Level
-from modeltrail.api.access.admin import SERVER_ACTOR, Holder, Target
+from modeltrail.api.access.admin import BY_SERVER, Holder, Target
 from modeltrail.api.access.credentials import Passwords, presented
 from modeltrail.api.access.rights import EXPERIMENT, LEVELS, MODEL, Access, Rules
 from modeltrail.api.app import create_app
@@ -528,7 +528,7 @@ def test_permissions_are_intervals(world: World) -> None:
     world.grant("bob", "READ", EXPERIMENT, "/history/*")
     world.grant("bob", "EDIT", EXPERIMENT, "/history/*")
     access_admin.revoke(
-        world.node, SERVER_ACTOR, Holder("bob"), Target(EXPERIMENT, "/history/*"), reason="he left"
+        world.node, BY_SERVER.saying("he left"), Holder("bob"), Target(EXPERIMENT, "/history/*")
     )
     statement = (
         "SELECT permission, to_offset IS NULL FROM permissions_history "
@@ -556,7 +556,7 @@ def test_another_node_has_the_same_users(world: World, log: EventLog, tmp_path: 
         )
         header = world.headers["ada"]["Authorization"]
         assert asyncio.run(other.authenticate(header, "")).user == "ada"
-        made = access_admin.create_token(world.node, SERVER_ACTOR, "bob")
+        made = access_admin.create_token(world.node, BY_SERVER, "bob")
         node.wait(log_end=True)
         assert asyncio.run(other.authenticate(f"Bearer {made.token}", "")).user == "bob"
     finally:

@@ -337,6 +337,13 @@ BODIES: Mapping[str, Callable[[Estate], Any]] = {
     "POST /api/v1/users": lambda _: {"user": f"new-{next(NUMBERS)}"},
     "PATCH /api/v1/users/{user}": lambda _: {"admin": False},
     "POST /api/v1/tokens": lambda e: {"user": e.user},
+    "PUT /api/v1/roles/{role_id}/users/{user}": lambda _: {},
+    "POST /api/v1/roles": lambda _: {"role": f"new-{next(NUMBERS)}"},
+    "PATCH /api/v1/roles/{role_id}": lambda _: {"description": "x"},
+    "POST /api/v1/webhooks": lambda _: {
+        "name": f"new-{next(NUMBERS)}", "url": "https://example.com/hook", "events": []
+    },
+    "PATCH /api/v1/webhooks/{webhook_id}": lambda _: {"status": "DISABLED"},
     "PUT /api/v1/permissions": lambda e: {
         "user": e.user, "resource": EXPERIMENT, "pattern": e.experiment, "permission": "READ"
     },
@@ -363,6 +370,10 @@ ANSWERS: Mapping[str, int] = {
             "POST /api/v1/webhooks/retry",
             "POST /api/v1/webhooks/replay",
             "POST webhooks",
+            "POST /api/v1/webhooks",
+            "PATCH /api/v1/webhooks/{webhook_id}",
+            "DELETE /api/v1/webhooks/{webhook_id}",
+            "DELETE /api/v1/roles/{role_id}/users/{user}",
             "GET webhooks/{webhook_id}",
             "PATCH webhooks/{webhook_id}",
             "DELETE webhooks/{webhook_id}",

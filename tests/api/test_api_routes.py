@@ -587,7 +587,7 @@ def test_openapi_examples_are_accepted(client: TestClient) -> None:
     spec, paths = own_routes(client)
     values = {
         **{"model": "digits", "version": "1", "alias": "champion", "experiment_id": "0"},
-        **{"user": "ada"},
+        **{"user": "ada", "role_id": "1", "webhook_id": "0"},
     }
     for path, methods in paths.items():
         for method, operation in methods.items():

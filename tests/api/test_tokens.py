@@ -16,7 +16,7 @@ from access_world import V1, V2, World, open_node
 from api_server import Server, modeltrail
 from modeltrail.api.access import credentials
 from modeltrail.api.access.acts import Level
-from modeltrail.api.access.admin import SERVER_ACTOR
+from modeltrail.api.access.admin import BY_SERVER
 from modeltrail.api.errors import Refused
 from modeltrail.eventlog import open_log
 
@@ -81,7 +81,7 @@ def test_an_ended_token_makes_none(world: World) -> None:
         "made_by_token": maker["token_id"],
     }
     with pytest.raises(Refused, match="was ended"):
-        world.node.decide("CreateToken", fields, SERVER_ACTOR)
+        world.node.decide(BY_SERVER, "CreateToken", fields)
 
 
 @pytest.mark.parametrize("door", ["own", "administrator", "mlflow"])

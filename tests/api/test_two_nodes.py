@@ -14,13 +14,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from access_world import V1, V2, open_node
-from modeltrail.api.actor import Actor
+from modeltrail.api.actor import Actor, Asker
 from modeltrail.api.app import create_app
 from modeltrail.api.node import Node
 from modeltrail.consumers.database import Database
 from modeltrail.eventlog import open_log
 
-ANN = Actor("ann", False)
+ANN = Asker(Actor("ann", False))
 _COMMIT_S = 0.02
 _MOVES = 25
 
@@ -62,16 +62,16 @@ def by_native_route(client: TestClient) -> int:
 
 def test_reads_of_a_node_that_did_not_take_the_write_never_go_back(nodes: list[Node]) -> None:
     writer, reader = nodes
-    writer.decide("CreateRegisteredModel", {"model": "m", "description": None, "tags": {}}, ANN)
+    writer.decide(ANN, "CreateRegisteredModel", {"model": "m", "description": None, "tags": {}})
     made: dict[str, Any] = {
         "model": "m", "source": "s3://b/k", "run_id": None, "model_id": None, "run_link": None,
         "description": None, "tags": {}, "aliases": [], "create_model": False,
     }  # fmt: skip
 
     def move() -> None:
-        version = writer.decide("CreateModelVersion", made, ANN).version
+        version = writer.decide(ANN, "CreateModelVersion", made).version
         alias = {"model": "m", "alias": "champion", "version": version, "expected_version": None}
-        writer.decide("SetRegisteredModelAlias", alias, ANN)
+        writer.decide(ANN, "SetRegisteredModelAlias", alias)
 
     def write() -> None:
         for _ in range(_MOVES):

@@ -153,14 +153,13 @@ class _Client(threading.Thread):
         return row and int(row[0])
 
     def _ask(self, type: str, fields: dict[str, Any], key: str | None) -> None:
-        from modeltrail.api.actor import Actor
+        from modeltrail.api.actor import Actor, Asker
         from modeltrail.api.errors import Refused
 
         report("ask", self.name, [type, fields, key])
         try:
-            verdict = self._node.decide(
-                type, fields, Actor(self.name, False), reason="a test", idempotency_key=key
-            )
+            asker = Asker(Actor(self.name, False), "a test", key)
+            verdict = self._node.decide(asker, type, fields)
         except Refused as refused:
             position, event_id = refused.details["position"], refused.details["event_id"]
             report("done", self.name, position, event_id, key, False, None)

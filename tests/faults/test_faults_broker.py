@@ -17,6 +17,7 @@ from faults.chance import chance, rounds
 from faults.jobs import request_of
 from faults.nursery import Child, Nursery
 from kafka_broker import KafkaBroker
+from modeltrail.api.access.caller import Caller
 from modeltrail.api.actor import Actor
 from modeltrail.api.artifacts.store import ArtifactStore
 from modeltrail.api.errors import Refused, Unavailable
@@ -79,7 +80,7 @@ class Asker(threading.Thread):
     def _ask(self, type: str, fields: dict[str, Any], key: str) -> bool:
         actor = Actor(self.name, False)
         try:
-            verdict = self._node.decide(type, fields, actor, idempotency_key=key)
+            verdict = self._node.decide(Caller(actor, idempotency_key=key), type, fields)
         except Unavailable:
             return False
         except Refused as refused:

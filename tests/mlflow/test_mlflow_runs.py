@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from access_users import make_user
 from api_server import Job
 from modeltrail.api.access.rights import Access
-from modeltrail.api.actor import Actor
+from modeltrail.api.actor import Actor, Asker
 from modeltrail.api.app import create_app
 from modeltrail.api.node import Node
 from modeltrail.api.runs.live import LiveRuns
@@ -413,7 +413,7 @@ def test_experiments_of_one_time_come_in_the_order_of_their_ids(ask: Ask, node: 
     times = {"created_at_ms": 7, "updated_at_ms": 9}
     for wanted in ("12", "3", "101"):
         named = {"name": f"e{wanted}", "experiment_id": wanted}
-        node.decide("ImportExperiment", {**fields, **named, **times}, Actor("ann", False))
+        node.decide(Asker(Actor("ann", False)), "ImportExperiment", {**fields, **named, **times})
 
     def found(**asked: Any) -> list[str]:
         answer = ask("POST", "experiments/search", max_results=9, **asked)

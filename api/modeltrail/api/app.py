@@ -21,6 +21,7 @@ from modeltrail.api.native import access as access_routes
 from modeltrail.api.native import (
     artifacts,
     audit,
+    commands,
     importing,
     ingest,
     operation,
@@ -103,6 +104,7 @@ def create_app(
     checks = [Depends(rules.check)] if access is not None else []
     for part in (operation, ingest, importing, runs, artifacts, registry, audit, sql, webhooks):
         app.include_router(part.router, dependencies=checks)
+    app.include_router(commands.router, dependencies=checks)
     app.include_router(artifacts.models, dependencies=checks)
     app.include_router(access_routes.router, dependencies=checks)
     app.router.routes.extend(mlflow_routes(rules.endpoint_rule if access else None, unanswered))

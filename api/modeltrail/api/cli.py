@@ -10,13 +10,14 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from modeltrail.api.commands import options
+from modeltrail.api.commands import options, verbs
 from modeltrail.api.commands.options import Parser
 from modeltrail.api.imports import leave_out_pandas
 
 _GROUPS = {
     "look at runs and the registry": ("runs", "run", "compare", "sql", "audit", "status", "doctor"),
-    "run a server": ("serve", "user", "token", "permission", "webhooks"),
+    "change the registry": ("experiment", "model", "version", "alias", "stage"),
+    "run a server": ("serve", "user", "token", "role", "permission", "webhooks"),
     "move data": ("artifacts", "export", "import", "sync"),
     "look after the data folder": ("backup", "restore", "replay", "rebuild"),
 }
@@ -589,19 +590,23 @@ def _access(add: Callable[..., Parser]) -> None:
         "  modeltrail user list --json",
         None,
     ).add_subparsers(dest="what", metavar="COMMAND", required=True)
-    p = _one(user, "create", "user_create", "create a user")
+    p = _one(user, "create", "create a user", "access:user_create")
     p.add_argument("user", type=options.text, metavar="NAME")
     p.add_argument("--admin", action="store_true", help="let the user do everything")
     p.add_argument(
         "--no-password", action="store_true", help="let the user sign in with tokens only"
     )
     _add_reason(p)
-    _one(user, "list", "user_list", "list all users")
-    p = _one(user, "password", "user_password", "set a user's password, and revoke their tokens")
+    _one(user, "list", "list all users", "access:user_list")
+    p = _one(
+        user, "password", "set a user's password, and revoke their tokens", "access:user_password"
+    )
     p.add_argument("user", type=options.text, metavar="NAME")
     p.add_argument("--keep-tokens", action="store_true", help="keep the user's tokens")
     _add_reason(p)
-    p = _one(user, "delete", "user_delete", "delete a user, with their tokens and permissions")
+    p = _one(
+        user, "delete", "delete a user, with their tokens and permissions", "access:user_delete"
+    )
     p.add_argument("user", type=options.text, metavar="NAME")
     _add_reason(p)
     token = add(
@@ -611,7 +616,7 @@ def _access(add: Callable[..., Parser]) -> None:
         "  modeltrail token revoke 17",
         None,
     ).add_subparsers(dest="what", metavar="COMMAND", required=True)
-    p = _one(token, "create", "token_create", "create a token, and print it once")
+    p = _one(token, "create", "create a token, and print it once", "access:token_create")
     p.add_argument("user", type=options.text, metavar="NAME")
     p.add_argument(
         "--expires",
@@ -621,9 +626,9 @@ def _access(add: Callable[..., Parser]) -> None:
     )
     p.add_argument("--description", type=options.text, metavar="TEXT", help="what the token is for")
     _add_reason(p)
-    p = _one(token, "list", "token_list", "list all tokens, without their secrets")
+    p = _one(token, "list", "list all tokens, without their secrets", "access:token_list")
     p.add_argument("--user", type=options.text, metavar="NAME", help="only tokens of this user")
-    p = _one(token, "revoke", "token_revoke", "revoke a token")
+    p = _one(token, "revoke", "revoke a token", "access:token_revoke")
     p.add_argument("token_id", metavar="ID", type=options.whole(0, 2**53))
     _add_reason(p)
     permission = add(
@@ -633,7 +638,7 @@ def _access(add: Callable[..., Parser]) -> None:
         "  modeltrail permission grant ci READ --model digits",
         None,
     ).add_subparsers(dest="what", metavar="COMMAND", required=True)
-    p = _one(permission, "grant", "permission_grant", "grant a permission, or deny access")
+    p = _one(permission, "grant", "grant a permission, or deny access", "access:permission_grant")
     p.add_argument("user", type=options.text, metavar="NAME")
     p.add_argument(
         "permission",
@@ -644,19 +649,19 @@ def _access(add: Callable[..., Parser]) -> None:
     )
     _add_of(p)
     _add_reason(p)
-    p = _one(permission, "revoke", "permission_revoke", "revoke a permission")
+    p = _one(permission, "revoke", "revoke a permission", "access:permission_revoke")
     p.add_argument("user", type=options.text, metavar="NAME")
     _add_of(p)
     _add_reason(p)
-    p = _one(permission, "list", "permission_list", "list all permissions")
+    p = _one(permission, "list", "list all permissions", "access:permission_list")
     p.add_argument(
         "--user", type=options.text, metavar="NAME", help="only permissions of this user"
     )
 
 
-def _one(group: Any, name: str, function: str, help: str) -> Parser:
+def _one(group: Any, name: str, help: str, command: str) -> Parser:
     p: Parser = group.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
-    p.set_defaults(command=f"access:{function}")
+    p.set_defaults(command=command)
     _add_data(p, server=True)
     _add_json(p)
     return p
@@ -679,6 +684,16 @@ def _add_reason(parser: Parser) -> None:
     parser.add_argument(
         "--reason", type=options.text, metavar="TEXT", help="the reason, for the audit trail"
     )
+
+
+def _registry(add: Callable[..., Parser]) -> None:
+    for group, (help, examples) in verbs.GROUPS.items():
+        commands = add(group, help, examples, None).add_subparsers(
+            dest="what", metavar="COMMAND", required=True
+        )
+        verbs.add_verbs(group, commands, _one)
+        if group == "role":
+            _one(commands, "list", "list all roles", "access:role_list")
 
 
 def _import(add: Callable[..., Parser]) -> None:
@@ -772,6 +787,8 @@ def _webhooks(add: Callable[..., Parser]) -> None:
         _add_data(parser, server=True)
         return parser
 
+    verbs.add_verbs("webhooks", groups, _one)
+
     _add_json(one("list", "list_", "list webhooks, with their pending and dead deliveries"))
     for name, help in (
         ("deliveries", "list deliveries, newest first"),
@@ -827,7 +844,7 @@ def build_parser() -> Parser:
         return added
 
     reading = (_runs, _sql, _replay, _audit)
-    for part in (_serve, *reading, _operate, _backup, _access, _import, _webhooks):
+    for part in (_serve, *reading, _operate, _backup, _access, _registry, _import, _webhooks):
         part(add)
     return parser
 

@@ -8,11 +8,11 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any
 
 import duckdb
 
-from modeltrail.api.actor import Actor
+from modeltrail.api.actor import Actor, Asker
 from modeltrail.api.artifacts.multipart import Multipart
 from modeltrail.api.artifacts.store import ArtifactStore
 from modeltrail.api.bindings import Bindings
@@ -47,14 +47,6 @@ from modeltrail.schemas import (
 _BATCH_EVENTS_MAX = 1_000
 _PRODUCERS_MAX = 10_000
 _ATTEMPTS = 2
-
-
-class Said(TypedDict, total=False):
-    """What a caller says beside the request itself."""
-
-    reason: str | None
-    idempotency_key: str | None
-    client: str | None
 
 
 _Line = tuple[str, str, Actor]
@@ -393,25 +385,19 @@ class Node:
 
     def decide(
         self,
+        asker: Asker,
         type: str,
         fields: Mapping[str, Any],
-        actor: Actor,
         *,
-        reason: str | None = None,
-        idempotency_key: str | None = None,
-        client: str | None = None,
         cause: bytes | None = None,
     ) -> Verdict:
         """Append a registry request, and wait for what the fold decides about it.
 
         Args:
+            asker: Who asks, why and by which program. A repeat with the idempotency key of an
+                earlier request of the same actor gets the verdict of that one.
             type: Event type, as in ``SetRegisteredModelAlias``.
             fields: The event's fields but for the envelope.
-            actor: Who asks.
-            reason: Why.
-            idempotency_key: Requests of one actor with one key take effect once; a repeat gets the
-                verdict of the first.
-            client: The program that asks, if it told.
             cause: Without a key: the event's id, 16 bytes. A repeat with the same id gets the
                 verdict of the first.
 
@@ -421,11 +407,13 @@ class Node:
             Unavailable: the log is out of reach, or the fold did not decide in time; the request
                 may still take effect, and a retry with the same key is safe.
         """
+        actor, idempotency_key = asker.actor, asker.idempotency_key
+        client = asker.client or self.client
         if idempotency_key is not None:
             cause = uuid_from_cause("request", actor.name, str(actor.verified), idempotency_key)
         verdict = None
         for _ in range(_ATTEMPTS):
-            asked = _Asked(REGISTRY, "", type, fields, actor, reason, client or self.client, cause)
+            asked = _Asked(REGISTRY, "", type, fields, actor, asker.reason, client, cause)
             position, event_id = self._appended(asked)
             verdict = self._verdict(position, event_id)
             if verdict is not None or cause is not None:

@@ -23,6 +23,7 @@ from modeltrail.api.artifacts.uris import place_of
 from modeltrail.api.gates import FILES
 from modeltrail.api.mlflow.calls import EndpointRoute, Rule
 from modeltrail.api.registry.commands import act_of
+from modeltrail.api.registry.commands import routes as command_routes
 from modeltrail.api.routing import PooledRoute
 
 Values = Mapping[str, Any]
@@ -298,6 +299,10 @@ _MODELS = "/api/v1/models/{model}"
 _VERSION = f"{_MODELS}/versions/{{version}}"
 
 OTHERS: Final[Mapping[str, Rule]] = {
+    **{
+        f"{method} {path}": InBody(tuple(one.type for one in commands))
+        for (_, method, path), commands in command_routes().items()
+    },
     "GET /": public,
     "GET /health": public,
     "GET /version": public,
@@ -327,40 +332,19 @@ OTHERS: Final[Mapping[str, Rule]] = {
     "PUT /api/v1/runs/{run_id}/artifacts/{path:path}": _does("ArtifactLogged"),
     "DELETE /api/v1/runs/{run_id}/artifacts/{path:path}": _does("ArtifactDeleted"),
     "GET /api/v1/experiments": looks_itself,
-    "POST /api/v1/experiments": InBody(("CreateExperiment",)),
     "GET /api/v1/experiments/{experiment_id}": _reads(Kind.EXPERIMENT),
-    # And for a rename, the new name.
-    "PATCH /api/v1/experiments/{experiment_id}": _does("RenameExperiment"),
-    "DELETE /api/v1/experiments/{experiment_id}": _does("DeleteExperiment"),
-    "POST /api/v1/experiments/{experiment_id}/restore": _does("RestoreExperiment"),
     "GET /api/v1/models": looks_itself,
-    "POST /api/v1/models": InBody(("CreateRegisteredModel",)),
     f"GET {_MODELS}": _reads(Kind.MODEL, "model"),
-    # And for a rename, the new name.
-    f"PATCH {_MODELS}": _does("RenameRegisteredModel", "model"),
-    f"DELETE {_MODELS}": _does("DeleteRegisteredModel", "model"),
     f"GET {_MODELS}/versions": _reads(Kind.MODEL, "model"),
-    f"POST {_MODELS}/versions": InBody(("CreateModelVersion",)),
     f"GET {_VERSION}": _reads(Kind.MODEL, "model"),
-    f"PATCH {_VERSION}": _does("UpdateModelVersion", "model"),
-    f"DELETE {_VERSION}": _does("DeleteModelVersion", "model"),
-    f"PUT {_VERSION}/stage": _does("TransitionModelVersionStage", "model"),
     f"GET {_VERSION}/stage": _reads(Kind.MODEL, "model"),
     "GET /api/v1/stages": looks_itself,
     f"GET {_MODELS}/aliases": _reads(Kind.MODEL, "model"),
     f"GET {_MODELS}/aliases/{{alias}}": _reads(Kind.MODEL, "model"),
-    f"PUT {_MODELS}/aliases/{{alias}}": _does("SetRegisteredModelAlias", "model"),
-    f"DELETE {_MODELS}/aliases/{{alias}}": _does("DeleteRegisteredModelAlias", "model"),
     "GET /api/v1/users": looks_itself,
-    "POST /api/v1/users": _does("CreateUser"),
-    "PATCH /api/v1/users/{user}": _does("UpdateUser", "user"),
-    "DELETE /api/v1/users/{user}": _does("DeleteUser"),
     "GET /api/v1/tokens": looks_itself,
-    "POST /api/v1/tokens": InBody(("CreateToken",)),
-    "DELETE /api/v1/tokens/{token_id}": InBody(("RevokeToken",)),
     "GET /api/v1/permissions": looks_itself,
-    "PUT /api/v1/permissions": InBody(("GrantPermission",)),
-    "DELETE /api/v1/permissions": InBody(("RevokePermission",)),
+    "GET /api/v1/roles": admin,
     "GET /api/v1/dead-letters": admin,
     "POST /api/v1/dead-letters/retry": admin,
     "POST /api/v1/import": admin,

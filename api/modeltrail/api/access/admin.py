@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import Any, NamedTuple, Unpack
+from typing import Any, NamedTuple
 
 import duckdb
 
 from modeltrail.api.access.credentials import hash_password
 from modeltrail.api.access.rights import Token
 from modeltrail.api.access.tokens import new_token, token_hash
-from modeltrail.api.actor import Actor
+from modeltrail.api.actor import Actor, Asker
 from modeltrail.api.errors import Conflict, InvalidRequest, NotFound
-from modeltrail.api.node import Node, Said
+from modeltrail.api.node import Node
 from modeltrail.consumers.projections.access import SERVER
 from modeltrail.consumers.projections.requests import Verdict
 
-SERVER_ACTOR = Actor(SERVER, True)
+BY_SERVER = Asker(Actor(SERVER, True))
 
 
 class Holder(NamedTuple):
@@ -40,6 +40,8 @@ class Target(NamedTuple):
 class MadeToken(NamedTuple):
     """A new token."""
 
+    verdict: Verdict
+    user: str
     token: str
     """The token itself, which is kept nowhere."""
     token_id: int
@@ -56,12 +58,11 @@ class Updated(NamedTuple):
 
 def create_user(
     node: Node,
-    actor: Actor,
+    asker: Asker,
     name: str,
     password: str | None,
     *,
     admin: bool = False,
-    **said: Unpack[Said],
 ) -> Verdict:
     """Create a user, whose id is the verdict's offset. ``None`` as password: tokens only.
 
@@ -71,18 +72,17 @@ def create_user(
     """
     hash = None if password is None else hash_password(password)
     fields = {"user": name, "password_hash": hash, "admin": admin}
-    return node.decide("CreateUser", fields, actor, **said)
+    return node.decide(asker, "CreateUser", fields)
 
 
 def update_user(
     node: Node,
-    actor: Actor,
+    asker: Asker,
     name: str,
     *,
     password: str | None = None,
     admin: bool | None = None,
     keep_tokens: bool = False,
-    **said: Unpack[Said],
 ) -> Updated:
     """Change a user; raises ``Refused`` or ``InvalidRequest``.
 
@@ -93,7 +93,7 @@ def update_user(
     end_tokens = password is not None and not keep_tokens
     fields = {"user": name, "password_hash": hash, "admin": admin, "end_tokens": end_tokens}
     before = _number_of_tokens(node, name)
-    verdict = node.decide("UpdateUser", fields, actor, **said)
+    verdict = node.decide(asker, "UpdateUser", fields)
     left = _number_of_tokens(node, name)
     return Updated(verdict, max(0, before - left), left)
 
@@ -103,20 +103,14 @@ def _number_of_tokens(node: Node, user: str) -> int:
         return len(tokens(cursor, user))
 
 
-def delete_user(node: Node, actor: Actor, name: str, **said: Unpack[Said]) -> Verdict:
-    """Delete a user; raises ``Refused``."""
-    return node.decide("DeleteUser", {"user": name}, actor, **said)
-
-
 def create_token(
     node: Node,
-    actor: Actor,
+    asker: Asker,
     user: str,
     *,
     description: str | None = None,
     expires_at_ms: int | None = None,
     made_by: Token | None = None,
-    **said: Unpack[Said],
 ) -> MadeToken:
     """Make a token of a user.
 
@@ -140,8 +134,9 @@ def create_token(
         "expires_at_ms": expires_at_ms,
         "made_by_token": None if made_by is None else made_by.token_id,
     }
-    token_id = node.decide("CreateToken", fields, actor, **said).position.offset
-    if said.get("idempotency_key") is not None:
+    verdict = node.decide(asker, "CreateToken", fields)
+    token_id = verdict.offset
+    if asker.idempotency_key is not None:
         with node.read() as cursor:
             kept = cursor.execute(
                 "SELECT hash FROM fold.secrets WHERE secret_id = ?", [str(token_id)]
@@ -152,45 +147,36 @@ def create_token(
                 "is shown only once; end it and make another if you did not see it",
                 token_id=token_id,
             )
-    return MadeToken(token, token_id, expires_at_ms)
-
-
-def revoke_token(node: Node, actor: Actor, token_id: int, **said: Unpack[Said]) -> Verdict:
-    """End a token; raises ``Refused``."""
-    return node.decide("RevokeToken", {"token_id": token_id}, actor, **said)
+    return MadeToken(verdict, user, token, token_id, expires_at_ms)
 
 
 def grant(
     node: Node,
-    actor: Actor,
+    asker: Asker,
     holder: Holder,
     target: Target,
     permission: str,
     *,
     exists: bool | None = None,
-    **said: Unpack[Said],
 ) -> Verdict:
     """Grant a permission, or change it; raises ``Refused``.
 
     Args:
         node: The node.
-        actor: Who grants it.
+        asker: Who grants it.
         holder: To whom.
         target: For what.
         permission: READ, USE, EDIT, MANAGE, NO_PERMISSIONS or DENY.
         exists: Only where one for the same exists already (true) or does not (false).
-        **said: See ``Node.decide``.
     """
     fields = {**holder._asdict(), **target._asdict(), "permission": permission, "exists": exists}
-    return node.decide("GrantPermission", fields, actor, **said)
+    return node.decide(asker, "GrantPermission", fields)
 
 
-def revoke(
-    node: Node, actor: Actor, holder: Holder, target: Target, **said: Unpack[Said]
-) -> Verdict:
+def revoke(node: Node, asker: Asker, holder: Holder, target: Target) -> Verdict:
     """Take a permission back; raises ``Refused``."""
     fields = {**holder._asdict(), **target._asdict()}
-    return node.decide("RevokePermission", fields, actor, **said)
+    return node.decide(asker, "RevokePermission", fields)
 
 
 _IDS = {

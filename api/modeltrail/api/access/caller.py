@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from fastapi import Request
 
 from modeltrail.api.access.rights import EVERYTHING, Access, Rights, UserRights
-from modeltrail.api.actor import Actor
-from modeltrail.api.node import Said
-from modeltrail.schemas.limits import NAME_CHARACTERS_MAX, REASON_CHARACTERS_MAX
+from modeltrail.api.actor import Actor, Asker
+from modeltrail.schemas.limits import NAME_CHARACTERS_MAX
 
 
-class Caller(NamedTuple):
-    """Who asks, and what their headers say."""
+@dataclass(frozen=True)
+class Caller(Asker):
+    """Who asks, what their headers say, and what they may do."""
 
-    actor: Actor
-    reason: str | None
-    idempotency_key: str | None
-    client: str | None
     rights: Rights = EVERYTHING
-
-    def said(self, reason: str | None = None) -> Said:
-        """What goes with a request to the registry; a reason given here counts first."""
-        return {
-            "reason": reason or self.reason,
-            "idempotency_key": self.idempotency_key,
-            "client": self.client,
-        }
 
 
 async def sign_in(request: Request) -> Rights:
@@ -69,10 +57,5 @@ def caller_of(
     else:
         name = (actor_name or "anonymous").strip()[:NAME_CHARACTERS_MAX]
         actor = Actor(name or "anonymous", False)
-    return Caller(
-        actor,
-        reason[:REASON_CHARACTERS_MAX] if reason else None,
-        idempotency_key,
-        user_agent[:NAME_CHARACTERS_MAX] if user_agent else None,
-        rights,
-    )
+    client = user_agent[:NAME_CHARACTERS_MAX] if user_agent else None
+    return Caller(actor, None, idempotency_key, client, rights).saying(reason)

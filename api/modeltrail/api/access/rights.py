@@ -170,6 +170,8 @@ class Rights:
     user: str | None = None
     """Name of the user; None without authentication."""
     is_admin: bool = True
+    token: Token | None = None
+    """The token that the user signed in with; None for a password."""
 
     def admin(self) -> None:
         """May administer the server."""

@@ -59,15 +59,15 @@ def first_admin(access: Access) -> Iterator[None]:
 
 
 def _make(access: Access, given: str | None, stopping: threading.Event) -> None:
-    from modeltrail.api.access.admin import SERVER_ACTOR, create_user
+    from modeltrail.api.access.admin import BY_SERVER, create_user
     from modeltrail.api.errors import ApiError, Unavailable
 
     while True:
         try:
             if not access.has_users():
                 password = given or secrets.token_urlsafe(12)
-                reason = "the first administrator"
-                create_user(access.node, SERVER_ACTOR, _NAME, password, admin=True, reason=reason)
+                asker = BY_SERVER.saying("the first administrator")
+                create_user(access.node, asker, _NAME, password, admin=True)
                 if given is None:
                     note(_MADE.format(password=password))
             return

@@ -242,6 +242,15 @@ def result_file(value: str) -> str:
     return value
 
 
+def first_line(value: str) -> str:
+    """The first line of a file, as a secret is kept in one."""
+    try:
+        with open(value, encoding="utf-8") as file:
+            return text(file.readline().rstrip("\r\n"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise Bad(f"cannot read {_short(value)}: {error}") from None
+
+
 def _time_of(value: str) -> float | None:
     """Seconds since 1970 of a time in ISO 8601, by default in UTC; None if it is no time."""
     try:

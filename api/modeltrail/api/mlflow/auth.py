@@ -70,9 +70,7 @@ def create_user(call: Call) -> dict[str, Any]:
     _rights(call).admin()
     if not call["username"] or not call["password"]:
         raise InvalidRequest("Username and password cannot be empty.")
-    access_admin.create_user(
-        call.node, call.actor(), call["username"], call["password"], **call.caller.said()
-    )
+    access_admin.create_user(call.node, call.caller, call["username"], call["password"])
     return {"user": _user(call, call["username"])}
 
 
@@ -148,12 +146,7 @@ def update_admin(call: Call) -> dict[str, Any]:
 
 def _update_user(call: Call, *, password: str | None = None, admin: bool | None = None) -> None:
     access_admin.update_user(
-        call.node,
-        call.actor(),
-        call["username"],
-        password=password,
-        admin=admin,
-        **call.caller.said(),
+        call.node, call.caller, call["username"], password=password, admin=admin
     )
 
 
@@ -167,7 +160,7 @@ def delete_user(call: Call) -> dict[str, Any]:
             "Users cannot delete their own account. Ask another admin to delete this user instead.",
             code="BAD_REQUEST",
         )
-    access_admin.delete_user(call.node, call.actor(), call["username"], **call.caller.said())
+    call.decide("DeleteUser", {"user": call["username"]})
     return {}
 
 
@@ -224,17 +217,16 @@ def _grant(call: Call, holder: Holder, target: Target, *, exists: bool) -> None:
     """Grant the permission that a call names, which must exist before or must not."""
     access_admin.grant(
         call.node,
-        call.actor(),
+        call.caller,
         holder,
         target,
         _check_permission(call["permission"]),
         exists=exists,
-        **call.caller.said(),
     )
 
 
 def _revoke(call: Call, holder: Holder, target: Target) -> None:
-    access_admin.revoke(call.node, call.actor(), holder, target, **call.caller.said())
+    access_admin.revoke(call.node, call.caller, holder, target)
 
 
 def _declare(resource: str, path: str, field: str, answer: str) -> None:
@@ -414,8 +406,7 @@ def _one_role(call: Call, role_id: int) -> dict[str, Any]:
 
 def _decide(call: Call, type: str, **fields: Any) -> int:
     _rights(call).admin()
-    said = call.caller.said()
-    return call.node.decide(type, fields, call.actor(), **said).position.offset
+    return call.decide(type, fields).position.offset
 
 
 @endpoints.add(

@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from starlette.background import BackgroundTask
@@ -27,6 +27,7 @@ from modeltrail.api.mlflow.repeats import Key, Repeats, is_gone
 from modeltrail.api.mlflow.unanswered import Attempt, Unanswered
 from modeltrail.api.node import Node
 from modeltrail.api.pages import Pages
+from modeltrail.consumers.projections.requests import Verdict
 from modeltrail.schemas.limits import NAME_CHARACTERS_MAX
 
 _PREFIXES = ("/api", "/ajax-api")
@@ -73,6 +74,26 @@ class Call:
         """The page tokens of a list that this call asks for."""
         query = {k: v for k, v in self.values.items() if k not in ("page_token", "max_results")}
         return Pages(name, **query)
+
+    def decide(
+        self,
+        type: str,
+        fields: Mapping[str, Any],
+        *,
+        reason: str | None = None,
+        user: str | None = None,
+    ) -> Verdict:
+        """Have the fold decide a request of the caller; see ``Node.decide``.
+
+        Args:
+            type: Event type.
+            fields: The event's fields but for the envelope.
+            reason: Why, where no header says it.
+            user: Who acts, where nothing else says it; see ``actor``.
+        """
+        asker = replace(self.caller, actor=self.actor(user))
+        asker = asker.saying(asker.reason or reason)
+        return self.node.decide(asker, type, fields, cause=self.cause)
 
     def actor(self, user: str | None = None) -> Actor:
         """Who acts: who the server authenticated, else the name claimed, else the given user."""

@@ -97,18 +97,6 @@ def _one(call: Call, column: str, value: str, missing: str) -> dict[str, Any]:
         return {"experiment": _experiments(cursor, found)[0]}
 
 
-def _decide(call: Call, type: str, **fields: Any) -> str | None:
-    verdict = call.node.decide(
-        type,
-        fields,
-        call.actor(),
-        reason=call.caller.reason,
-        idempotency_key=call.caller.idempotency_key,
-        client=call.caller.client,
-    )
-    return verdict.experiment_id
-
-
 @endpoints.add(
     "POST",
     "experiments/create",
@@ -119,19 +107,12 @@ def _decide(call: Call, type: str, **fields: Any) -> str | None:
 def create_experiment(call: Call) -> dict[str, Any]:
     """Create an experiment; a name that was ever taken is refused."""
     tags = tags_of(call.get("tags", []))
-    verdict = call.node.decide(
-        "CreateExperiment",
-        {
-            "name": call["name"],
-            "artifact_location": call.get("artifact_location") or None,
-            "tags": tags,
-        },
-        call.actor(tags.get("mlflow.user")),
-        reason=call.caller.reason,
-        idempotency_key=call.caller.idempotency_key,
-        client=call.caller.client,
-        cause=call.cause,
-    )
+    fields = {
+        "name": call["name"],
+        "artifact_location": call.get("artifact_location") or None,
+        "tags": tags,
+    }
+    verdict = call.decide("CreateExperiment", fields, user=tags.get("mlflow.user"))
     return {"experiment_id": verdict.experiment_id}
 
 
@@ -240,7 +221,7 @@ def search_datasets(call: Call) -> dict[str, Any]:
 def update_experiment(call: Call) -> dict[str, Any]:
     """Rename an active experiment."""
     wanted = wire.check_experiment_id(call["experiment_id"])
-    _decide(call, "RenameExperiment", experiment_id=wanted, name=call["new_name"])
+    call.decide("RenameExperiment", {"experiment_id": wanted, "name": call["new_name"]})
     return {}
 
 
@@ -248,7 +229,7 @@ def update_experiment(call: Call) -> dict[str, Any]:
 def delete_experiment(call: Call) -> dict[str, Any]:
     """Move an experiment to the deleted ones; its runs count as deleted with it."""
     wanted = wire.check_experiment_id(call["experiment_id"])
-    _decide(call, "DeleteExperiment", experiment_id=wanted)
+    call.decide("DeleteExperiment", {"experiment_id": wanted})
     call.state[LiveRuns].forget()
     return {}
 
@@ -257,7 +238,7 @@ def delete_experiment(call: Call) -> dict[str, Any]:
 def restore_experiment(call: Call) -> dict[str, Any]:
     """Bring an experiment back, and its runs but for those that were deleted on their own."""
     wanted = wire.check_experiment_id(call["experiment_id"])
-    _decide(call, "RestoreExperiment", experiment_id=wanted)
+    call.decide("RestoreExperiment", {"experiment_id": wanted})
     call.state[LiveRuns].forget()
     return {}
 
@@ -272,7 +253,7 @@ def set_experiment_tag(call: Call) -> dict[str, Any]:
     """Set a tag."""
     wanted = wire.check_experiment_id(call["experiment_id"])
     tags = {call["key"]: call.get("value", "")}
-    _decide(call, "ChangeExperimentTags", experiment_id=wanted, tags=tags)
+    call.decide("ChangeExperimentTags", {"experiment_id": wanted, "tags": tags})
     return {}
 
 
@@ -285,5 +266,5 @@ def set_experiment_tag(call: Call) -> dict[str, Any]:
 def delete_experiment_tag(call: Call) -> dict[str, Any]:
     """Delete a tag, which must be there."""
     wanted = wire.check_experiment_id(call["experiment_id"])
-    _decide(call, "ChangeExperimentTags", experiment_id=wanted, tags={call["key"]: None})
+    call.decide("ChangeExperimentTags", {"experiment_id": wanted, "tags": {call["key"]: None}})
     return {}

@@ -41,7 +41,6 @@ from modeltrail.consumers.projections import registry_rules as rules
 from modeltrail.consumers.projections.registry import RegistryProjection
 from modeltrail.consumers.projections.requests import Verdict
 from modeltrail.eventlog import REGISTRY
-from modeltrail.schemas.limits import REASON_CHARACTERS_MAX
 
 endpoints = Endpoints()
 
@@ -140,25 +139,6 @@ def _number(call: Call) -> int:
 # Deciding
 
 
-def _decide(
-    call: Call,
-    type: str,
-    fields: dict[str, Any],
-    *,
-    reason: str | None = None,
-    user: str | None = None,
-) -> Verdict:
-    return call.node.decide(
-        type,
-        fields,
-        call.actor(user),
-        reason=call.caller.reason or (reason[:REASON_CHARACTERS_MAX] if reason else None),
-        idempotency_key=call.caller.idempotency_key,
-        client=call.caller.client,
-        cause=call.cause,
-    )
-
-
 def _decided_model(call: Call, verdict: Verdict) -> dict[str, Any]:
     """The model that a request was about."""
     with call.node.registry() as registry:
@@ -212,8 +192,7 @@ def create_model(call: Call) -> dict[str, Any]:
     """Create a registered model; a name that is taken is refused."""
     tags = tags_of(call.get("tags", []))
     fields = {"model": call["name"], "description": call.get("description") or None, "tags": tags}
-    verdict = _decide(
-        call,
+    verdict = call.decide(
         "CreateRegisteredModel",
         fields,
         reason=tags.get(REASON),
@@ -238,7 +217,7 @@ def get_model(call: Call) -> dict[str, Any]:
 def update_model(call: Call) -> dict[str, Any]:
     """Describe a registered model."""
     fields = {"model": call["name"], "description": call.get("description", "")}
-    return _decided_model(call, _decide(call, "UpdateRegisteredModel", fields))
+    return _decided_model(call, call.decide("UpdateRegisteredModel", fields))
 
 
 @endpoints.add(
@@ -250,13 +229,13 @@ def update_model(call: Call) -> dict[str, Any]:
 def rename_model(call: Call) -> dict[str, Any]:
     """Rename a registered model; its versions, tags and aliases stay with it."""
     fields = {"model": call["name"], "name": call["new_name"]}
-    return _decided_model(call, _decide(call, "RenameRegisteredModel", fields))
+    return _decided_model(call, call.decide("RenameRegisteredModel", fields))
 
 
 @endpoints.add("DELETE", "registered-models/delete", _NAME, required=["name"])
 def delete_model(call: Call) -> dict[str, Any]:
     """Delete a registered model with all of its versions. The trail keeps them."""
-    _decide(call, "DeleteRegisteredModel", {"model": call["name"]})
+    call.decide("DeleteRegisteredModel", {"model": call["name"]})
     return {}
 
 
@@ -341,7 +320,7 @@ def get_latest_versions(call: Call) -> dict[str, Any]:
 def set_model_tag(call: Call) -> dict[str, Any]:
     """Set a tag of a registered model."""
     tags = {call["key"]: call.get("value", "")}
-    _decide(call, "ChangeRegisteredModelTags", {"model": call["name"], "tags": tags})
+    call.decide("ChangeRegisteredModelTags", {"model": call["name"], "tags": tags})
     return {}
 
 
@@ -354,7 +333,7 @@ def set_model_tag(call: Call) -> dict[str, Any]:
 def delete_model_tag(call: Call) -> dict[str, Any]:
     """Delete a tag of a registered model, if it has it."""
     tags = {call["key"]: None}
-    _decide(call, "ChangeRegisteredModelTags", {"model": call["name"], "tags": tags})
+    call.decide("ChangeRegisteredModelTags", {"model": call["name"], "tags": tags})
     return {}
 
 
@@ -373,7 +352,7 @@ def set_alias(call: Call) -> dict[str, Any]:
     reason = _reason(call, "SetRegisteredModelAlias", number, alias)
     evidence = latest_metrics(call.node, name, number)
     fields = {"model": name, "alias": alias, "version": number, "evidence": evidence}
-    _decide(call, "SetRegisteredModelAlias", fields, reason=reason)
+    call.decide("SetRegisteredModelAlias", fields, reason=reason)
     return {}
 
 
@@ -386,7 +365,7 @@ def set_alias(call: Call) -> dict[str, Any]:
 def delete_alias(call: Call) -> dict[str, Any]:
     """Remove an alias, if it is set."""
     fields = {"model": call["name"], "alias": call["alias"]}
-    _decide(call, "DeleteRegisteredModelAlias", fields)
+    call.decide("DeleteRegisteredModelAlias", fields)
     return {}
 
 
@@ -438,8 +417,7 @@ def create_version(call: Call) -> dict[str, Any]:
         call["source"], call.get("run_id") or None, call.get("model_id") or None
     )
     origin, is_prompt = sources.origin_of(call.node, call.caller.rights, given, tags)
-    verdict = _decide(
-        call,
+    verdict = call.decide(
         "CreateModelVersion",
         {
             "model": call["name"],
@@ -489,7 +467,7 @@ def update_version(call: Call) -> dict[str, Any]:
         "version": _number(call),
         "description": call.get("description", ""),
     }
-    return _decided_version(call, _decide(call, "UpdateModelVersion", fields))
+    return _decided_version(call, call.decide("UpdateModelVersion", fields))
 
 
 @endpoints.add(
@@ -509,7 +487,7 @@ def transition(call: Call) -> dict[str, Any]:
         "archive_existing_versions": call.get("archive_existing_versions", False),
         "evidence": latest_metrics(call.node, name, number),
     }
-    verdict = _decide(call, "TransitionModelVersionStage", fields, reason=reason)
+    verdict = call.decide("TransitionModelVersionStage", fields, reason=reason)
     return _decided_version(call, verdict)
 
 
@@ -517,7 +495,7 @@ def transition(call: Call) -> dict[str, Any]:
 def delete_version(call: Call) -> dict[str, Any]:
     """Delete a version and the aliases that point at it. The trail keeps them."""
     fields = {"model": call["name"], "version": _number(call)}
-    _decide(call, "DeleteModelVersion", fields)
+    call.decide("DeleteModelVersion", fields)
     return {}
 
 
@@ -581,4 +559,4 @@ def delete_version_tag(call: Call) -> dict[str, Any]:
 
 def _change_version_tag(call: Call, value: str | None) -> None:
     fields = {"model": call["name"], "version": _number(call), "tags": {call["key"]: value}}
-    _decide(call, "ChangeModelVersionTags", fields)
+    call.decide("ChangeModelVersionTags", fields)

@@ -11,19 +11,14 @@ from typing import Any
 
 import duckdb
 
-from modeltrail.api.errors import InvalidRequest, NotFound, Refused, Unavailable
+from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, Endpoints
-from modeltrail.consumers.projections import registry_rules as rules
+from modeltrail.api.registry import webhooks as registry_webhooks
 from modeltrail.consumers.projections import webhooks as definitions
-from modeltrail.consumers.projections.requests import Verdict
-from modeltrail.consumers.webhooks.deliverer import Webhooks, definition
-from modeltrail.consumers.webhooks.http import UrlRefused
-from modeltrail.consumers.webhooks.secrets import WebhookKeyError
+from modeltrail.consumers.webhooks.deliverer import definition
 
 endpoints = Endpoints()
-
-SECRET_CHARACTERS_MAX = 1_000
 
 _ENTITIES = (
     "REGISTERED_MODEL",
@@ -56,12 +51,6 @@ _SELECT = (
     "SELECT webhook_id, name, url, description, events, status, created_at_ms, updated_at_ms "
     "FROM fold.webhooks JOIN fold.webhook_secrets USING (webhook_id) WHERE NOT deleted"
 )
-
-
-def _tools(call: Call) -> Webhooks:
-    if call.node.webhooks is None:
-        raise NotFound("this server has no webhooks", code="FEATURE_DISABLED")
-    return call.node.webhooks
 
 
 def _event_name(event: dict[str, str]) -> str:
@@ -102,58 +91,29 @@ def _one(cursor: duckdb.DuckDBPyConnection, webhook_id: str) -> dict[str, Any]:
     return _message(row)
 
 
-def _checked(call: Call) -> dict[str, Any]:
+def _given(call: Call) -> dict[str, Any]:
     """Fields of an event from what the call gives; those that it does not give are None."""
-    tools = _tools(call)
-    url, secret = call.get("url") or None, call.get("secret")
-    if name := call.get("name"):
-        try:
-            definitions.check_name(name)
-        except rules.Rejected as refusal:
-            raise Refused(refusal.code, refusal.message) from None
-    if url is not None:
-        try:
-            tools.sender.check(url)
-        except UrlRefused as error:
-            raise InvalidRequest(str(error)) from None
-    if secret:
-        wire.check_length("secret", secret, SECRET_CHARACTERS_MAX)
-        try:
-            secret = tools.secrets.encrypt(secret)
-        except WebhookKeyError as error:
-            raise Unavailable(f"the secret cannot be encrypted: {error}") from None
     return {
         "name": call.get("name") or None,
-        "url": url,
+        "url": call.get("url") or None,
         "description": call.get("description"),
         "events": [_event_name(event) for event in call.get("events", [])] or None,
         "stage_transitions": call.get("stage_transitions"),
-        "secret": secret,
+        "secret": call.get("secret"),
         "status": call.get("status"),
     }
-
-
-def _decide(call: Call, type: str, fields: dict[str, Any]) -> Verdict:
-    return call.node.decide(
-        type,
-        fields,
-        call.actor(),
-        reason=call.caller.reason,
-        idempotency_key=call.caller.idempotency_key,
-        client=call.caller.client,
-    )
 
 
 @endpoints.add("POST", "webhooks", _FIELDS, required=["name", "url", "events"])
 def create_webhook(call: Call) -> dict[str, Any]:
     """Create a webhook; its secret is never told again."""
-    fields = _checked(call)
-    fields["description"] = fields["description"] or None
-    fields["secret"] = fields["secret"] or None
-    fields["stage_transitions"] = bool(fields["stage_transitions"])
-    fields["status"] = fields["status"] or "ACTIVE"
-    fields["events"] = fields["events"] or []
-    verdict = _decide(call, "CreateWebhook", fields)
+    fields = {
+        **_given(call),
+        "stage_transitions": call.get("stage_transitions", False),
+        "status": call.get("status", "ACTIVE"),
+        "events": [_event_name(event) for event in call.get("events", [])],
+    }
+    verdict = registry_webhooks.create(call.node, call.caller, **fields)
     with call.node.read() as cursor:
         return {"webhook": _one(cursor, verdict.id)}
 
@@ -189,7 +149,7 @@ def update_webhook(call: Call) -> dict[str, Any]:
     """Change what is given; the rest stays, the status as well."""
     with call.node.read() as cursor:
         _one(cursor, call["webhook_id"])
-    _decide(call, "UpdateWebhook", {"webhook_id": call["webhook_id"], **_checked(call)})
+    registry_webhooks.update(call.node, call.caller, call["webhook_id"], **_given(call))
     with call.node.read() as cursor:
         return {"webhook": _one(cursor, call["webhook_id"])}
 
@@ -197,14 +157,14 @@ def update_webhook(call: Call) -> dict[str, Any]:
 @endpoints.add("DELETE", "webhooks/{webhook_id}", _ID)
 def delete_webhook(call: Call) -> dict[str, Any]:
     """Delete a webhook, and what it has not delivered."""
-    _decide(call, "DeleteWebhook", {"webhook_id": call["webhook_id"]})
+    call.decide("DeleteWebhook", {"webhook_id": call["webhook_id"]})
     return {}
 
 
 @endpoints.add("POST", "webhooks/{webhook_id}/test", {**_ID, "event": _EVENT})
 def test_webhook(call: Call) -> dict[str, Any]:
     """Send an example of an event, by default of the first that the webhook asks for."""
-    tools = _tools(call)
+    tools = registry_webhooks.tools_of(call.node)
     with call.node.read() as cursor:
         shown = _one(cursor, call["webhook_id"])
         webhook = definition(cursor, call["webhook_id"])

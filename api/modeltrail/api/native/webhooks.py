@@ -1,8 +1,4 @@
-"""Deliveries of webhooks: what is pending, what is dead, once more, and all of it again.
-
-Webhooks themselves are made, changed and deleted by MLflow's calls, under
-`/api/2.0/mlflow/webhooks`.
-"""
+"""Deliveries of webhooks: what is pending, what is dead, once more, and all of it again."""
 
 from __future__ import annotations
 

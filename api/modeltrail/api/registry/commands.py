@@ -76,7 +76,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "resource": "experiment",
     "role": "reviewers",
     "role_id": 18,
-    "source": "runs:/0af7651916cd43dd8448eb211c80319c/model",
+    "source": "s3://models/digits/3",
     "stage": "Production",
     "tags": {"team": "vision"},
     "token": "mt_...",

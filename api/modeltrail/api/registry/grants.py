@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from modeltrail.api.access.admin import Target
 from modeltrail.api.access.caller import Caller
-from modeltrail.api.access.rights import UserRights
+from modeltrail.api.access.rights import Rights, UserRights
 from modeltrail.api.errors import Forbidden
 from modeltrail.api.registry.commands import act_of
 
@@ -19,7 +19,7 @@ def user_rights(caller: Caller) -> UserRights:
     return caller.rights
 
 
-def only_own(rights: UserRights, user: str | None) -> str | None:
+def only_own(rights: Rights, user: str | None) -> str | None:
     """The user that a list is limited to; others than administrators see their own only."""
     if rights.is_admin:
         return user
@@ -28,7 +28,7 @@ def only_own(rights: UserRights, user: str | None) -> str | None:
     return rights.user
 
 
-def check_grant(rights: UserRights, target: Target, name: str | None) -> None:
+def check_grant(rights: Rights, target: Target, name: str | None) -> None:
     """Whether a caller may grant something: it takes MANAGE, and for prefixes an administrator."""
     need = act_of("GrantPermission").level
     if target.entity_id is None:

@@ -1,0 +1,129 @@
+"""Commands to the registry: asked of a server, or performed straight on the log of a folder.
+
+Whoever may write to the log may do all of it there; that is how the first administrator comes in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from modeltrail.api.client import ServerClient
+from modeltrail.api.commands.common import (
+    ask_json,
+    client_of,
+    log_url,
+    own_folder,
+    pairs,
+    progress,
+    say_json,
+    server_of,
+    table,
+)
+from modeltrail.api.registry.commands import BY_TYPE
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from modeltrail.api.access.caller import Caller
+    from modeltrail.api.node import Node
+
+
+@contextmanager
+def local_node(args: argparse.Namespace) -> Iterator[tuple[Node, Caller]]:
+    """A node of our own on the log, which no server has, and who we are there."""
+    from modeltrail.api.access.caller import Caller
+    from modeltrail.api.actor import Actor
+    from modeltrail.api.artifacts.store import open_storage
+    from modeltrail.api.opening import open_node
+
+    folder = own_folder(args)
+    storage = open_storage(str(folder.artifacts))
+    with open_node(folder, log_url(args, folder), storage, progress("folding")) as node:
+        yield node, Caller(Actor(getpass.getuser(), False))
+
+
+def ask(args: argparse.Namespace, type: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Have a command decided; returns its answer.
+
+    Args:
+        args: Says where, and why.
+        type: Type of its event.
+        given: Its fields, by their names in the event; those left out have their default.
+    """
+    command, server = BY_TYPE[type], server_of(args)
+    if server is not None:
+        named = {one.name: quote(str(given.get(one.event)), safe="") for one in command.fields}
+        body = {one.name: given.get(one.event) for one in command.body} | {"reason": args.reason}
+        sent = {name: value for name, value in body.items() if value is not None}
+        path = command.path.format_map(named)
+        answer: dict[str, Any] = ServerClient(server).ask(command.method, path, sent)
+        return answer
+    from modeltrail.api.registry.performing import perform
+
+    values = {one.event: one.default for one in command.fields} | dict(given)
+    with local_node(args) as (node, caller):
+        return perform(node, caller.saying(args.reason), command, values)
+
+
+def act(args: argparse.Namespace) -> int:
+    """Perform the command that the command line names."""
+    fields = (one.event for one in BY_TYPE[args.type].fields)
+    given = {name: getattr(args, name) for name in fields if getattr(args, name, None) is not None}
+    answer = ask(args, args.type, given)
+    if args.json:
+        say_json(answer)
+    else:
+        pairs(answer.items())
+    return 0
+
+
+def look(args: argparse.Namespace) -> int:
+    """Print what a list of the registry has."""
+    path = args.path.format_map({"model": quote(getattr(args, "model", ""), safe="")})
+    with client_of(args) as client:
+        found, token = [], None
+        while True:
+            answer = client.get(path, as_of=args.as_of, page_token=token)
+            found += answer[args.what_is_listed]
+            if (token := answer.get("next_page_token")) is None:
+                break
+    return listed(args, found, args.columns)
+
+
+def listed(args: argparse.Namespace, found: list[dict[str, Any]], columns: list[str]) -> int:
+    """Print a list."""
+    if args.json:
+        say_json(found)
+    else:
+        table(
+            [name.replace("_", " ") for name in columns],
+            [[one[name] for name in columns] for one in found],
+        )
+    return 0
+
+
+def accounts(
+    args: argparse.Namespace,
+    name: str,
+    read: Callable[[duckdb.DuckDBPyConnection], list[dict[str, Any]]],
+    **query: Any,
+) -> list[dict[str, Any]]:
+    """A list about access, of the server, or as the folder has it.
+
+    Args:
+        args: Says where.
+        name: Of the list: ``users``, ``tokens`` ...
+        read: Reads it from the folder.
+        query: What the server is asked for.
+    """
+    server = server_of(args)
+    if server is not None:
+        found: list[dict[str, Any]] = ask_json(server, f"/api/v1/{name}", **query)[name]
+        return found
+    with local_node(args) as (node, _), node.read() as cursor:
+        return read(cursor)

@@ -1,0 +1,200 @@
+"""Performing a command for a caller: the same for the native API and the command line.
+
+Most commands are their check and their event. The others have a function here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from modeltrail.api.access import acts
+from modeltrail.api.access import admin as access_admin
+from modeltrail.api.access.admin import Holder, MadeToken, Updated
+from modeltrail.api.access.caller import Caller
+from modeltrail.api.access.rights import UserRights
+from modeltrail.api.errors import InvalidRequest
+from modeltrail.api.node import Node
+from modeltrail.api.registry import webhooks
+from modeltrail.api.registry.commands import Command, act_of
+from modeltrail.api.registry.evidence import latest_metrics
+from modeltrail.api.registry.grants import check_grant, only_own
+from modeltrail.api.registry.sources import Lineage, origin_of
+from modeltrail.consumers.projections.requests import Verdict
+
+Done = Verdict | MadeToken | Updated
+
+_NAMED_BY: Final[Mapping[acts.Kind, str]] = {
+    acts.Kind.EXPERIMENT: "experiment_id",
+    acts.Kind.MODEL: "model",
+    acts.Kind.NEW_EXPERIMENT: "name",
+    acts.Kind.NEW_MODEL: "model",
+}
+"""The field of an event that names what it changes."""
+
+
+def perform(
+    node: Node, caller: Caller, command: Command, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Have a command decided, if its caller may ask for it.
+
+    Args:
+        node: The node.
+        caller: Who asks.
+        command: What for.
+        given: Its fields, by their names in the event; those without a default must be there.
+
+    Returns:
+        Position, event id, and what the command's ``returns`` names.
+
+    Raises:
+        Forbidden: the caller may not.
+        Refused: with MLflow's error code.
+        ApiError: see ``Node.decide``, and the functions below.
+    """
+    special = _SPECIAL.get(command.type)
+    if special is not None:
+        done = special(node, caller, **given)
+    else:
+        _check(caller, command, given)
+        fields = dict(given)
+        if fields.get("evidence", ()) is None:
+            fields["evidence"] = latest_metrics(node, given["model"], given["version"])
+        done = node.decide(caller, command.type, fields)
+    verdict, more = (done, {}) if isinstance(done, Verdict) else (done.verdict, done._asdict())
+    answers = {
+        **given,
+        "experiment_id": verdict.experiment_id,
+        "version": verdict.version,
+        "role_id": verdict.offset,
+        "user_id": verdict.offset,
+        "webhook_id": verdict.id,
+        **more,
+    }
+    return {
+        "position": str(verdict.position),
+        "event_id": verdict.id,
+        **{name: answers[name] for name in command.returns},
+    }
+
+
+def _check(caller: Caller, command: Command, given: Mapping[str, Any]) -> None:
+    act = command.act
+    acts.check(caller.rights, act.kind, given.get(_NAMED_BY.get(act.kind, ""), ""), act.level)
+    for mention in act.mentions.values():
+        for id in mention.ids(given):
+            acts.check_mention(caller.rights, mention, str(id))
+
+
+def _create_version(
+    node: Node,
+    caller: Caller,
+    model: str,
+    *,
+    source: str,
+    run_id: str | None,
+    model_id: str | None,
+    create_model: bool,
+    **fields: Any,
+) -> Verdict:
+    need = act_of("CreateModelVersion").level
+    if create_model:
+        caller.rights.model_or_new(model, need)
+    else:
+        caller.rights.model(model, need)
+    given = Lineage(source, run_id or None, model_id or None)
+    origin, _ = origin_of(node, caller.rights, given, fields["tags"])
+    made = {"model": model, "create_model": create_model, **fields, **origin._asdict()}
+    return node.decide(caller, "CreateModelVersion", made)
+
+
+def _create_user(
+    node: Node, caller: Caller, user: str, *, password: str | None, admin: bool
+) -> Verdict:
+    caller.rights.admin()
+    return access_admin.create_user(node, caller, user, password, admin=admin)
+
+
+def _update_user(
+    node: Node,
+    caller: Caller,
+    user: str,
+    *,
+    password: str | None,
+    current_password: str | None,
+    admin: bool | None,
+    keep_tokens: bool,
+) -> Updated:
+    rights = caller.rights
+    if admin is not None or user != rights.user:
+        rights.admin()
+    if password is not None and isinstance(rights, UserRights) and user == rights.user:
+        rights.check_password(current_password)
+    return access_admin.update_user(
+        node, caller, user, password=password, admin=admin, keep_tokens=keep_tokens
+    )
+
+
+def _create_token(
+    node: Node,
+    caller: Caller,
+    user: str | None,
+    *,
+    description: str | None,
+    expires_at_ms: int | None,
+) -> MadeToken:
+    owner = only_own(caller.rights, user) or caller.rights.user
+    if owner is None:
+        raise InvalidRequest("user: whose token? Give the name of a user")
+    return access_admin.create_token(
+        node,
+        caller,
+        owner,
+        description=description,
+        expires_at_ms=expires_at_ms,
+        made_by=caller.rights.token,
+    )
+
+
+def _revoke_token(node: Node, caller: Caller, token_id: int) -> Verdict:
+    if not caller.rights.is_admin:
+        with node.read() as cursor:
+            own = access_admin.tokens(cursor, caller.rights.user)
+        if token_id not in [token["token_id"] for token in own]:
+            caller.rights.admin()
+    return node.decide(caller, "RevokeToken", {"token_id": token_id})
+
+
+def _grant(
+    node: Node,
+    caller: Caller,
+    *,
+    user: str | None,
+    role_id: int | None,
+    resource: str,
+    pattern: str,
+    permission: str | None = None,
+) -> Verdict:
+    """Grant a permission, or take back whichever there is."""
+    target = access_admin.target_of(node, resource, pattern)
+    check_grant(caller.rights, target, pattern)
+    if role_id is not None:
+        caller.rights.admin()
+    holder = Holder(user, role_id)
+    if permission is None:
+        return access_admin.revoke(node, caller, holder, target)
+    return access_admin.grant(node, caller, holder, target, permission)
+
+
+_SPECIAL: Final[Mapping[str, Callable[..., Done]]] = {
+    "CreateModelVersion": _create_version,
+    "CreateToken": _create_token,
+    "CreateUser": _create_user,
+    "CreateWebhook": webhooks.create,
+    "GrantPermission": _grant,
+    "RevokePermission": _grant,
+    "RevokeToken": _revoke_token,
+    "UpdateUser": _update_user,
+    "UpdateWebhook": webhooks.update,
+}
+"""Commands that are more than a check and an event; each takes the fields that callers give."""

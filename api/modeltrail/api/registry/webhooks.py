@@ -1,0 +1,84 @@
+"""Creating and changing webhooks: what is checked and encrypted before the log has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modeltrail.api.access.caller import Caller
+from modeltrail.api.errors import InvalidRequest, NotFound, Refused, Unavailable
+from modeltrail.api.node import Node
+from modeltrail.consumers.projections import webhooks as definitions
+from modeltrail.consumers.projections.registry_rules import Rejected
+from modeltrail.consumers.projections.requests import Verdict
+from modeltrail.consumers.webhooks.deliverer import Webhooks
+from modeltrail.consumers.webhooks.http import UrlRefused
+from modeltrail.consumers.webhooks.secrets import WebhookKeyError
+
+_SECRET_CHARACTERS_MAX = 1_000
+
+
+def tools_of(node: Node) -> Webhooks:
+    """What checks and sends; raises ``NotFound`` on a server without webhooks."""
+    if node.webhooks is None:
+        raise NotFound("this server has no webhooks", code="FEATURE_DISABLED")
+    return node.webhooks
+
+
+def create(
+    node: Node,
+    caller: Caller,
+    *,
+    name: str,
+    url: str,
+    events: list[str],
+    description: str | None,
+    stage_transitions: bool,
+    secret: str | None,
+    status: str,
+) -> Verdict:
+    """Create a webhook, whose secret is never shown again. Raises an ``ApiError``."""
+    caller.rights.admin()
+    fields = {
+        "name": name,
+        "url": url,
+        "description": description or None,
+        "events": events,
+        "stage_transitions": stage_transitions,
+        "secret": secret or None,
+        "status": status,
+    }
+    return node.decide(caller, "CreateWebhook", _checked(node, fields))
+
+
+def update(node: Node, caller: Caller, webhook_id: str, **fields: Any) -> Verdict:
+    """Change a webhook; what is None stays as it is. Raises an ``ApiError``."""
+    caller.rights.admin()
+    return node.decide(
+        caller, "UpdateWebhook", {"webhook_id": webhook_id, **_checked(node, fields)}
+    )
+
+
+def _checked(node: Node, fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields with the secret encrypted."""
+    tools = tools_of(node)
+    if fields["name"]:
+        try:
+            definitions.check_name(fields["name"])
+        except Rejected as refusal:
+            raise Refused(refusal.code, refusal.message) from None
+    if fields["url"] is not None:
+        try:
+            tools.sender.check(fields["url"])
+        except UrlRefused as error:
+            raise InvalidRequest(str(error)) from None
+    secret = fields["secret"]
+    if secret:
+        if len(secret) > _SECRET_CHARACTERS_MAX:
+            raise InvalidRequest(
+                f"'secret' exceeds the maximum length of {_SECRET_CHARACTERS_MAX} characters"
+            )
+        try:
+            secret = tools.secrets.encrypt(secret)
+        except WebhookKeyError as error:
+            raise Unavailable(f"the secret cannot be encrypted: {error}") from None
+    return {**fields, "secret": secret}
