@@ -468,16 +468,12 @@ WORDS = (
         "Invalid value .* for parameter '(run_)?view_type' supplied",
     ),
     Words(
-        "Of several fields, each names the first that it cannot read. Where there is one, MLflow "
-        "wants the names of an enum in all others, and may blame a number, which it takes alone.",
+        "Of several fields, each names the first that it cannot read; we look first for those that "
+        "have to be there, and take an empty text for none. Where there is one, MLflow wants the "
+        "names of an enum in all others, and may blame a number, which it takes alone.",
         "Invalid value .* for parameter '.*' supplied:  Hint: Value was of type",
-        "Invalid value .* for parameter '.*' supplied:  Hint: Value was of type",
-    ),
-    Words(
-        "An empty text instead of a list that has to be there is missing, as it is in most of "
-        "MLflow's endpoints.",
-        "Invalid value \"\" for parameter 'experiment_ids' supplied:  Hint: .* 'str'",
-        "Missing value for required parameter 'experiment_ids'",
+        "Invalid value .* for parameter '.*' supplied:  Hint: Value was of type"
+        "|Missing value for required parameter",
     ),
     Words(
         "Of several things that are wrong with a metric, its key and value are looked at first.",

@@ -63,7 +63,7 @@ def test_a_server_from_start_to_stop(serve: Serve, tmp_path: Path) -> None:
     data = tmp_path / "data"
     server = serve(data)
     seconds = server.ready()
-    assert seconds < 10, f"ready after {seconds:.1f} s; on a quiet machine 1.5 s is the promise"
+    assert seconds < 20, f"ready after {seconds:.1f} s; on a quiet machine 1.5 s is the promise"
     info = json.loads((data / "server.json").read_text())
     artifacts = (data / "artifacts").as_uri()
     assert info == {"url": server.url, "pid": server.process.pid, "artifacts": artifacts}
