@@ -10,26 +10,23 @@ install can ask; a folder needs ``modeltrail[server]``.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import http.client
 import json
 import os
 import queue
 import threading
-import urllib.error
-import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from datetime import date, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self
-from urllib.parse import unquote, urlencode, urlsplit
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import unquote, urlencode
 
 from modeltrail.api.data_folder import DEFAULT_DATA, DataFolder
 from modeltrail.api.errors import ApiError, ClientError
+from modeltrail.api.remote import Server, refusal
 from modeltrail.api.results import QueryResult
 
 if TYPE_CHECKING:
@@ -45,8 +42,6 @@ QUERY_TIMEOUT_S = 60.0
 ROWS_MAX = 100_000_000
 """Maximum number of rows of a query."""
 
-_ANSWER_TIMEOUT_S = 660.0
-_PIECE_BYTES = 1024 * 1024
 _PIECES_AHEAD = 8
 _POLL_S = 0.1
 
@@ -209,77 +204,11 @@ class Client(ABC):
         self.close()
 
 
-class ServerClient(Client):
+class ServerClient(Server, Client):
     """A client of a server, over HTTP."""
-
-    def __init__(self, url: str, token: str | None = None) -> None:
-        """Use the server at a URL, which may contain ``user:password@``. Nothing is sent yet.
-
-        Without credentials here, ``MODELTRAIL_TOKEN`` (or ``MLFLOW_TRACKING_TOKEN``) is used, or
-        else ``MLFLOW_TRACKING_USERNAME`` and ``MLFLOW_TRACKING_PASSWORD``.
-
-        Raises:
-            ClientError: it is not the URL of a server.
-        """
-        parts = urlsplit(url)
-        if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
-            raise ClientError(f"not the URL of a server: {url!r}; expected as in http://host:5000")
-        host = parts.netloc.rpartition("@")[2]
-        self.url = f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
-        """The server's URL, without user and password."""
-        self._authorization = _authorization(token, parts.username, parts.password)
-
-    def request(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        timeout_s: float = _ANSWER_TIMEOUT_S,
-        **parameters: Any,
-    ) -> IO[bytes]:
-        """Send a request, with a JSON body if there is one. Close the returned answer.
-
-        Raises:
-            ClientError: the server refuses, or cannot be reached.
-        """
-        given = {name: value for name, value in parameters.items() if value is not None}
-        url = f"{self.url}{path}" + (f"?{urlencode(given)}" if given else "")
-        request = urllib.request.Request(url, method=method)
-        if body is not None:
-            request.data = json.dumps(body, default=_plain).encode()
-            request.add_header("Content-Type", "application/json")
-        request.add_header("User-Agent", "modeltrail-client")
-        if self._authorization is not None:
-            # Not sent to a redirect's target: another host must not learn the credentials.
-            request.add_unredirected_header("Authorization", self._authorization)
-        try:
-            answer: IO[bytes] = urllib.request.urlopen(request, timeout=timeout_s)
-            return answer
-        except urllib.error.HTTPError as error:
-            with error:
-                text = error.read().decode("utf-8", "replace")
-            raise _refusal(error.code, error.reason, text) from None
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            reason = getattr(error, "reason", error) or type(error).__name__
-            raise ClientError(f"no answer from {self.url}: {reason}; does it run?") from None
-
-    def ask(self, method: str, path: str, body: Any = None, **parameters: Any) -> Any:
-        """Return the JSON answer to a request. Raises ``ClientError``."""
-        with self.request(method, path, body, **parameters) as answer:
-            return json.loads(b"".join(self._pieces(answer)) or b"null")
 
     def post(self, path: str, body: Any) -> Any:
         return self.ask("POST", path, body)
-
-    def _pieces(self, answer: IO[bytes]) -> Iterator[bytes]:
-        try:
-            yield from iter(lambda: answer.read(_PIECE_BYTES), b"")
-        except (OSError, http.client.HTTPException) as error:
-            raise ClientError(
-                f"the answer of {self.url} was cut off ({error or type(error).__name__}): the "
-                "query took too long, failed half-way, or the server stopped"
-            ) from None
 
     @contextmanager
     def stream(
@@ -301,12 +230,12 @@ class ServerClient(Client):
         with self.request(
             "POST", "/api/v1/sql", body, timeout_s=max(timeout_s, 0) + QUERY_TIMEOUT_S
         ) as answer:
-            yield self._pieces(answer)
+            yield self.pieces(answer)
 
     @contextmanager
     def download(self, path: str, **parameters: Any) -> Iterator[Iterator[bytes]]:
         with self.request("GET", path, **parameters) as answer:
-            yield self._pieces(answer)
+            yield self.pieces(answer)
 
     def close(self) -> None:
         """Do nothing: each request has its own connection."""
@@ -442,45 +371,6 @@ def _checked(params: Params | None) -> Params | None:
     return params or None
 
 
-def _plain(value: Any) -> Any:
-    """Return a parameter as JSON can hold it."""
-    if isinstance(value, (date, datetime)):
-        return value.isoformat()
-    if isinstance(value, Sequence):
-        return list(value)
-    item = getattr(value, "item", None)  # a NumPy number
-    return item() if callable(item) else str(value)
-
-
-def _authorization(token: str | None, user: str | None, password: str | None) -> str | None:
-    """Return the credentials: the given ones, or else those in the environment, as for MLflow."""
-    if not token and user is None:
-        token = os.environ.get("MODELTRAIL_TOKEN") or os.environ.get("MLFLOW_TRACKING_TOKEN")
-        user = os.environ.get("MLFLOW_TRACKING_USERNAME")
-        password = os.environ.get("MLFLOW_TRACKING_PASSWORD")
-    else:
-        user, password = (unquote(text or "") for text in (user, password))
-    if token:
-        return f"Bearer {token}"
-    if user:
-        pair = f"{user}:{password or ''}"
-        return f"Basic {base64.b64encode(pair.encode()).decode()}"
-    return None
-
-
-def _refusal(status: int, reason: str, text: str) -> ClientError:
-    try:
-        answer = json.loads(text)
-        return ClientError(
-            # /health has a "reason" and no error code.
-            str(answer.get("message") or answer["reason"]),
-            status=status,
-            code=str(answer.get("error_code")),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return ClientError(f"{status} {reason}", status=status)
-
-
 def _call(app: FastAPI, path: str, parameters: str, body: bytes | None = None) -> Generator[bytes]:
     """Call an application as a server would, in a thread with its own event loop."""
     import asyncio
@@ -546,4 +436,4 @@ def _call(app: FastAPI, path: str, parameters: str, body: bytes | None = None) -
         left.set()
         thread.join()
     if refused or status >= http.client.BAD_REQUEST:
-        raise _refusal(status, http.client.responses.get(status, ""), refused.decode())
+        raise refusal(status, http.client.responses.get(status, ""), refused.decode())

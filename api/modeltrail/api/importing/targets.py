@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 import pyarrow as pa
 
 from modeltrail.api.artifacts.store import Stored, of_model
-from modeltrail.api.errors import ApiError, Unavailable
 from modeltrail.api.node import Node
 from modeltrail.api.registry.reading import Outcome, outcomes
+from modeltrail.api.remote import Server
 from modeltrail.eventlog import NewEvent
 from modeltrail.schemas import writer_schemas
 from modeltrail.schemas.framing import MEDIA_TYPE, frame
@@ -27,10 +24,6 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 600.0
 _INGEST_BYTES = 16 * 1024 * 1024
 _IMPORT_BYTES = 2 * 1024 * 1024
-
-
-class TargetError(ApiError):
-    """The target refuses, or cannot be reached."""
 
 
 class Target(Protocol):
@@ -93,49 +86,25 @@ class ServerTarget:
 
     def __init__(self, url: str) -> None:
         """Use the server at a URL. Sends it the schemas of this program first."""
-        self._url = url
-        known = set(self._json("GET", "/api/v1/schemas")["fingerprints"])
+        self._server = Server(url)
+        known = set(self._server.ask("GET", "/api/v1/schemas")["fingerprints"])
         for fingerprint, text in writer_schemas().items():
             if fingerprint.hex() not in known:
-                self._json("PUT", f"/api/v1/schemas/{fingerprint.hex()}", text.encode())
-
-    def _open(self, method: str, path: str, body: Any = None, **headers: str) -> IO[bytes]:
-        request = urllib.request.Request(self._url + path, data=body, method=method)
-        request.add_header("User-Agent", "modeltrail-import")
-        for name, value in headers.items():
-            request.add_header(name.replace("_", "-"), value)
-        token = os.environ.get("MODELTRAIL_TOKEN")
-        if token:
-            request.add_header("Authorization", f"Bearer {token}")
-        try:
-            answer: IO[bytes] = urllib.request.urlopen(request, timeout=_TIMEOUT_S)
-            return answer
-        except urllib.error.HTTPError as error:
-            with error:
-                text = error.read().decode("utf-8", "replace")
-            try:
-                message = str(json.loads(text)["message"])
-            except (ValueError, KeyError, TypeError):
-                message = f"{error.code} {error.reason}"
-            raise TargetError(f"{self._url}: {message}") from None
-        except OSError as error:
-            reason = getattr(error, "reason", error)
-            raise Unavailable(f"no answer from {self._url}: {reason}") from None
-
-    def _json(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
-        with self._open(method, path, body, **headers) as answer:
-            return json.load(answer)
+                self._server.ask("PUT", f"/api/v1/schemas/{fingerprint.hex()}", json.loads(text))
 
     def append(self, events: Sequence[NewEvent]) -> None:
         for some in _parts(events, _INGEST_BYTES):
-            self._json("POST", "/api/v1/ingest", frame(e.payload for e in some), **_EVENTS)
+            self._send("/api/v1/ingest", some)
 
     def request(self, events: Sequence[NewEvent]) -> list[Outcome]:
         found: list[Outcome] = []
         for some in _parts(events, _IMPORT_BYTES):
-            answer = self._json("POST", "/api/v1/import", frame(e.payload for e in some), **_EVENTS)
-            found += [Outcome(*outcome) for outcome in answer["outcomes"]]
+            found += [Outcome(*one) for one in self._send("/api/v1/import", some)["outcomes"]]
         return found
+
+    def _send(self, path: str, events: Sequence[NewEvent]) -> Any:
+        body = frame(event.payload for event in events)
+        return self._server.ask("POST", path, body, content_type=MEDIA_TYPE)
 
     def batches(self, statement: str, params: Params) -> Iterator[pa.RecordBatch]:
         asked = {
@@ -144,8 +113,7 @@ class ServerTarget:
             "format": "arrow",
             "timeout_s": _TIMEOUT_S,
         }
-        body = json.dumps(asked).encode()
-        with self._open("POST", "/api/v1/sql", body, Content_Type="application/json") as answer:
+        with self._server.request("POST", "/api/v1/sql", asked) as answer:
             yield from pa.ipc.open_stream(answer)
 
     def store(self, kind: str, id: str, path: str, pieces: Iterator[bytes]) -> Stored:
@@ -160,13 +128,10 @@ class ServerTarget:
 
         owners = "runs" if kind == "run" else "logged-models"
         place = f"/api/v1/{owners}/{quote(id, safe='')}/artifacts/"
-        answer = self._json(
-            "PUT", place + quote(path), counted(), Content_Type="application/octet-stream"
+        answer = self._server.ask(
+            "PUT", place + quote(path), counted(), content_type="application/octet-stream"
         )
         return Stored(size, digest.hexdigest(), answer["location"])
-
-
-_EVENTS = {"Content_Type": MEDIA_TYPE}
 
 
 def _parts(events: Sequence[NewEvent], bytes_max: int) -> Iterator[Sequence[NewEvent]]:
