@@ -155,7 +155,7 @@ class EmbeddedLog:
     def _begin(self) -> None:
         """Set up the state that a forked child must not share with its parent."""
         self._writing: sqlite3.Connection | None = None
-        self._said_ahead = False
+        self._reported_ahead = False
         self._reading: sqlite3.Connection | None = None
         self._file_lock: _FileLock | None = None
         self._commit_lock = threading.Lock()  # held by the thread that commits for all
@@ -258,8 +258,8 @@ class EmbeddedLog:
                 ends[stream] = last[0] + 1 if last else 0
                 latest_ms = max(latest_ms, last[1] if last else 0)
             now_ms = time.time_ns() // 1_000_000
-            if latest_ms - now_ms > _AHEAD_MS_MAX and not self._said_ahead:
-                self._said_ahead = True
+            if latest_ms - now_ms > _AHEAD_MS_MAX and not self._reported_ahead:
+                self._reported_ahead = True
                 logger.warning(
                     "%s: its last event is dated %.0f s after now, so the clock was ahead then or "
                     "is behind now; what is appended until then gets that time, since append times "

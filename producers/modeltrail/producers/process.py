@@ -204,7 +204,7 @@ def current() -> Process:
     return _process
 
 
-def know(run: Run) -> None:
+def remember(run: Run) -> None:
     """Remember a run, so that the child of a fork can continue it."""
     _runs.add(run)
 

@@ -128,7 +128,7 @@ class Run:
         """Whether this process ends the run, and sends its heartbeats until then."""
         self._steps = count()
         self._attach()
-        process.know(self)
+        process.remember(self)
 
     def begin(
         self,
@@ -211,10 +211,10 @@ class Run:
         return round(self.settings.heartbeat_s * 1000)
 
     def _attach(self) -> None:
-        self._process = here = process.current()
-        channel = here.channel(self.settings)
+        self._process = process.current()
+        channel = self._process.channel(self.settings)
         self._producer = Producer(self.run_id, channel, self._user, self.owner, self._subject)
-        self._points = here.buffer.points
+        self._points = self._process.buffer.points
         self._append: Callable[[Any], None] = self._append_first
 
     def _append_first(self, point: Any) -> None:

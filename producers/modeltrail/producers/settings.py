@@ -52,7 +52,7 @@ _NUMBERS_MIN = {
 }
 _BOOLEANS = {"MODELTRAIL_WEBHOOK_ALLOW_PRIVATE": ("true", "1", "yes", "false", "0", "no")}
 _ALIKE = 0.65
-_said: set[str] = set()
+_reported: set[str] = set()
 
 
 def read_settings(url: str | os.PathLike[str] | None = None, token: str | None = None) -> Settings:
@@ -107,8 +107,8 @@ def new_problems() -> list[str]:
     unknown = [name for name in env if name.startswith("MODELTRAIL_") and name not in VARIABLES]
     for name in unknown:
         found += _meant(name)
-    new = [problem for problem in found if problem not in _said]
-    _said.update(new)
+    new = [problem for problem in found if problem not in _reported]
+    _reported.update(new)
     return new
 
 

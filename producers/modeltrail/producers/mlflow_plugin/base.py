@@ -49,7 +49,7 @@ class BaseStore(AbstractStore):  # type: ignore[misc]  # MLflow ships no types
         self.exiting = False
         """True once the interpreter exits."""
         self._warned = False
-        lifetime.know(self)
+        lifetime.remember(self)
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything logged is delivered. Does not wait while deliveries fail."""

@@ -15,7 +15,7 @@ _stores: list[BaseStore] = []
 _ends_runs = False
 
 
-def know(store: BaseStore) -> None:
+def remember(store: BaseStore) -> None:
     """Remember a store, so that it learns of forks and of the exit."""
     _stores.append(store)
 
