@@ -59,7 +59,7 @@ class Bindings:
             Forbidden: a producer belongs to another user; the batch must not be appended.
         """
         ids = {event["envelope"]["producer_id"] for event in events}
-        claimed: dict[bytes, Bound] = self._of(ids)
+        claimed: dict[bytes, Bound] = self._find(ids)
         continued: dict[int, str] = {}
         for index, event in enumerate(events):
             head, subject = event["envelope"], subject_of(stream, event)
@@ -74,7 +74,7 @@ class Bindings:
                 continued[index] = owner
         return claimed, continued
 
-    def _of(self, producer_ids: Collection[bytes]) -> dict[bytes, Bound]:
+    def _find(self, producer_ids: Collection[bytes]) -> dict[bytes, Bound]:
         """Return the subjects and owners of the known ones among these producers."""
         with self._gate:
             found = {id: self._known[id] for id in producer_ids if id in self._known}

@@ -120,7 +120,7 @@ class Objects:
         import obstore
 
         try:
-            with _told():
+            with _store_errors():
                 return _stat(obstore.head(self._store, key))
         except FileNotFoundError:
             return None
@@ -129,7 +129,7 @@ class Objects:
         import obstore
 
         try:
-            with _told():
+            with _store_errors():
                 found = obstore.get(self._store, key)
         except FileNotFoundError:
             return None
@@ -139,7 +139,7 @@ class Objects:
         import obstore
 
         try:
-            with _told():
+            with _store_errors():
                 found = obstore.get(self._store, key, options={"range": (start, end)})
         except FileNotFoundError:
             raise Unavailable("the file disappeared while it was read") from None
@@ -148,7 +148,7 @@ class Objects:
     def entries(self, key: str) -> list[Entry]:
         import obstore
 
-        with _told():
+        with _store_errors():
             found = obstore.list_with_delimiter(self._store, key or None)
         return [
             *(Entry(prefix.rpartition("/")[2], None) for prefix in found["common_prefixes"]),
@@ -158,7 +158,7 @@ class Objects:
     def walk(self, key: str) -> Iterator[tuple[str, Stat]]:
         import obstore
 
-        with _told():
+        with _store_errors():
             for batch in obstore.list(self._store, key or None, chunk_size=_LIST_AT_A_TIME):
                 for found in batch:
                     yield found["path"], _stat(found)
@@ -167,7 +167,7 @@ class Objects:
         import obstore
 
         try:
-            with _told():
+            with _store_errors():
                 obstore.delete(self._store, key)
         except FileNotFoundError:
             pass
@@ -194,7 +194,7 @@ def _stat(meta: ObjectMeta) -> Stat:
 
 
 def _pieces(stream: Iterator[Any]) -> Pieces:
-    with _told():
+    with _store_errors():
         for piece in stream:
             yield bytes(piece)
 
@@ -232,7 +232,7 @@ class _ObjectSink:
                 return
             except queue.Full:
                 continue
-        with _told():
+        with _store_errors():
             raise self._error
 
     def _taken(self) -> Iterator[bytes]:
@@ -259,7 +259,7 @@ class _ObjectSink:
         import obstore
 
         if self._thread is None:
-            with _told():
+            with _store_errors():
                 obstore.put(self._store, self._key, bytes(self._part), use_multipart=False)
             self._whole = True
             return
@@ -268,7 +268,7 @@ class _ObjectSink:
         self._whole = True
         self._end()
         if self._error is not None:
-            with _told():
+            with _store_errors():
                 raise self._error
 
     def abort(self) -> None:
@@ -291,7 +291,7 @@ class _Aborted(Exception):
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _store_errors() -> Iterator[None]:
     """Raise errors of the store as ``Unavailable``, except ``FileNotFoundError``."""
     try:
         yield

@@ -48,7 +48,7 @@ def check_artifacts(args: argparse.Namespace, folder: DataFolder) -> dict[str, A
     }
 
 
-def tell_artifacts(files: dict[str, Any]) -> None:
+def print_artifacts(files: dict[str, Any]) -> None:
     """Print the differences."""
     for line in files["elsewhere"]:
         note(f"not checked: {line}")

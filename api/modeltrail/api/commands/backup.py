@@ -59,7 +59,7 @@ def backup(args: argparse.Namespace) -> int:
             )
     finally:
         log.close()
-    return _tell(args, made, args.target, "holds", began)
+    return _print_report(args, made, args.target, "holds", began)
 
 
 def restore(args: argparse.Namespace) -> int:
@@ -70,7 +70,7 @@ def restore(args: argparse.Namespace) -> int:
     began = time.monotonic()
     with _bars() as show:
         found = make(Path(args.source), folder.path, progress=show)
-    return _tell(args, found, str(folder.path), "was restored with", began)
+    return _print_report(args, found, str(folder.path), "was restored with", began)
 
 
 def _artifacts(folder: DataFolder) -> Path:
@@ -98,7 +98,9 @@ def _bars() -> Iterator[Progress]:
         yield show
 
 
-def _tell(args: argparse.Namespace, made: Backup, where: str, verb: str, began: float) -> int:
+def _print_report(
+    args: argparse.Namespace, made: Backup, where: str, verb: str, began: float
+) -> int:
     seconds = time.monotonic() - began
     if args.json:
         body = made.to_json()

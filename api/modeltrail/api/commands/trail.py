@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modeltrail.api.commands.artifacts import check_artifacts, tell_artifacts
+from modeltrail.api.commands.artifacts import check_artifacts, print_artifacts
 from modeltrail.api.commands.common import (
     CommandError,
     ask_json,
@@ -86,13 +86,13 @@ def log(args: argparse.Namespace) -> int:
         for e in events
     ]
     if sys.stdout.isatty():
-        _tell_requests(lines)
+        _print_requests(lines)
     else:
         table(["position", "appended at", "actor", "what", "about", "outcome", "why"], lines)
     return 0
 
 
-def _tell_requests(lines: Iterable[tuple[Any, ...]]) -> None:
+def _print_requests(lines: Iterable[tuple[Any, ...]]) -> None:
     """Print requests as paragraphs, because their texts are too long for columns."""
     for line in lines:
         position, time, actor, type, about, outcome, why = (cell_text(text, "") for text in line)
@@ -171,13 +171,13 @@ def verify(args: argparse.Namespace) -> int:
         return 0 if whole else 1
     for finding in verdict.findings:
         say(f"{finding.kind}: {finding.message}")
-    _tell(verdict, source, folder, seconds)
+    _print_verdict(verdict, source, folder, seconds)
     if files is not None:
-        tell_artifacts(files)
+        print_artifacts(files)
     return 0 if whole else 1
 
 
-def _tell(verdict: Verdict, source: str, folder: DataFolder, seconds: float) -> None:
+def _print_verdict(verdict: Verdict, source: str, folder: DataFolder, seconds: float) -> None:
     """Print what was verified, how far, and against what."""
     state = "is whole" if verdict.ok else "is NOT whole"
     say(f"the trail {state}: {verdict.events:,} events were read in {seconds:.1f} s")

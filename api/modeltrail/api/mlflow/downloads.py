@@ -39,7 +39,7 @@ def _answerer(
     def answer(request: Request) -> Response:
         caller(request)
         node: Node = request.app.state.node
-        path = safe(_asked(request, name))
+        path = safe(_first_parameter(request, name))
         with node.read() as cursor:
             place = places.place_under(cursor, root_of(request, cursor), path)
         check_place(rights_of(request), place, Level.READ)
@@ -48,7 +48,7 @@ def _answerer(
     return answer
 
 
-def _asked(request: Request, *names: str) -> str:
+def _first_parameter(request: Request, *names: str) -> str:
     """Return the first of these parameters that the query has."""
     for name in names:
         value = request.query_params.get(name)
@@ -58,7 +58,7 @@ def _asked(request: Request, *names: str) -> str:
 
 
 def _root_of_run(request: Request, cursor: duckdb.DuckDBPyConnection) -> str:
-    return places.root_of_run(cursor, _asked(request, "run_id", "run_uuid"))
+    return places.root_of_run(cursor, _first_parameter(request, "run_id", "run_uuid"))
 
 
 def _root_of_model(request: Request, cursor: duckdb.DuckDBPyConnection) -> str:
@@ -66,7 +66,7 @@ def _root_of_model(request: Request, cursor: duckdb.DuckDBPyConnection) -> str:
 
 
 def _root_of_version(request: Request, cursor: duckdb.DuckDBPyConnection) -> str:
-    name, number = _asked(request, "name"), _asked(request, "version")
+    name, number = _first_parameter(request, "name"), _first_parameter(request, "version")
     row = cursor.execute(
         "SELECT v.source, v.created_at_ms FROM fold.model_versions v "
         "JOIN fold.models m ON m.model_key = v.model_key "

@@ -45,7 +45,7 @@ class _Answers:
         self._who = who
         self._experiments: dict[str, Any] = {}
 
-    def of(self, name: str, values: Mapping[str, Any]) -> Any:
+    def answer_of(self, name: str, values: Mapping[str, Any]) -> Any:
         """Return the answer of an endpoint, after checking the caller's rights."""
         endpoint, rule = self._server.endpoint(name)
         return invoke(endpoint, self._server.state, rule, self._who, self._node, values)
@@ -53,7 +53,7 @@ class _Answers:
     def experiment(self, experiment_id: str) -> Any:
         """Return the experiment of a run, looked up once."""
         if experiment_id not in self._experiments:
-            found = self.of("GET experiments/get", {"experiment_id": experiment_id})
+            found = self.answer_of("GET experiments/get", {"experiment_id": experiment_id})
             self._experiments[experiment_id] = found["experiment"]
         return self._experiments[experiment_id]
 
@@ -61,7 +61,7 @@ class _Answers:
         """Return the model versions created from a run that the caller may read."""
         if "'" in run_id:
             return []  # no filter can express it
-        found = self.of("GET model-versions/search", {"filter": f"run_id = '{run_id}'"})
+        found = self.answer_of("GET model-versions/search", {"filter": f"run_id = '{run_id}'"})
         return found.get("model_versions", [])
 
 
@@ -186,7 +186,7 @@ def _field(source: Any, info: GraphQLResolveInfo[_Answers], **given: Any) -> Any
             values = {k: v for k, v in (given.get("input") or {}).items() if v is not None}
             if name == "mlflowSearchRuns":
                 wire.check_max_results(values.setdefault("max_results", _RUNS_MAX), _RUNS_MAX)
-            return answers.of(_ENDPOINTS[name], values)
+            return answers.answer_of(_ENDPOINTS[name], values)
         if info.parent_type.name == "MlflowRunExtension":
             if name == "experiment":
                 return answers.experiment(source["info"]["experiment_id"])

@@ -136,21 +136,21 @@ def get_run(
             cursor, "SELECT * FROM runs WHERE run_id = ?", [run_id], f"there is no run {run_id!r}"
         )
 
-        def of(view: str, columns: str, order: str) -> list[dict[str, Any]]:
+        def rows_of(view: str, columns: str, order: str) -> list[dict[str, Any]]:
             query = f"SELECT {columns} FROM {view} WHERE run_id = ? ORDER BY {order}"
             return rows(cursor, query, [run_id])
 
-        run["params"] = {r["key"]: r["value"] for r in of("params", "key, value", "key")}
-        run["tags"] = {r["key"]: r["value"] for r in of("tags", "key, value", "key")}
-        run["metrics"] = of("latest_metrics", "* EXCLUDE (run_id)", "ALL")
+        run["params"] = {r["key"]: r["value"] for r in rows_of("params", "key, value", "key")}
+        run["tags"] = {r["key"]: r["value"] for r in rows_of("tags", "key, value", "key")}
+        run["metrics"] = rows_of("latest_metrics", "* EXCLUDE (run_id)", "ALL")
         if extremes:
-            found = of(_EXTREMES, "* EXCLUDE (run_id)", "ALL")
+            found = rows_of(_EXTREMES, "* EXCLUDE (run_id)", "ALL")
             by_series = {tuple(r[name] for name in _SERIES): r for r in found}
             for metric in run["metrics"]:
                 extreme = by_series.get(tuple(metric[name] for name in _SERIES), {})
                 metric |= {name: extreme.get(name) for name in ("min", "max")}
-        run["datasets"] = of("datasets", "* EXCLUDE (run_id)", "name, digest")
-        run["artifacts"] = of("artifacts", "* EXCLUDE (run_id)", "path")
+        run["datasets"] = rows_of("datasets", "* EXCLUDE (run_id)", "name, digest")
+        run["artifacts"] = rows_of("artifacts", "* EXCLUDE (run_id)", "path")
     return answer(run)
 
 

@@ -184,7 +184,7 @@ class Queries:
         """
         if reads is not None:
             return Running(_here(cursor, question, fast.is_narrow(reads)), cursor.interrupt)
-        there = _There(self._prepare(cursor), cursor, question, self._relations)
+        there = _InWorker(self._prepare(cursor), cursor, question, self._relations)
         return Running(there.pieces(), there.stop)
 
     @contextmanager
@@ -243,7 +243,7 @@ class Queries:
             running.close()
 
 
-class _There:
+class _InWorker:
     """A query in a worker."""
 
     def __init__(

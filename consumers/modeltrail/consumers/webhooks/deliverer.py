@@ -390,7 +390,7 @@ class Deliverer:
             return self._fail(delivery, webhook, str(error), None, self._pause_s(delivery))
         if not 200 <= answer.status < 300:
             pause_s = self._wait(delivery, answer)
-            return self._fail(delivery, webhook, _said(answer), answer.status, pause_s)
+            return self._fail(delivery, webhook, _error_of(answer), answer.status, pause_s)
         self._state.delivered(delivery, answer.status, _now_ms())
         return True
 
@@ -482,7 +482,7 @@ class Deliverer:
         return id, until
 
 
-def _said(answer: Answer) -> str:
+def _error_of(answer: Answer) -> str:
     text = " ".join(answer.body.split())
     kind = "a redirect, which is not followed" if 300 <= answer.status < 400 else "an error"
     return f"the endpoint answered {answer.status}, {kind}" + (f": {text}" if text else "")
