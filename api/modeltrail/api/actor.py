@@ -1,4 +1,4 @@
-"""Who acts, and who asks for it."""
+"""The actor of an event."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from modeltrail.schemas.limits import REASON_CHARACTERS_MAX
 
 
 class Actor(NamedTuple):
-    """Who asks."""
+    """The user in whose name an event is appended."""
 
     name: str
     verified: bool
-    """True where a password or token proved the name; false where it is the client's own claim."""
+    """True if a password or token proved the name, false if it is the client's own claim."""
 
 
 @dataclass(frozen=True)
 class Asker:
-    """Who asks for something, and what they say beside the request itself."""
+    """Who asks for something, with the reason, key and client of the request."""
 
     actor: Actor
     reason: str | None = None
@@ -28,5 +28,5 @@ class Asker:
     """The program that asks."""
 
     def saying(self, reason: str | None) -> Self:
-        """The same with this reason, if there is one, cut to what the trail keeps."""
+        """Return the same with this reason, if there is one, cut to the limit of the trail."""
         return replace(self, reason=reason[:REASON_CHARACTERS_MAX]) if reason else self

@@ -56,14 +56,14 @@ def create_app(
     """Make the application.
 
     Args:
-        node: The node to serve; its fold must be started.
-        access: Who may do what; None lets everybody do everything, under names they claim.
-        hosts: Names that the server answers to, beside loopback and addresses.
-        shares: How memory is divided between the fold's database and queries in SQL.
+        node: The node to serve; its fold must be running.
+        access: Authentication and permissions; None lets everyone do everything, under any name.
+        hosts: Host names that the server answers to, beside loopback and addresses.
+        shares: How memory is divided between the fold's database and queries.
         spill: Folder for queries that do not fit into memory; None for the system's.
         owns_node: Start and stop the node with the application.
-        unanswered: Folder that knows the requests without an answer, so that a client that asks
-            again after the server was killed makes nothing twice. By default that may happen.
+        unanswered: Folder for unanswered requests, so that a client that repeats its request after
+            the server was killed creates nothing twice. Without it, that may happen.
     """
     queries = Queries(shares, spill)
 

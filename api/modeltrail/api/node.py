@@ -1,4 +1,4 @@
-"""A node: one log, one fold of it, and the writers through which this process appends."""
+"""A node: one log, one fold of it, and the appender of this process."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _Line = tuple[str, str, Actor]
 
 @dataclass(slots=True)
 class _Asked:
-    """An event that waits for its place in the log."""
+    """An event waiting to be appended."""
 
     stream: str
     key: str
@@ -64,7 +64,10 @@ class _Asked:
     reason: str | None
     client: str
     cause: bytes | None
-    """Id of the event, which is then a producer of its own, so that a repeat has no effect."""
+    """Event id derived from the idempotency key.
+
+    It is also the producer id, so that the fold drops a repeat.
+    """
     done: bool = False
     position: Position | None = None
     event_id: bytes = b""
@@ -72,11 +75,11 @@ class _Asked:
 
     @property
     def line(self) -> _Line:
-        """What events of one producer have in common."""
+        """Return what events of one producer have in common."""
         return self.stream, self.key, self.actor
 
     def result(self) -> tuple[Position, bytes]:
-        """Where it is in the log, and its id; raises what went wrong."""
+        """Return its position in the log and its id, or raise what went wrong."""
         if self.position is None:
             assert self.error is not None, "it was not appended yet"
             raise self.error
@@ -90,43 +93,43 @@ class _Producer:
 
 
 class Appender:
-    """Appends this process's own events: one thread at a time, so that the log's order is theirs.
+    """Appends this process's own events, in one thread at a time, so that they are in log order.
 
-    Whoever has its turn appends what all others have asked for by then: many threads share one
-    fsync, and a thread that is alone waits for no other.
+    The thread whose turn it is appends everything that is waiting. Many threads thus share one
+    fsync, and a thread that is alone does not wait.
     """
 
     def __init__(self, log: EventLog, timeout_s: float) -> None:
-        """Make an appender; ``start`` it."""
+        """Make an appender; call ``start`` to accept events."""
         self._log = log
         self._timeout_s = timeout_s
         self._queue: deque[_Asked] = deque()
-        # Producers by what their events have in common, as the fold counts their numbers. One that
-        # is forgotten is followed by a new one.
+        # Producers by what their events have in common, as the fold counts their numbers. A
+        # forgotten producer is replaced by a new one.
         self._producers: OrderedDict[_Line, _Producer] = OrderedDict()
         self._gate = threading.Lock()
         self._turn = threading.Lock()
         self._open = False
 
     def start(self) -> None:
-        """Take events from now on."""
+        """Accept events from now on."""
         self._open = True
 
     def stop(self) -> None:
-        """Take no more, and wait until those that were taken are appended."""
+        """Accept no more events, and wait until the accepted ones are appended."""
         with self._gate:
             self._open = False
         with self._turn:
             self._append_queued()
 
     def append(self, asked: Sequence[_Asked]) -> None:
-        """Append events, in their order; afterwards each has its result."""
+        """Append events, in their order. Afterwards each has its result."""
         with self._gate:
             if not self._open:
                 raise Unavailable("the server is shutting down; retry in a moment")
             self._queue.extend(asked)
         with self._turn:
-            # Another thread may have done it; and this one's events are the last of the queue.
+            # Another thread may have appended them already. They are the last in the queue.
             if not asked[-1].done:
                 self._append_queued()
 
@@ -148,7 +151,7 @@ class Appender:
         try:
             positions = self._log.append([event for _, event in encoded], self._timeout_s)
         except LogRefused as error:
-            if len(encoded) > 1:  # one of them is at fault: the others must not pay for it
+            if len(encoded) > 1:  # only one is at fault: append each alone
                 for asked, event in encoded:
                     self._append_one(asked, event)
                 return
@@ -168,13 +171,13 @@ class Appender:
             self._fail(asked, error)
 
     def _fail(self, asked: _Asked, error: Exception) -> None:
-        # Whether it is in the log is not known, and it is not sent again: a new producer begins,
-        # so that no hole is counted as a loss.
+        # It is not known whether it is in the log, and it is not sent again. A new producer begins,
+        # so that no gap counts as a loss.
         self._producers.pop(asked.line, None)
         asked.error, asked.done = error, True
 
     def renew(self, asked: _Asked) -> None:
-        """Go on with a new producer where this event was appended."""
+        """Replace the producer of this event by a new one."""
         with self._turn:
             self._producers.pop(asked.line, None)
 
@@ -209,10 +212,10 @@ class Appender:
 
 
 class Node:
-    """One log, one fold of it, and the artifact folder.
+    """One log, one fold of it, and the artifact store.
 
-    Everything that is appended through a node is remembered as acknowledged, as is what was in the
-    log before it started, and reads wait until the fold has passed it (design 4.5).
+    Everything that is appended through a node counts as acknowledged, and so does what was in the
+    log before it started. Reads wait until the fold has passed it.
     """
 
     def __init__(
@@ -224,12 +227,12 @@ class Node:
         append_timeout_s: float = 15.0,
         read_timeout_s: float = 15.0,
     ) -> None:
-        """Make a node; ``start`` it.
+        """Make a node; call ``start`` to use it.
 
         Args:
-            log: Where events are appended.
-            fold: The fold of that log, started and stopped by the node's owner.
-            artifacts: The artifact folder.
+            log: The log to append to.
+            fold: The fold of that log; the node's owner starts and stops it.
+            artifacts: The artifact store.
             append_timeout_s: How long an append may take.
             read_timeout_s: How long a read waits for the fold.
         """
@@ -249,10 +252,10 @@ class Node:
         self.end_at_start: dict[Partition, int] = {}
 
     def start(self) -> None:
-        """Register the writer schemas, note the log's end, and start appending."""
+        """Register the writer schemas, note the log's end, and start the appender."""
         self.log.add_schemas(writer_schemas())
         self.end_at_start = self.log.end()
-        # An earlier process may have acknowledged all of it, to clients that now ask this one.
+        # An earlier process may have acknowledged all of it to clients that now ask this one.
         with self._lock:
             self._acknowledged = dict(self.end_at_start)
         self._appender.start()
@@ -261,7 +264,7 @@ class Node:
         """Start on a log that is away: reads answer from what is folded, and writes fail.
 
         Args:
-            end_at_start: Where what needs the log's end as of the start is to take it to be.
+            end_at_start: What to use as the log's end at the start.
         """
         self.end_at_start = dict(end_at_start)
         self._appender.start()
@@ -273,7 +276,7 @@ class Node:
     # Writing
 
     def append(self, events: Sequence[NewEvent]) -> list[Position]:
-        """Append events that a client encoded; they are durable when this returns.
+        """Append events that a client encoded. They are durable on return.
 
         Raises:
             Unavailable: the log is out of reach; a retry is safe.
@@ -287,10 +290,10 @@ class Node:
         return positions
 
     def keep_schema(self, fingerprint: bytes, text: str) -> None:
-        """Keep a writer schema with the log.
+        """Store a writer schema with the log.
 
         Raises:
-            Malformed: it is none of an event of ours.
+            Malformed: it is not the schema of an event type.
             Unavailable: the log is out of reach.
         """
         self.codec.learn(text)
@@ -304,13 +307,13 @@ class Node:
             self._wait_for(position.within, position.offset + 1)
 
     def _wait_for(self, partition: Partition, next_offset: int) -> None:
-        """From now on, have reads wait until the fold has come this far."""
+        """Make later reads wait until the fold has passed this offset."""
         with self._lock:
             known = self._acknowledged.get(partition, 0)
             self._acknowledged[partition] = max(known, next_offset)
 
     def acknowledged(self) -> dict[Partition, int]:
-        """For each partition the offset after the last event that reads wait for."""
+        """For each partition, the offset after the last event that reads wait for."""
         with self._lock:
             return dict(self._acknowledged)
 
@@ -323,9 +326,9 @@ class Node:
         reason: str | None = None,
         cause: bytes | None = None,
     ) -> Position:
-        """Append an event of a run on behalf of a caller; durable when this returns.
+        """Append an event of a run for a caller. It is durable on return.
 
-        With a cause, which is its id then, it takes effect once.
+        With a cause, which becomes its id, it takes effect once.
         """
         of_run = {"run_id": run_id, **fields}
         asked = _Asked(RUNS, run_id, type, of_run, actor, reason, self.client, cause)
@@ -340,9 +343,9 @@ class Node:
         reason: str | None = None,
         cause: bytes | None = None,
     ) -> Position:
-        """Append an event of a logged model on behalf of a caller; durable when this returns.
+        """Append an event of a logged model for a caller. It is durable on return.
 
-        With a cause, which is its id then, it takes effect once.
+        With a cause, which becomes its id, it takes effect once.
         """
         of_model = {"model_id": model_id, **fields}
         asked = _Asked(RUNS, model_id, type, of_model, actor, reason, self.client, cause)
@@ -355,9 +358,9 @@ class Node:
         actor: Actor,
         reason: str | None = None,
     ) -> None:
-        """Append events of a run in this order, each a type and its fields, on a caller's behalf.
+        """Append events of a run for a caller, in this order, each given as a type and its fields.
 
-        All are durable when this returns. Where it raises, the first ones may be.
+        All are durable on return. If it raises, the first ones may be.
         """
         asked = [
             _Asked(
@@ -391,20 +394,20 @@ class Node:
         *,
         cause: bytes | None = None,
     ) -> Verdict:
-        """Append a registry request, and wait for what the fold decides about it.
+        """Append a registry request, and wait for the fold's verdict.
 
         Args:
-            asker: Who asks, why and by which program. A repeat with the idempotency key of an
-                earlier request of the same actor gets the verdict of that one.
-            type: Event type, as in ``SetRegisteredModelAlias``.
-            fields: The event's fields but for the envelope.
+            asker: Who asks, and why. Requests of one actor with the same idempotency key take
+                effect once; a repeat gets the verdict of the first.
+            type: Event type, such as ``SetRegisteredModelAlias``.
+            fields: The event's fields, without the envelope.
             cause: Without a key: the event's id, 16 bytes. A repeat with the same id gets the
                 verdict of the first.
 
         Raises:
             Refused: with MLflow's error code.
             Conflict: the key was used for another request before.
-            Unavailable: the log is out of reach, or the fold did not decide in time; the request
+            Unavailable: the log is out of reach, or the fold did not decide in time. The request
                 may still take effect, and a retry with the same key is safe.
         """
         actor, idempotency_key = asker.actor, asker.idempotency_key
@@ -418,8 +421,8 @@ class Node:
             verdict = self._verdict(position, event_id)
             if verdict is not None or cause is not None:
                 break
-            # It is a dead letter, so it had no effect. If another event had its number, the others
-            # of its producer may follow: a new one is safe from that.
+            # It is a dead letter, so it had no effect. If another event used its number, others of
+            # its producer may do the same; a new producer avoids that.
             self._appender.renew(asked)
         if verdict is None:
             raise Unavailable(
@@ -443,7 +446,7 @@ class Node:
         return verdict
 
     def _verdict(self, position: Position, event_id: bytes) -> Verdict | None:
-        """What was decided, as soon as it is; for a repeat, the verdict of the first."""
+        """Return the verdict as soon as there is one; for a repeat, that of the first request."""
         try:
             verdict = self.fold.verdict(position, self.read_timeout_s)
         except FoldBehind as error:
@@ -462,10 +465,10 @@ class Node:
             raise Unavailable(f"the fold is behind: {error}") from None
 
     def wait(self, *, log_end: bool = False, stream: str | None = None) -> None:
-        """Wait until the fold has passed what this node acknowledged.
+        """Wait until the fold has passed everything that this node acknowledged.
 
         Args:
-            log_end: Wait for the log's end as of now instead, whoever appended.
+            log_end: Wait for the current end of the log instead, whoever appended.
             stream: Wait for this stream only.
 
         Raises:
@@ -481,7 +484,7 @@ class Node:
 
     @contextmanager
     def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A cursor for queries, closed at the end of the block."""
+        """Yield a cursor for queries, and close it at the end of the block."""
         try:
             cursor = self.fold.cursor()
         except StoreError as error:
@@ -493,10 +496,12 @@ class Node:
 
     @contextmanager
     def registry(self) -> Iterator[RegistryProjection]:
-        """The registry in memory, with all that this node acknowledged; be quick within the block.
+        """Yield the registry in memory, with all that this node acknowledged.
 
-        It may be ahead of the tables, by what other nodes appended too. So that no later read goes
-        back behind what was shown from here, reads wait for that from then on.
+        Keep the block short.
+
+        It may be ahead of the tables, because other nodes append too. Later reads wait for what was
+        shown from here, so that they never show less.
 
         Raises:
             Unavailable: not in time.
@@ -514,7 +519,7 @@ class Node:
     def read(
         self, *, log_end: bool = False, stream: str | None = None
     ) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A cursor within one read-only transaction that sees what ``wait`` waits for."""
+        """Yield a cursor in one read-only transaction that sees what ``wait`` waits for."""
         self.wait(log_end=log_end, stream=stream)
         with self.cursor() as cursor:
             cursor.execute("BEGIN TRANSACTION READ ONLY")
@@ -525,9 +530,12 @@ class Node:
 
 
 def _same(fields: Mapping[str, Any], request: str) -> bool:
-    """Whether a stored request says the same; evidence, which we may have added, does not count."""
+    """Return whether a stored request is the same.
+
+    Evidence, which the server may add, is ignored.
+    """
     stored = json.loads(request)
-    shown = redacted(fields)  # hashes and what is encrypted differ each time
+    shown = redacted(fields)  # hashes and encrypted values differ each time
     return all(stored.get(name) == value for name, value in shown.items() if name != "evidence")
 
 

@@ -1,7 +1,7 @@
-"""What each route asks of its caller. A route without a rule is for administrators only.
+"""The permission that each route requires. A route without a rule is for administrators only.
 
-A rule is given the caller's rights and what the request names: for MLflow's endpoints the fields as
-the endpoint itself will read them, else the query and the path.
+A rule gets the caller's rights and what the request refers to: for MLflow's endpoints their fields,
+as the endpoint reads them, otherwise the query and the path.
 """
 
 from __future__ import annotations
@@ -32,42 +32,42 @@ READ: Final = Level.READ
 
 
 def public(_: Rights, __: Values) -> None:
-    """For everybody, signed in or not."""
+    """Allow everyone, signed in or not."""
 
 
 def signed_in(_: Rights, __: Values) -> None:
-    """For every user."""
+    """Allow every user."""
 
 
 def looks_itself(_: Rights, __: Values) -> None:
-    """For every user: the route shows each what they may see."""
+    """Allow every user: the route shows what each may see."""
 
 
 def admin(rights: Rights, _: Values) -> None:
-    """For administrators."""
+    """Allow administrators."""
     rights.admin()
 
 
 def everything(rights: Rights, _: Values) -> None:
-    """For those who may read everything."""
+    """Allow users who may read everything."""
     rights.everything()
 
 
 @dataclass(frozen=True)
 class InBody:
-    """For every user: the route checks what these acts need, by what its body names."""
+    """Allow every user: the route checks the permissions for these acts, as the body decides."""
 
     types: tuple[str, ...]
 
     def __call__(self, _: Rights, __: Values) -> None:
-        """Leave it to the route."""
+        """Leave the check to the route."""
 
 
 @dataclass(frozen=True)
 class Asks:
-    """For those who have a level for the thing that a field names, the first of these that is set.
+    """Require a level for the object in a field: the first of these fields that is set.
 
-    A list names several.
+    If the field is a list, each of its objects is checked.
     """
 
     kind: Kind
@@ -76,7 +76,6 @@ class Asks:
     default: str = ""
 
     def __call__(self, rights: Rights, values: Values) -> None:
-        """Check it."""
         given = next((values[field] for field in self.fields if values.get(field)), self.default)
         for id in set(given) if isinstance(given, list) else (given,):
             acts.check(rights, self.kind, str(id), self.level)
@@ -84,42 +83,40 @@ class Asks:
 
 @dataclass(frozen=True)
 class Names:
-    """For those who may name what a request names beside the thing that it changes."""
+    """Require permission to refer to an object beside the one that the request changes."""
 
     mention: acts.Mention
     ids: Callable[[Values], Iterable[str | None]]
 
     def __call__(self, rights: Rights, values: Values) -> None:
-        """Check it."""
         for id in set(self.ids(values)) - {None, ""}:
             acts.check_mention(rights, self.mention, str(id))
 
 
 @dataclass(frozen=True)
 class AtPlace:
-    """For those who have a level for the run or logged model that a path leads to."""
+    """Require a level for the run or logged model that a path leads to."""
 
     level: Level
 
     def __call__(self, rights: Rights, values: Values) -> None:
-        """Check it."""
         check_place(rights, place_of(str(values.get("path") or "")), self.level)
 
 
 @dataclass(frozen=True)
 class All:
-    """For those whom each of these lets."""
+    """Require all of these rules."""
 
     rules: tuple[Rule, ...]
 
     def __call__(self, rights: Rights, values: Values) -> None:
-        """Check them in their order."""
+        """Check the rules in order."""
         for rule in self.rules:
             rule(rights, values)
 
 
 def _at_once(rule: Rule) -> bool:
-    """Whether a rule looks at nothing but the user's rights, and needs no thread."""
+    """Return whether a rule needs only the user's rights, and therefore no thread."""
     return isinstance(rule, InBody) or rule in (signed_in, looks_itself, admin, everything)
 
 
@@ -133,37 +130,37 @@ _FIELDS: Final[Mapping[Kind, tuple[str, ...]]] = {
     Kind.NEW_EXPERIMENT: ("name",),
     Kind.NEW_MODEL: ("name",),
 }
-"""Where requests name what they are about, if they do not say it elsewhere."""
+"""The fields in which requests refer to objects, unless a rule says otherwise."""
 
 
 def _asks(kind: Kind, level: Level, *fields: str) -> Asks:
-    # MLflow's name for no experiment in particular.
+    # MLflow's value for no particular experiment.
     default = "0" if kind is Kind.EXPERIMENT else ""
     return Asks(kind, level, fields or _FIELDS[kind], default)
 
 
 def _reads(kind: Kind, *fields: str) -> Asks:
-    """READ on what a field names."""
+    """Require READ on the object in a field."""
     return _asks(kind, READ, *fields)
 
 
 def _does(type: str, *fields: str) -> Rule:
-    """What an act needs, of what a field names."""
+    """Require what an act needs on the object in a field."""
     act = act_of(type)
     return admin if act is acts.ADMIN else _asks(act.kind, act.level, *fields)
 
 
 def _names(type: str, mention: str, ids: Callable[[Values], Iterable[str | None]]) -> Names:
-    """What an act needs of something else that it names."""
+    """Require what an act needs on another object that it refers to."""
     return Names(act_of(type).mentions[mention], ids)
 
 
 def _each(field: str, name: str) -> Callable[[Values], Iterable[str | None]]:
-    """The ids that a list of messages has under a name."""
+    """Return the ids in a list of messages."""
 
     def ids(values: Values) -> Iterable[str | None]:
         given = values.get(field)
-        # Points that were read as columns name no models.
+        # Points that were read as columns refer to no models.
         return [one.get(name) for one in given] if isinstance(given, list) else ()
 
     return ids
@@ -185,7 +182,7 @@ _MODEL_WRITES: Final = {
     "DELETE registered-models/delete": "DeleteRegisteredModel",
     "POST registered-models/alias": "SetRegisteredModelAlias",
     "DELETE registered-models/alias": "DeleteRegisteredModelAlias",
-    # And READ on where the files come from, which the endpoint looks up.
+    # And READ on the source of the files, which the endpoint checks.
     "POST model-versions/create": "CreateModelVersion",
     "PATCH model-versions/update": "UpdateModelVersion",
     "POST model-versions/transition-stage": "TransitionModelVersionStage",
@@ -228,7 +225,7 @@ MLFLOW: Final[Mapping[str, Rule]] = {
     "GET metrics/get-history-bulk": _reads(Kind.RUN, "run_id"),
     "GET metrics/get-history-bulk-interval": _reads(Kind.RUN, "run_ids"),
     "GET artifacts/list": _reads(Kind.RUN),
-    "POST artifacts/presigned-upload-url": signed_in,  # refused to all of them
+    "POST artifacts/presigned-upload-url": signed_in,  # not supported for anyone
     "POST artifacts/presigned-download-url": signed_in,
     "POST logged-models": All(
         (
@@ -309,7 +306,7 @@ OTHERS: Final[Mapping[str, Rule]] = {
     "GET /docs": signed_in,
     "GET /docs/oauth2-redirect": signed_in,
     "GET /openapi.json": signed_in,
-    # Each field asks what its endpoint asks.
+    # Each field needs what its endpoint needs.
     "GET /graphql": signed_in,
     "POST /graphql": signed_in,
     "GET /metrics": signed_in,
@@ -355,8 +352,8 @@ OTHERS: Final[Mapping[str, Rule]] = {
     "PUT /api/v1/logged-models/{model_id}/artifacts/{path:path}": _does(
         "LoggedModelArtifactLogged"
     ),
-    # Clients send parts without credentials; the id of the upload, random and given only to who
-    # may upload there, stands for them.
+    # Clients send parts without credentials. The random id of the upload, given only to users who
+    # may upload there, replaces them.
     f"PUT /api/{_PROXY}/mpu/parts/{{upload_id}}/{{number:int}}": public,
     "GET /get-artifact": _reads(Kind.RUN),
     "GET /model-versions/get-artifact": _reads(Kind.MODEL),
@@ -388,7 +385,7 @@ OTHERS: Final[Mapping[str, Rule]] = {
             ("POST", f"{_PROXY}/mpu/abort/{{path:path}}", AtPlace(act_of("ArtifactLogged").level)),
         )
     },
-    # What is said to whom asks for something that is not there.
+    # Catch-all routes under MLflow's paths: 404 for any signed-in caller.
     **{
         f"{method} {prefix}/{{version}}/mlflow/{{rest:path}}": signed_in
         for prefix in _BOTH
@@ -399,17 +396,17 @@ OTHERS: Final[Mapping[str, Rule]] = {
 
 
 def endpoint_rule(method: str, path: str) -> Rule:
-    """The rule of an endpoint of MLflow's; ``admin`` where there is none."""
+    """Return the rule of an MLflow endpoint, or ``admin`` if there is none."""
     return MLFLOW.get(f"{method} {path}", admin)
 
 
 def route_rule(method: str, path: str) -> Rule:
-    """The rule of another route; ``admin`` where there is none."""
+    """Return the rule of another route, or ``admin`` if there is none."""
     return OTHERS.get(f"{'GET' if method == 'HEAD' else method} {path}", admin)
 
 
 async def check(request: Request) -> None:
-    """Hold a request against its route's rule; raises an ``ApiError``."""
+    """Check a request against the rule of its route. Raises an ``ApiError``."""
     route = request.scope["route"]
     rule = route_rule(request.method, route.path)
     if rule is not public:
@@ -435,7 +432,7 @@ class _Gate:
 
 
 def close_gates(routes: list[BaseRoute]) -> None:
-    """Put the check before every plain route; MLflow's endpoints check with their own fields."""
+    """Put the check before every plain route. MLflow's endpoints check with their own fields."""
     for route in routes:
         if isinstance(route, Route) and not isinstance(route, EndpointRoute):
             route.app = _Gate(route.app, route)

@@ -1,7 +1,9 @@
-"""What acts need. The rows of runs and logged models are here, those of the registry in its table.
+"""The permissions that acts need.
 
-An act has the name of the event that it appends, whichever way it is asked for: MLflow's endpoints,
-native routes and ingest all look up here, or in ``registry.commands``, what it needs.
+Acts on runs and logged models are here, those on the registry in its table.
+
+An act has the name of the event that it appends, however it is requested: MLflow's endpoints,
+native routes and ingest all look up its needs here or in ``registry.commands``.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Level(IntEnum):
-    """How much is allowed; each includes those below."""
+    """How much is allowed. Each level includes those below."""
 
     NONE = 0
     READ = 1
@@ -30,7 +32,7 @@ EDIT, MANAGE, READ = Level.EDIT, Level.MANAGE, Level.READ
 
 
 class Kind(Enum):
-    """What levels are given for, directly or through the experiment that it is in."""
+    """What a level is for, directly or through its experiment."""
 
     SERVER = "server"
     """The server itself: only administrators."""
@@ -40,30 +42,32 @@ class Kind(Enum):
     MODEL = "registered model"
     EXPERIMENT_NAME = "experiment of a name"
     ACCOUNT = "account of a user"
-    """Administrators, and the user."""
+    """An account: administrators, and the user."""
     GRANTABLE = "experiment or registered model"
     NEW_EXPERIMENT = "name of an experiment"
-    """A name that is given to an experiment; anybody may, outside of others' prefixes."""
+    """A name given to an experiment. Any user may, outside of other users' prefixes."""
     NEW_MODEL = "name of a registered model"
 
 
 class Mention(NamedTuple):
-    """Something else that an act names, beside what it changes."""
+    """Another object that an act refers to, beside the one that it changes."""
 
     kind: Kind
     level: Level
     ids: Callable[[Mapping[str, Any]], Iterable[str | None]]
-    """The ids in an event."""
+    """Returns the ids in an event."""
     must_exist: bool = False
-    """Whether one that is not there is refused. If not, it may come later: logged models and runs
-    travel on their own, and MLflow takes any id."""
+    """Whether a missing object is refused.
+
+    If not, it may come later: logged models and runs travel separately, and MLflow accepts any id.
+    """
 
 
 class Act(NamedTuple):
     """What an act needs."""
 
     kind: Kind
-    """Of what it changes, or for something new what it is put into."""
+    """The kind of what it changes, or of what a new object is put into."""
     level: Level
     mentions: Mapping[str, Mention] = {}
 
@@ -80,7 +84,7 @@ RUN_ACTS: Final[Mapping[str, Act]] = {
     "RunStarted": Act(Kind.EXPERIMENT, EDIT),
     "RunUpdated": _EDIT_RUN,
     "RunEnded": _EDIT_RUN,
-    "RunHeartStopped": ADMIN,  # a server's conclusion
+    "RunHeartStopped": ADMIN,  # decided by a server
     "RunDeleted": Act(Kind.RUN, MANAGE),
     "RunRestored": Act(Kind.RUN, MANAGE),
     "Heartbeat": _EDIT_RUN,
@@ -105,7 +109,7 @@ RUN_ACTS: Final[Mapping[str, Act]] = {
             ),
         },
     ),
-    # A server makes the version from it, an act of its own: see CreateModelVersion.
+    # A server creates the version from it, as a separate act: see CreateModelVersion.
     "ModelRegistrationRequested": _EDIT_RUN,
     "LoggedModelCreated": Act(
         Kind.EXPERIMENT,
@@ -125,8 +129,8 @@ def check(rights: Rights, kind: Kind, id: str, level: Level) -> None:
     """Check that a caller has a level for something.
 
     Raises:
-        Forbidden: no.
-        NotFound: there is no such thing.
+        Forbidden: the caller does not.
+        NotFound: it does not exist.
     """
     if kind is Kind.RUN:
         rights.run(id, level)
@@ -150,11 +154,11 @@ def check(rights: Rights, kind: Kind, id: str, level: Level) -> None:
 
 
 def check_mention(rights: Rights, mention: Mention, id: str) -> None:
-    """Check that a caller may name something beside what an act changes.
+    """Check that a caller may refer to something beside what an act changes.
 
     Raises:
-        Forbidden: no.
-        NotFound: it is not there, and has to be.
+        Forbidden: the caller may not.
+        NotFound: it does not exist, and has to.
     """
     try:
         check(rights, mention.kind, id, mention.level)

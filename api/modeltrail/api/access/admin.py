@@ -1,4 +1,4 @@
-"""Users, tokens, roles and permissions: changing and listing them, for routes and commands."""
+"""Change and list users, tokens, roles and permissions, for routes and commands."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BY_SERVER = Asker(Actor(SERVER, True))
 
 
 class Holder(NamedTuple):
-    """Who holds a permission: a user by name, or a role by its id."""
+    """Who has a permission: a user by name, or a role by id."""
 
     user: str | None = None
     role_id: int | None = None
@@ -30,7 +30,7 @@ _ANYBODY = Holder()
 
 
 class Target(NamedTuple):
-    """What a permission is for: one entity, or what fits a pattern of names."""
+    """What a permission is for: one entity, or names that match a pattern."""
 
     resource: str
     pattern: str | None = None
@@ -43,13 +43,13 @@ class MadeToken(NamedTuple):
     verdict: Verdict
     user: str
     token: str
-    """The token itself, which is kept nowhere."""
+    """The token itself, which is not stored."""
     token_id: int
     expires_at_ms: int | None
 
 
 class Updated(NamedTuple):
-    """A user was changed."""
+    """A changed user."""
 
     verdict: Verdict
     tokens_ended: int
@@ -64,10 +64,10 @@ def create_user(
     *,
     admin: bool = False,
 ) -> Verdict:
-    """Create a user, whose id is the verdict's offset. ``None`` as password: tokens only.
+    """Create a user, whose id is the verdict's offset. ``None`` as password means tokens only.
 
     Raises:
-        Refused: the name is taken, or not one for a user.
+        Refused: the name is taken, or not a valid user name.
         InvalidRequest: the password is too short.
     """
     hash = None if password is None else hash_password(password)
@@ -84,10 +84,10 @@ def update_user(
     admin: bool | None = None,
     keep_tokens: bool = False,
 ) -> Updated:
-    """Change a user; raises ``Refused`` or ``InvalidRequest``.
+    """Change a user. Raises ``Refused`` or ``InvalidRequest``.
 
-    A new password ends all tokens of the user, who may have lost one with the old password, unless
-    they are to be kept.
+    A new password ends all tokens of the user, unless they are to be kept: someone who knew the old
+    password may have made one.
     """
     hash = None if password is None else hash_password(password)
     end_tokens = password is not None and not keep_tokens
@@ -112,14 +112,14 @@ def create_token(
     expires_at_ms: int | None = None,
     made_by: Token | None = None,
 ) -> MadeToken:
-    """Make a token of a user.
+    """Create a token of a user.
 
-    A token that is made by a token ends with it at latest, and ends then if nothing else is said.
+    A token created with another token expires no later than that one, and by default with it.
 
     Raises:
-        Refused: there is no such user, or the token would outlive the one that makes it.
+        Refused: there is no such user, or the token would outlive the one that creates it.
         InvalidRequest: it would have expired already.
-        Conflict: the idempotency key made a token before, which cannot be shown again.
+        Conflict: the idempotency key created a token before, which cannot be shown again.
     """
     if expires_at_ms is None and made_by is not None:
         expires_at_ms = made_by.expires_at_ms
@@ -159,22 +159,22 @@ def grant(
     *,
     exists: bool | None = None,
 ) -> Verdict:
-    """Grant a permission, or change it; raises ``Refused``.
+    """Grant or change a permission. Raises ``Refused``.
 
     Args:
         node: The node.
         asker: Who grants it.
-        holder: To whom.
-        target: For what.
+        holder: Who gets it.
+        target: What it is for.
         permission: READ, USE, EDIT, MANAGE, NO_PERMISSIONS or DENY.
-        exists: Only where one for the same exists already (true) or does not (false).
+        exists: Only if one for the same target exists already (true) or does not (false).
     """
     fields = {**holder._asdict(), **target._asdict(), "permission": permission, "exists": exists}
     return node.decide(asker, "GrantPermission", fields)
 
 
 def revoke(node: Node, asker: Asker, holder: Holder, target: Target) -> Verdict:
-    """Take a permission back; raises ``Refused``."""
+    """Revoke a permission. Raises ``Refused``."""
     fields = {**holder._asdict(), **target._asdict()}
     return node.decide(asker, "RevokePermission", fields)
 
@@ -186,7 +186,7 @@ _IDS = {
 
 
 def target_of(node: Node, resource: str, pattern: str) -> Target:
-    """What a name or pattern means: something that is there is meant itself, whatever its name."""
+    """Return the target of a name or pattern: an existing object itself, or the pattern."""
     query = _IDS.get(resource)
     if query is None:
         raise InvalidRequest(
@@ -204,7 +204,7 @@ def target_of(node: Node, resource: str, pattern: str) -> Target:
 
 
 def users(cursor: duckdb.DuckDBPyConnection, name: str | None = None) -> list[dict[str, Any]]:
-    """Users, all or one."""
+    """Return all users, or one."""
     return _listed(
         cursor,
         'SELECT "user", admin, has_password, created_at, updated_at, created_by, '
@@ -215,7 +215,7 @@ def users(cursor: duckdb.DuckDBPyConnection, name: str | None = None) -> list[di
 
 
 def user(cursor: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
-    """One user; raises ``NotFound``."""
+    """Return one user. Raises ``NotFound``."""
     found = users(cursor, name)
     if not found:
         raise NotFound(f"User with username={name} not found")
@@ -223,7 +223,7 @@ def user(cursor: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
 
 
 def tokens(cursor: duckdb.DuckDBPyConnection, name: str | None = None) -> list[dict[str, Any]]:
-    """Tokens, of all users or of one; never the secrets."""
+    """Return tokens, of all users or of one, without their secrets."""
     return _listed(
         cursor,
         'SELECT token_id::BIGINT AS token_id, "user", description, expires_at, created_at, '
@@ -238,7 +238,7 @@ def permissions(
     holder: Holder = _ANYBODY,
     target: Target | None = None,
 ) -> list[dict[str, Any]]:
-    """What is granted: to everybody or to one holder, for everything or for one target."""
+    """Return permissions: of everyone or one holder, for everything or one target."""
     where: list[str] = ["NOT p.deleted"]
     params: list[Any] = []
     if holder.user is not None:
@@ -273,7 +273,7 @@ def _listed(
 
 
 def roles(cursor: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """All roles."""
+    """Return all roles."""
     return _listed(
         cursor,
         "SELECT role_id::BIGINT AS role_id, role, description FROM roles ORDER BY role",
@@ -282,7 +282,7 @@ def roles(cursor: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 
 def members(cursor: duckdb.DuckDBPyConnection) -> set[tuple[int, int]]:
-    """Pairs of a role's id and the id of a user who has it."""
+    """Return pairs of a role's id and the id of a user who has it."""
     return set(
         cursor.execute(
             "SELECT key::BIGINT, entity_id::BIGINT FROM fold.history "
@@ -294,7 +294,7 @@ def members(cursor: duckdb.DuckDBPyConnection) -> set[tuple[int, int]]:
 def role_permission(
     cursor: duckdb.DuckDBPyConnection, permission_id: int
 ) -> tuple[Holder, Target] | None:
-    """Which role holds a permission, and for what; None if no role holds one of that id."""
+    """Return which role has a permission, and its target; None if no role has it."""
     row = cursor.execute(
         "SELECT holder_id::BIGINT, resource, pattern, entity_id FROM fold.permissions "
         "WHERE permission_id = ? AND holder = 'role' AND NOT deleted",

@@ -1,4 +1,4 @@
-"""The caller of a request: who asks, what they may do, and what their headers say."""
+"""The caller of a request: who asks, with which rights and headers."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from modeltrail.schemas.limits import NAME_CHARACTERS_MAX
 
 @dataclass(frozen=True)
 class Caller(Asker):
-    """Who asks, what their headers say, and what they may do."""
+    """The caller of a request, and its headers."""
 
     rights: Rights = EVERYTHING
 
 
 async def sign_in(request: Request) -> Rights:
-    """Find out what the caller may do, by the header ``Authorization``.
+    """Authenticate the caller by the header ``Authorization``.
 
     Raises:
-        Unauthenticated: the server asks who it is, and the request does not prove it.
+        Unauthenticated: the server requires authentication, and the request has none.
         TooBusy: after too many wrong passwords.
         Unavailable: the server does not know its users yet.
     """
@@ -36,7 +36,7 @@ async def sign_in(request: Request) -> Rights:
 
 
 def rights_of(request: Request) -> Rights:
-    """What the caller may do, who has signed in."""
+    """Return the rights of a signed-in caller."""
     if request.app.state.access is None:
         return EVERYTHING
     rights: Rights = request.state.rights
@@ -50,7 +50,7 @@ def caller_of(
     idempotency_key: str | None,
     user_agent: str | None,
 ) -> Caller:
-    """The caller, who has signed in."""
+    """Return the signed-in caller."""
     rights = rights_of(request)
     if isinstance(rights, UserRights):
         actor = rights.actor

@@ -1,4 +1,4 @@
-"""Who is asking, and what they may do: users, tokens and permissions as the fold has them."""
+"""Authentication and permissions: users, tokens and permissions as the fold has them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from modeltrail.api.gates import SIGN_IN
 from modeltrail.api.node import Node
 from modeltrail.eventlog import REGISTRY, REGISTRY_PARTITION
 
-# What the log says is taken over at once. From time to time all is read anew, for the one case in
-# which the past changes: a dead letter that could be decoded later.
+# Changes in the log are applied at once. Everything is read again from time to time, for the one
+# case in which the past changes: a dead letter that can be decoded later.
 _REREAD_S = 30.0
 _KEPT_MAX = 100_000
 
@@ -43,17 +43,17 @@ LEVELS: Final = {
     "EDIT": Level.EDIT,
     "MANAGE": Level.MANAGE,
 }
-"""The level that a permission gives, by MLflow's names."""
+"""The level of a permission, by MLflow's names."""
 
 
 class Condition(NamedTuple):
-    """A condition in SQL, with the values of its marks ``?``."""
+    """An SQL condition, with the values of its marks ``?``."""
 
     sql: str
     params: list[Any]
 
     def named(self) -> tuple[str, dict[str, Any]]:
-        """The same with names in place of the marks, for queries that use names."""
+        """Return the condition with names instead of marks, for queries that use names."""
         pieces = self.sql.split("?")
         text = pieces[0] + "".join(f"$access_{n}{piece}" for n, piece in enumerate(pieces[1:]))
         return text, {f"access_{n}": value for n, value in enumerate(self.params)}
@@ -61,11 +61,11 @@ class Condition(NamedTuple):
 
 @dataclass(slots=True)
 class Rules:
-    """The permissions that one user has for one kind of resource.
+    """The permissions of one user for one kind of resource.
 
-    The most specific one counts: for the very entity, then for its exact name, then for the
-    longest prefix of its name. Among equals (a user's and those of roles) a denial wins, else the
-    highest.
+    The most specific one applies: for the entity itself, then for its exact name, then for the
+    longest prefix of its name. Among equally specific ones (of the user and of roles) a denial
+    wins, then the highest.
     """
 
     by_id: dict[str, Level] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class Rules:
             _combine(self.by_name, pattern, level)
 
     def level(self, entity_id: str | None, name: str | None) -> Level | None:
-        """What is allowed with an entity; None where no permission says anything."""
+        """Return what is allowed with an entity, or None if no permission matches."""
         if entity_id is not None and entity_id in self.by_id:
             return self.by_id[entity_id]
         if name is None:
@@ -93,7 +93,7 @@ class Rules:
         return self.prefixes[max(fitting, key=len)] if fitting else None
 
     def denies(self) -> bool:
-        """Whether something is denied."""
+        """Return whether something is denied."""
         return any(
             level is Level.NONE
             for kept in (self.by_id, self.by_name, self.prefixes)
@@ -101,7 +101,7 @@ class Rules:
         )
 
     def readable(self, id_sql: str, name_sql: str, default: Level) -> Condition:
-        """The same as ``level`` gives at least READ, as a condition on columns."""
+        """Return the condition on columns that ``level`` is at least READ."""
         cases: list[str] = []
         params: list[Any] = []
         for sql, kept in ((id_sql, self.by_id), (name_sql, self.by_name)):
@@ -138,7 +138,7 @@ class User:
 
 
 class Token(NamedTuple):
-    """A token that somebody may sign in with."""
+    """A token that signs in as a user."""
 
     token_id: int
     user_id: str
@@ -147,7 +147,7 @@ class Token(NamedTuple):
 
 @dataclass(slots=True)
 class _State:
-    """Everything about access, as of a registry offset."""
+    """All users, tokens and permissions, as of a registry offset."""
 
     next_offset: int
     read_at_s: float
@@ -155,64 +155,64 @@ class _State:
     users_by_id: dict[str, User] = field(default_factory=dict)
     tokens: dict[str, Token] = field(default_factory=dict)  # by hash
     territories: dict[str, frozenset[str]] = field(default_factory=dict)
-    """By resource: the prefixes within which somebody may write."""
+    """By resource: the prefixes within which some user has EDIT."""
     experiments: dict[str, str] = field(default_factory=dict)  # id to name
     experiment_ids: dict[str, str] = field(default_factory=dict)  # name to id
     models: dict[str, str] = field(default_factory=dict)  # name to key
 
 
 class Rights:
-    """What a caller may do. This one may everything: the caller of a server without ``--auth``.
+    """Grants everything: the rights of a caller when the server runs without ``--auth``.
 
-    Every check raises ``Forbidden``, or ``NotFound`` where there is nothing to be allowed.
+    Every check raises ``Forbidden``, or ``NotFound`` if the object does not exist.
     """
 
     user: str | None = None
-    """Name of the user; None without authentication."""
+    """Name of the user, or None without authentication."""
     is_admin: bool = True
     token: Token | None = None
     """The token that the user signed in with; None for a password."""
 
     def admin(self) -> None:
-        """May administer the server."""
+        """Check that the caller may administer the server."""
 
     def everything(self) -> None:
-        """May read everything."""
+        """Check that the caller may read everything."""
 
     def experiment(self, experiment_id: str, need: Level) -> None:
-        """May do this with an experiment and what is in it."""
+        """Check a level on an experiment and what is in it."""
 
     def experiment_named(self, name: str, need: Level) -> None:
-        """The same by the experiment's name."""
+        """Check a level on an experiment by its name."""
 
     def new_experiment(self, name: str) -> None:
-        """May create an experiment under a name, or rename one to it."""
+        """Check that the caller may create an experiment under a name, or rename one to it."""
 
     def run(self, run_id: str, need: Level) -> None:
-        """May do this with a run."""
+        """Check a level on a run."""
 
     def logged_model(self, model_id: str, need: Level) -> None:
-        """May do this with a logged model."""
+        """Check a level on a logged model."""
 
     def model(self, name: str, need: Level) -> None:
-        """May do this with a registered model and its versions."""
+        """Check a level on a registered model and its versions."""
 
     def new_model(self, name: str) -> None:
-        """May create a registered model under a name, or rename one to it."""
+        """Check that the caller may create a registered model under a name, or rename one to it."""
 
     def model_or_new(self, name: str, need: Level) -> None:
-        """May do this with a registered model, or create it where there is none."""
+        """Check a level on a registered model, or that the caller may create it."""
         try:
             self.model(name, need)
         except NotFound:
             self.new_model(name)
 
     def readable_experiments(self, id_sql: str) -> Condition:
-        """Whether an expression is the id of an experiment that may be read."""
+        """Return the condition that an expression is the id of a readable experiment."""
         return Condition("TRUE", [])
 
     def readable_models(self, sql: str, column: str = "model_key") -> Condition:
-        """Whether an expression is the key of a registered model that may be read, or its name."""
+        """Return the condition that an expression is the key, or the name, of a readable model."""
         return Condition("TRUE", [])
 
 
@@ -220,31 +220,31 @@ EVERYTHING: Final = Rights()
 
 
 class Access:
-    """Authenticates callers, and knows what they may do."""
+    """Authenticates callers and returns their rights."""
 
     def __init__(self, node: Node, default: Level = Level.READ) -> None:
-        """Prepare.
+        """Make it.
 
         Args:
             node: The node whose fold has the users and permissions.
-            default: What users may do where no permission says anything.
+            default: What users may do if no permission matches.
         """
         self.node = node
         self.default = default
         self.passwords = Passwords()
         self._lock = threading.Lock()
         self._state: _State | None = None
-        # Runs and logged models never change their experiment, so that it is looked up once.
+        # Runs and logged models never change their experiment, so it is looked up once.
         self._experiments_of: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     # -- what the fold has ------------------------------------------------------------------
 
     def state(self) -> _State:
-        """What holds now, as this node has folded it.
+        """Return the current state, as this node has folded it.
 
         Raises:
-            Unavailable: the fold has not passed yet where the registry ended when this node
-                started; who was removed since may still seem to be there.
+            Unavailable: the fold has not yet passed the end that the registry had when this node
+                started; users removed since may still seem to exist.
         """
         state = self._current()
         if state is not None:
@@ -262,7 +262,7 @@ class Access:
         return state
 
     def _current(self) -> _State | None:
-        """The same without waiting for anything; None where that takes a look at the tables."""
+        """Return the current state without waiting, or None if that needs the tables."""
         position, state = self._folded(), self._state
         if state is None or position < self._acknowledged() or not self._fresh(state, position):
             return None
@@ -297,28 +297,28 @@ class Access:
         return new
 
     def experiment_of(self, query: str, value: str) -> str | None:
-        """The experiment of a run or logged model, if it was kept before."""
+        """Return the experiment of a run or logged model, if it was kept before."""
         with self._lock:
             return self._experiments_of.get((query, value))
 
     def keep_experiment_of(self, query: str, value: str, experiment_id: str) -> None:
-        """Keep the experiment of a run or logged model; it must be there."""
+        """Remember the experiment of an existing run or logged model."""
         with self._lock:
             self._experiments_of[query, value] = experiment_id
             if len(self._experiments_of) > _KEPT_MAX:
                 self._experiments_of.popitem(last=False)
 
     def has_users(self) -> bool:
-        """Whether there is any user."""
+        """Return whether there is any user."""
         return bool(self.state().users)
 
     # -- who asks ---------------------------------------------------------------------------
 
     async def authenticate(self, authorization: str | None, address: str) -> UserRights:
-        """The rights of who sent a header ``Authorization``.
+        """Return the rights of the sender of a header ``Authorization``.
 
         Raises:
-            Unauthenticated: nobody, or the password or token is not good.
+            Unauthenticated: there are no credentials, or they are wrong.
             TooBusy: after too many wrong passwords.
             Unavailable: see ``state``.
         """
@@ -347,7 +347,7 @@ class Access:
         if token.expires_at_ms is not None and token.expires_at_ms <= time.time() * 1000:
             raise Unauthenticated("You are not authenticated: the token has expired.")
         user = state.users_by_id.get(token.user_id)
-        # A token may come as a password, under its user's name or under none.
+        # A token may be sent as a password, with its user's name or with none.
         if user is None or shown.user not in (None, "", "token", user.name):
             return None
         return user
@@ -360,7 +360,7 @@ class Access:
 
 
 class UserRights(Rights):
-    """What a user may do."""
+    """The rights of a user."""
 
     def __init__(
         self,
@@ -370,7 +370,7 @@ class UserRights(Rights):
         address: str = "",
         token: Token | None = None,
     ) -> None:
-        """Take what holds now, and the token that the user signed in with; None for a password."""
+        """Use the current state, and the token that the user signed in with, if any."""
         self._access = access
         self._address = address
         self.token = token
@@ -381,20 +381,21 @@ class UserRights(Rights):
 
     @property
     def actor(self) -> Actor:
-        """Under whose name events are appended."""
+        """The actor of events that the user appends."""
         return Actor(self._user.name, True)
 
     def of(self, name: str) -> UserRights:
-        """The rights of another user; raises ``NotFound``."""
+        """Return the rights of another user. Raises ``NotFound``."""
         user = self._state.users.get(name)
         if user is None:
             raise NotFound(f"User with username={name} not found")
         return UserRights(self._access, self._state, user)
 
     def check_password(self, current: str | None) -> None:
-        """Whether the caller knows the password, as who changes it has to.
+        """Check that the caller knows the password, which is needed to change it.
 
-        A request that was signed with the password shows that already; one with a token does not.
+        A request that is authenticated by the password proves that already; one with a token does
+        not.
 
         Raises:
             InvalidRequest: the password is missing or wrong.
@@ -411,22 +412,20 @@ class UserRights(Rights):
             raise InvalidRequest("Current password does not match.")
 
     def _catch_up(self) -> None:
-        """Read the registry to its end as of now: what is missing may be new on another server."""
+        """Read the registry to its current end: what is missing may be new on another server."""
         self._access.node.wait(log_end=True, stream=REGISTRY)
         self._state = self._access.state()
 
     def exists(self, experiment_id: str) -> None:
-        """Whether there is such an experiment; raises ``NotFound``."""
+        """Check that an experiment exists. Raises ``NotFound``."""
         if experiment_id not in self._state.experiments:
             raise NotFound(f"No Experiment with id={experiment_id} exists")
 
     def admin(self) -> None:
-        """May administer the server."""
         if not self.is_admin:
             raise _denied("only administrators may do this")
 
     def everything(self) -> None:
-        """May read everything."""
         if not self.reads_everything():
             raise _denied(
                 "this shows all experiments and models at once, so it is for users who may read "
@@ -434,7 +433,7 @@ class UserRights(Rights):
             )
 
     def reads_everything(self) -> bool:
-        """Whether there is nothing that the user may not read."""
+        """Return whether the user may read everything."""
         return self._reads_all(EXPERIMENT) and self._reads_all(MODEL)
 
     def _reads_all(self, resource: str) -> bool:
@@ -449,15 +448,15 @@ class UserRights(Rights):
         return self._access.default if found is None else found
 
     def experiment_level(self, experiment_id: str) -> Level:
-        """What is allowed with an experiment, whether it is there or not."""
+        """Return what is allowed with an experiment, whether it exists or not."""
         return self._level(EXPERIMENT, experiment_id, self._state.experiments.get(experiment_id))
 
     def model_level(self, name: str) -> Level:
-        """What is allowed with a registered model, whether it is there or not."""
+        """Return what is allowed with a registered model, whether it exists or not."""
         return self._level(MODEL, self._state.models.get(name), name)
 
     def name_level(self, resource: str, name: str) -> Level:
-        """What is allowed under a name that nothing has yet, or with a pattern of names."""
+        """Return what is allowed under a free name, or with a pattern of names."""
         return self._level(resource, None, name)
 
     def _need(self, level: Level, need: Level, what: str) -> None:
@@ -465,7 +464,6 @@ class UserRights(Rights):
             raise _denied(f"{need.name} is needed for {what}, and {self.user} has {level.name}")
 
     def experiment(self, experiment_id: str, need: Level) -> None:
-        """May do this with an experiment and what is in it."""
         if self.is_admin:
             return
         if experiment_id not in self._state.experiments:
@@ -474,7 +472,6 @@ class UserRights(Rights):
         self._need(self.experiment_level(experiment_id), need, f"experiment {experiment_id}")
 
     def experiment_named(self, name: str, need: Level) -> None:
-        """The same by the experiment's name."""
         if self.is_admin:
             return
         if name not in self._state.experiment_ids:
@@ -485,12 +482,10 @@ class UserRights(Rights):
         self._need(self._level(EXPERIMENT, experiment_id, name), need, f"experiment '{name}'")
 
     def new_experiment(self, name: str) -> None:
-        """May create an experiment under a name, or rename one to it."""
         if name not in self._state.experiment_ids:
             self._new(EXPERIMENT, name, "an experiment")
 
     def new_model(self, name: str) -> None:
-        """May create a registered model under a name, or rename one to it."""
         if name not in self._state.models:
             self._new(MODEL, name, "a registered model")
 
@@ -507,7 +502,6 @@ class UserRights(Rights):
             )
 
     def run(self, run_id: str, need: Level) -> None:
-        """May do this with a run."""
         if self.is_admin:
             return
         kept = self._access.experiment_of(_RUN, run_id)
@@ -524,14 +518,14 @@ class UserRights(Rights):
             level = self.experiment_level(experiment_id)
             self._access.keep_experiment_of(_RUN, run_id, experiment_id)
         else:
-            # The experiment that the run named is about to be created, for who started the run.
+            # The experiment that the run named is about to be created, for the user who started the
+            # run.
             level = self.name_level(EXPERIMENT, name or "")
             if actor == self.user:
                 level = max(level, Level.EDIT)
         self._need(level, need, f"run {run_id}")
 
     def logged_model(self, model_id: str, need: Level) -> None:
-        """May do this with a logged model."""
         if self.is_admin:
             return
         experiment_id = self._access.experiment_of(_LOGGED_MODEL, model_id)
@@ -544,7 +538,7 @@ class UserRights(Rights):
         self._need(self.experiment_level(experiment_id), need, f"logged model {model_id}")
 
     def _lookup(self, query: str, value: str) -> tuple[Any, ...] | None:
-        """The row of a run or logged model, which may be of a moment ago elsewhere."""
+        """Return the row of a run or logged model, which another server may have just created."""
         for log_end in (False, True):
             with self._access.node.read(log_end=log_end) as cursor:
                 row = cursor.execute(query, [value]).fetchone()
@@ -553,7 +547,6 @@ class UserRights(Rights):
         return None
 
     def model(self, name: str, need: Level) -> None:
-        """May do this with a registered model and its versions."""
         if self.is_admin:
             return
         if name not in self._state.models:
@@ -563,7 +556,6 @@ class UserRights(Rights):
         self._need(self.model_level(name), need, f"registered model '{name}'")
 
     def readable_experiments(self, id_sql: str) -> Condition:
-        """Whether an expression is the id of an experiment that may be read."""
         if self._reads_all(EXPERIMENT):
             return Condition("TRUE", [])
         found = self._user.rules[EXPERIMENT].readable("experiment_id", "name", self._access.default)
@@ -571,7 +563,6 @@ class UserRights(Rights):
         return Condition(f"{id_sql} IN ({query})", found.params)
 
     def readable_models(self, sql: str, column: str = "model_key") -> Condition:
-        """Whether an expression is the key of a registered model that may be read, or its name."""
         if self._reads_all(MODEL):
             return Condition("TRUE", [])
         found = self._user.rules[MODEL].readable("model_key", "model", self._access.default)
@@ -579,8 +570,8 @@ class UserRights(Rights):
         return Condition(f"{sql} IN ({query})", found.params)
 
 
-# Without the id that is derived from a name: where nobody holds the name, that may be the id of an
-# experiment that gave it up, and the next one to take it will have another.
+# Without the id derived from a name: if the name is free, that may be the id of an experiment that
+# had it before, and the next one with the name will get another id.
 _RUN = """
     SELECT coalesce(r.experiment_id, n.experiment_id), r.experiment_name, r.actor
     FROM fold.runs r LEFT JOIN fold.experiment_names n
@@ -599,7 +590,7 @@ def _denied(why: str) -> Forbidden:
 
 
 def _read_names(cursor: duckdb.DuckDBPyConnection, state: _State, ids: list[str] | None) -> None:
-    """Names of experiments, all or some, and of all registered models."""
+    """Return the names of experiments, all or some, and of all registered models."""
     query, params = "SELECT experiment_id, name FROM fold.experiments", []
     if ids is not None:
         query += " WHERE experiment_id IN (SELECT unnest(?::VARCHAR[]))"
@@ -616,7 +607,7 @@ def _read_names(cursor: duckdb.DuckDBPyConnection, state: _State, ids: list[str]
 
 
 def _read_users(cursor: duckdb.DuckDBPyConnection, state: _State) -> None:
-    """Users, tokens and permissions."""
+    """Return users, tokens and permissions."""
     for user_id, name, admin, hash in cursor.execute(
         "SELECT u.user_id, u.name, u.admin, s.hash FROM fold.users u "
         "LEFT JOIN fold.secrets s ON s.secret_id = u.user_id WHERE NOT u.deleted"
@@ -643,7 +634,7 @@ def _add_permissions(
     members: Mapping[str, Iterable[str]],
     since: int,
 ) -> None:
-    """Permissions that were first granted at or after an offset."""
+    """Add permissions that were first granted at or after an offset."""
     territories: dict[str, set[str]] = defaultdict(set)
     for holder, holder_id, resource, pattern, entity_id, permission in cursor.execute(
         "SELECT holder, holder_id, resource, pattern, entity_id, permission "
@@ -665,7 +656,7 @@ _ACCESS = frozenset({"user", "token", "role", "permission"})
 
 
 def _take_over(cursor: duckdb.DuckDBPyConnection, new: _State, old: _State) -> None:
-    """Take the old state, with what the registry accepted since."""
+    """Return the old state with what the registry has accepted since."""
     since = cursor.execute(
         'SELECT entity, experiment_id, model FROM fold.requests WHERE accepted AND "offset" >= ?',
         [old.next_offset],
@@ -687,5 +678,5 @@ def _take_over(cursor: duckdb.DuckDBPyConnection, new: _State, old: _State) -> N
     new.users, new.users_by_id, new.tokens = old.users, old.users_by_id, old.tokens
     new.territories = old.territories
     if created or models:
-        # Who creates something manages it; nothing else about permissions can have changed.
+        # The creator of something manages it. No other permission can have changed.
         _add_permissions(cursor, new, {}, old.next_offset)

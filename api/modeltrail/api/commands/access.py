@@ -1,4 +1,7 @@
-"""`modeltrail user`, `token`, `role` and `permission`: accounts, and what they may do."""
+"""`modeltrail user`, `token` and `permission`: through a running server, or directly on the log.
+
+A user who can write to the log may do all of this there, and so create the first administrator.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ PASSWORD_VARIABLE = "MODELTRAIL_NEW_PASSWORD"
 
 
 def _new_password() -> str:
-    """From the environment, else asked for twice, else a line of standard input."""
+    """Return a password from the environment, or typed twice, or from standard input."""
     given = os.environ.get(PASSWORD_VARIABLE)
     if given is not None:
         return given
@@ -48,7 +51,7 @@ def _users(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _check_user(args: argparse.Namespace, found: list[Any]) -> None:
-    """Where nothing of a user was found, raise ``CommandError`` if there is no such user."""
+    """Raise ``CommandError`` if there is no such user."""
     if found or args.user is None:
         return
     names = [user["user"] for user in _users(args)]
@@ -98,7 +101,7 @@ def user_delete(args: argparse.Namespace) -> int:
 
 
 def token_create(args: argparse.Namespace) -> int:
-    """Make a token, and print it this once."""
+    """Create a token, and print it once."""
     given = {
         "user": args.user,
         "description": args.description,
@@ -116,7 +119,7 @@ def token_create(args: argparse.Namespace) -> int:
 
 
 def token_list(args: argparse.Namespace) -> int:
-    """Print all tokens; never their secrets."""
+    """Print all tokens, without their secrets."""
 
     def read(cursor: Any) -> list[dict[str, Any]]:
         from modeltrail.api.access.admin import tokens
@@ -129,7 +132,7 @@ def token_list(args: argparse.Namespace) -> int:
 
 
 def token_revoke(args: argparse.Namespace) -> int:
-    """End a token."""
+    """Revoke a token."""
     ask(args, "RevokeToken", {"token_id": args.token_id})
     return _say(args, {"token_id": args.token_id}, f"token {args.token_id} is good no more")
 
@@ -167,7 +170,7 @@ def _permissions(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def permission_grant(args: argparse.Namespace) -> int:
-    """Grant a permission."""
+    """Grant or change a permission."""
     of = _of(args)
     body = {"user": args.user, **of, "permission": args.permission}
     ask(args, "GrantPermission", body)
@@ -182,7 +185,7 @@ def permission_grant(args: argparse.Namespace) -> int:
 
 
 def permission_revoke(args: argparse.Namespace) -> int:
-    """Take a permission back."""
+    """Revoke a permission."""
     of = _of(args)
     body = {"user": args.user, **of}
     ask(args, "RevokePermission", body)
@@ -190,7 +193,7 @@ def permission_revoke(args: argparse.Namespace) -> int:
 
 
 def permission_list(args: argparse.Namespace) -> int:
-    """Print what is granted."""
+    """Print all permissions."""
     found = _permissions(args)
     _check_user(args, found)
     columns = ["user", "role", "permission", "resource", "pattern", "granted_at", "granted_by"]

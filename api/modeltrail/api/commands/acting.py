@@ -1,6 +1,6 @@
-"""Commands to the registry: asked of a server, or performed straight on the log of a folder.
+"""Commands to the registry: sent to a server, or performed directly on the log of a folder.
 
-Whoever may write to the log may do all of it there; that is how the first administrator comes in.
+A user who can write to the log may do all of this there, and so create the first administrator.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def local_node(args: argparse.Namespace) -> Iterator[tuple[Node, Caller]]:
-    """A node of our own on the log, which no server has, and who we are there."""
+    """Yield a node of this process on a log without a server, and the caller."""
     from modeltrail.api.access.caller import Caller
     from modeltrail.api.actor import Actor
     from modeltrail.api.artifacts.store import open_storage
@@ -48,12 +48,12 @@ def local_node(args: argparse.Namespace) -> Iterator[tuple[Node, Caller]]:
 
 
 def ask(args: argparse.Namespace, type: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Have a command decided; returns its answer.
+    """Send a command and return its answer.
 
     Args:
-        args: Says where, and why.
-        type: Type of its event.
-        given: Its fields, by their names in the event; those left out have their default.
+        args: The options with the place and the reason.
+        type: Event type.
+        given: Its fields, by their names in the event; missing ones have their default.
     """
     command, server = BY_TYPE[type], server_of(args)
     if server is not None:
@@ -71,7 +71,7 @@ def ask(args: argparse.Namespace, type: str, given: Mapping[str, Any]) -> dict[s
 
 
 def act(args: argparse.Namespace) -> int:
-    """Perform the command that the command line names."""
+    """Perform the command in the command line."""
     fields = (one.event for one in BY_TYPE[args.type].fields)
     given = {name: getattr(args, name) for name in fields if getattr(args, name, None) is not None}
     answer = ask(args, args.type, given)
@@ -83,7 +83,7 @@ def act(args: argparse.Namespace) -> int:
 
 
 def look(args: argparse.Namespace) -> int:
-    """Print what a list of the registry has."""
+    """Print a list of the registry."""
     path = args.path.format_map({"model": quote(getattr(args, "model", ""), safe="")})
     with client_of(args) as client:
         found, token = [], None
@@ -113,13 +113,13 @@ def accounts(
     read: Callable[[duckdb.DuckDBPyConnection], list[dict[str, Any]]],
     **query: Any,
 ) -> list[dict[str, Any]]:
-    """A list about access, of the server, or as the folder has it.
+    """Return a list of users, tokens, roles or permissions, of the server or of the folder.
 
     Args:
-        args: Says where.
-        name: Of the list: ``users``, ``tokens`` ...
+        args: The options with the place.
+        name: Name of the list: ``users``, ``tokens`` ...
         read: Reads it from the folder.
-        query: What the server is asked for.
+        query: The query for the server.
     """
     server = server_of(args)
     if server is not None:

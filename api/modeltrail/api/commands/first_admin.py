@@ -32,7 +32,7 @@ logger = logging.getLogger("modeltrail.access")
 
 @contextmanager
 def first_admin(access: Access) -> Iterator[None]:
-    """Make the user ``admin`` in a thread, once the log is read and if it has no users.
+    """Create the user ``admin``, in a thread, once the log was read and if it has no users.
 
     Raises:
         CommandError: the password in ``MODELTRAIL_ADMIN_PASSWORD`` is too short.
@@ -49,7 +49,7 @@ def first_admin(access: Access) -> Iterator[None]:
         target=_make, args=(access, given, stopping), name="modeltrail-first-admin", daemon=True
     )
     thread.start()
-    # Whoever is told that the server is there may sign in; a log out of reach does not hold it up.
+    # Clients that see the server may sign in. A log out of reach does not delay it.
     thread.join(_WAIT_S)
     try:
         yield
@@ -75,6 +75,6 @@ def _make(access: Access, given: str | None, stopping: threading.Event) -> None:
             if stopping.wait(_LOOK_EVERY_S):
                 return
         except ApiError as error:
-            if error.code != "RESOURCE_ALREADY_EXISTS":  # else another server was first
+            if error.code != "RESOURCE_ALREADY_EXISTS":  # otherwise another server was first
                 logger.error("no first administrator was made: %s", error)
             return

@@ -32,7 +32,7 @@ _SHOWN_MAX = 20
 
 
 def import_mlflow(args: argparse.Namespace) -> int:
-    """Bring in what an MLflow store has; exit code 1 if anything is not here as it is there."""
+    """Import from an MLflow database, folder or server. The exit code is 1 if anything differs."""
     began = time.monotonic()
     with ExitStack() as stack:
         source = _source(args)
@@ -68,7 +68,7 @@ def _source(args: argparse.Namespace) -> Source:
 
 @contextmanager
 def _target(args: argparse.Namespace) -> Iterator[tuple[Target, str]]:
-    """The running server, or a node of our own on the folder."""
+    """Yield the running server, or a node of this process on the folder."""
     from modeltrail.api.importing.targets import NodeTarget, ServerTarget
 
     server = server_of(args)
@@ -85,7 +85,7 @@ def _target(args: argparse.Namespace) -> Iterator[tuple[Target, str]]:
     where = log_url(args, folder)
     with ExitStack() as stack:
         if args.dry_run and args.log is None and not folder.path.is_dir():
-            # Nothing is there yet, and a dry run leaves it so.
+            # The folder does not exist, and a dry run does not create it.
             where = stack.enter_context(tempfile.TemporaryDirectory())
             folder = DataFolder(Path(where))
         node = stack.enter_context(open_node(folder, where, storage, progress("folding")))

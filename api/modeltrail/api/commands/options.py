@@ -1,7 +1,7 @@
 """The parser of the command line, and the types of its options.
 
-A value is looked at while it is parsed, so that a mistake costs nothing: a message that says what
-is expected, and exit code 2. Nothing heavy is imported, since help must come at once.
+A value is checked while it is parsed, so that a mistake costs nothing: a message with what is
+expected, and exit code 2. Nothing heavy is imported, so that help appears at once.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ Bad = argparse.ArgumentTypeError
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that knows what was meant."""
+    """A parser that suggests corrections."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        """Make a parser; the arguments that it parses remember it."""
+        """Make a parser. The arguments that it parses remember it."""
         super().__init__(*args, **options)
         self.set_defaults(parser=self)
 
     def commands(self) -> dict[str, Parser]:
-        """The commands of a group, by name; empty for a command."""
+        """Return the commands of a group by name; empty for a command."""
         groups = (a for a in self._actions if isinstance(a, argparse._SubParsersAction))
         return {name: parser for group in groups for name, parser in group.choices.items()}
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> argparse.Namespace:
-        """Parse; what the command does not know is the command's own error."""
+        """Parse the arguments. The command itself reports arguments that it does not know."""
         for text in sys.argv[1:] if args is None else args:
             try:
                 text.encode()
@@ -58,7 +58,7 @@ class Parser(argparse.ArgumentParser):
         return found
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong and where help is; exit code 2."""
+        """Print what is wrong and where help is. Exits with code 2."""
         if message == "the following arguments are required: COMMAND":
             sys.stderr.write(self.format_help())
             sys.exit(2)
@@ -85,7 +85,7 @@ def _unknown(parser: Parser, unknown: Sequence[str]) -> str:
 
 
 def check_environment() -> None:
-    """Look at what the environment names as at an option; raises ``argparse.ArgumentTypeError``."""
+    """Check the environment like options. Raises ``argparse.ArgumentTypeError``."""
     for name, check in (("MODELTRAIL_URL", target), ("MODELTRAIL_SERVER", server)):
         value = os.environ.get(name)
         if value:
@@ -103,14 +103,14 @@ def _short(text: str) -> str:
 
 
 def text(value: str) -> str:
-    """Anything but nothing, as names and paths are."""
+    """Parse a text that is not blank, such as a name or path."""
     if not value.strip():
         raise Bad("expected some text, not an empty value")
     return value
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
-    """A whole number within bounds."""
+    """Return a type for whole numbers within bounds."""
 
     def parse(value: str) -> int:
         if re.fullmatch(r"-?[0-9]{1,20}", value) and low <= int(value) <= high:
@@ -121,7 +121,7 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def seconds(low: float, high: float) -> Callable[[str], float]:
-    """Seconds within bounds."""
+    """Return a type for seconds within bounds."""
 
     def parse(value: str) -> float:
         try:
@@ -139,7 +139,7 @@ port = whole(0, 65535)
 
 
 def memory(value: str) -> int:
-    """A size of memory, as DuckDB takes it, in bytes."""
+    """Parse a size of memory in DuckDB's form. Returns bytes."""
     found = _SIZE.fullmatch(value.strip())
     if found is None:
         raise Bad(f'expected a size as in "4GB" or "512MiB", not {_short(value)}')
@@ -151,7 +151,7 @@ def memory(value: str) -> int:
 
 
 def _host_of(value: str, schemes: Sequence[str]) -> str | None:
-    """The host of a URL of one of these schemes; None if it is no such URL."""
+    """Return the host in a URL with one of these schemes, or None."""
     try:
         parts = urlsplit(value)
         number = parts.port
@@ -162,14 +162,14 @@ def _host_of(value: str, schemes: Sequence[str]) -> str | None:
 
 
 def server(value: str) -> str:
-    """The URL of a server."""
+    """Parse the URL of a server."""
     if _host_of(value, ("http", "https")) is None:
         raise Bad(f"not the URL of a server: {_short(value)}; expected as in http://host:5000")
     return value
 
 
 def folder(value: str) -> str:
-    """A folder of this machine."""
+    """Parse the path of a local folder."""
     if "://" in value or re.match(r"(https?|kafka|memory)(:|/+$|//)", value):
         raise Bad(f"not a folder: {_short(value)}; use --server for a server, and --log for a log")
     if value.startswith("file:") and urlsplit(value).netloc:
@@ -183,11 +183,11 @@ def folder(value: str) -> str:
 
 
 def log(value: str) -> str:
-    """The URL of a log; what is in it is looked at when the log is opened."""
+    """Parse the URL of a log. Its contents are checked when it is opened."""
     from modeltrail.eventlog.address import kind_of
 
     kind = kind_of(value)
-    # Several brokers may be named, which is no URL as the library knows them.
+    # Several brokers are allowed, which the library does not accept in a URL.
     brokers = re.fullmatch(r"kafka://([^/?#\s]+)([/?].*)?", value)
     if kind not in ("folder", "kafka", "memory") or (kind == "kafka" and brokers is None):
         raise Bad(
@@ -198,14 +198,14 @@ def log(value: str) -> str:
 
 
 def target(value: str) -> str:
-    """A server, a log, or a folder."""
+    """Parse a server, a log or a folder."""
     if re.match(r"https?(:|/)", value):
         return server(value)
     return log(value) if re.match(r"(kafka|memory)(:|/+$|//)", value) else folder(value)
 
 
 def artifacts(value: str) -> str:
-    """Where artifacts are kept."""
+    """Parse a place for artifacts."""
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", value)
     if scheme is not None and scheme[1].lower() not in (
         *("file", "s3", "gs", "az", "abfs", "abfss"),
@@ -218,7 +218,7 @@ def artifacts(value: str) -> str:
 
 
 def network(value: str) -> str:
-    """An address, or a network of them."""
+    """Parse an address or a network."""
     import ipaddress
 
     try:
@@ -228,14 +228,14 @@ def network(value: str) -> str:
 
 
 def public_key(value: str) -> bytes:
-    """A public key."""
+    """Parse a public key."""
     if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
         raise Bad(f"a public key is 64 hexadecimal digits, not {_short(value)}")
     return bytes.fromhex(value)
 
 
 def result_file(value: str) -> str:
-    """A file whose suffix says the format of a result."""
+    """Return a type for files whose suffix is the format of a result."""
     suffixes = (".parquet", ".csv", ".json", ".arrow")
     if not value.lower().endswith(suffixes):
         raise Bad(f"{_short(value)} must end in {', '.join(suffixes)}")
@@ -252,7 +252,7 @@ def first_line(value: str) -> str:
 
 
 def _time_of(value: str) -> float | None:
-    """Seconds since 1970 of a time in ISO 8601, by default in UTC; None if it is no time."""
+    """Return an ISO 8601 time as seconds since 1970, by default in UTC, or None."""
     try:
         moment = datetime.fromisoformat(value.strip())
         if moment.tzinfo is None:
@@ -263,7 +263,7 @@ def _time_of(value: str) -> float | None:
 
 
 def past(value: str) -> str:
-    """A time that has been."""
+    """Parse a time that is not in the future."""
     seconds = _time_of(value)
     if seconds is None:
         raise Bad(f"not a time: {_short(value)}; expected as in 2026-03-01T12:00:00Z")
@@ -274,7 +274,7 @@ def past(value: str) -> str:
 
 
 def moment(value: str) -> str:
-    """A time that has been, or a position."""
+    """Parse a time that is not in the future, or a position."""
     if _POSITION.fullmatch(value):
         return value
     if _time_of(value) is None:
@@ -286,7 +286,7 @@ def moment(value: str) -> str:
 
 
 def expiry(value: str) -> int:
-    """When something ends, in milliseconds since 1970 UTC: a span from now, or a time to come."""
+    """Parse an expiry: a span from now or a future time. Returns ms since 1970 UTC."""
     span = re.fullmatch(r"([0-9]{1,4})([mhdw])", value)
     if span is not None:
         end: float | None = time.time() + int(span[1]) * _SPAN_UNITS_S[span[2]]
@@ -300,7 +300,7 @@ def expiry(value: str) -> int:
 
 
 def columns(value: str) -> list[str]:
-    """Columns of runs, with commas between them."""
+    """Parse columns of runs, separated by commas."""
     names = [name.strip() for name in value.split(",")]
     for name in names:
         kind, dot, key = name.partition(".")
@@ -310,7 +310,7 @@ def columns(value: str) -> list[str]:
 
 
 def request_type(value: str) -> str:
-    """The type of a request to the registry."""
+    """Parse the type of a registry request."""
     from modeltrail.schemas import event_stream, event_types
 
     known = [name for name in event_types() if event_stream(name) == "registry"]

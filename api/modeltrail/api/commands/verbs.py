@@ -1,4 +1,4 @@
-"""The registry's commands on the command line, made from their rows in the table."""
+"""The verbs of the registry on the command line, generated from the table of commands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from modeltrail.api.commands.options import Parser
 from modeltrail.api.registry.commands import COMMANDS, INT64_MAX, REQUIRED, Field
 
 Add = Callable[[Any, str, str, str], Parser]
-"""Adds a command to a group, by its name, help and function."""
+"""Adds a command to a group, by name, help and function."""
 
 GROUPS = {
     "experiment": (
@@ -79,10 +79,9 @@ def _tag_change(value: str) -> tuple[str, str | None]:
 
 
 class _Pairs(argparse.Action):
-    """Collects pairs of key and value, given at once or one by one."""
+    """Collects pairs of key and value, given together or one by one."""
 
     def __call__(self, _: Any, namespace: Any, values: Any, __: Any = None) -> None:
-        """Add what is given."""
         given = values if isinstance(values, list) else [values]
         setattr(namespace, self.dest, {**(getattr(namespace, self.dest) or {}), **dict(given)})
 
@@ -91,7 +90,7 @@ _SINGULAR = {"tags": "tag", "aliases": "alias", "events": "event"}
 
 
 def _help(text: str) -> str:
-    """A text of the schemas as help has it: there is no null on a command line."""
+    """Return a text of the schemas for the help, without mentions of null."""
     text = re.sub(r"; null [^;]*$", "", text.rstrip("."))
     return text[0].lower() + text[1:] if text[1:2].islower() else text
 
@@ -118,7 +117,7 @@ def _add_field(parser: Parser, field: Field) -> None:
             more |= {"type": _tag_change, "help": "set a tag; KEY- deletes it"}
     elif isinstance(kind, dict):
         if kind["items"] != "string":
-            return  # evidence: the latest metrics, if it is left out
+            return  # evidence: by default the latest metrics
         more |= {} if required else {"action": "append"}
     if required:
         more |= {"nargs": "+"} if isinstance(kind, dict) else {}
@@ -130,7 +129,7 @@ def _add_field(parser: Parser, field: Field) -> None:
 
 
 def add_verbs(group: str, commands: Any, add: Add) -> None:
-    """Add the commands of a group that are in the table, and its list."""
+    """Add the commands of a group in the table, and its list."""
     for command in COMMANDS:
         name, _, verb = command.verb.partition(" ")
         if name == group:

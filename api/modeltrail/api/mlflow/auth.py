@@ -1,4 +1,4 @@
-"""MLflow's calls about users, permissions and roles, of 2.x and of 3.x.
+"""MLflow's calls for users, permissions and roles, of 2.x and 3.x.
 
 They exist on a server with ``--auth``. There are no workspaces: every role is in ``default``.
 """
@@ -66,7 +66,7 @@ def _user(call: Call, name: str) -> dict[str, Any]:
 
 @endpoints.add("POST", "users/create", _PASSWORD, required=["username", "password"])
 def create_user(call: Call) -> dict[str, Any]:
-    """Create a user who is no administrator."""
+    """Create a user who is not an administrator."""
     _rights(call).admin()
     if not call["username"] or not call["password"]:
         raise InvalidRequest("Username and password cannot be empty.")
@@ -76,14 +76,14 @@ def create_user(call: Call) -> dict[str, Any]:
 
 @endpoints.add("GET", "users/get", _USER, required=["username"])
 def get_user(call: Call) -> dict[str, Any]:
-    """A user, for administrators and for the user."""
+    """Return a user, for administrators and for that user."""
     _self_or_admin(call)
     return {"user": _user(call, call["username"])}
 
 
 @endpoints.add("GET", "users/list")
 def list_users(call: Call) -> dict[str, Any]:
-    """All users with their roles."""
+    """Return all users with their roles."""
     _rights(call).admin()
     with call.node.read() as cursor:
         found = access_admin.users(cursor)
@@ -106,7 +106,7 @@ def list_users(call: Call) -> dict[str, Any]:
 
 @endpoints.add("GET", "users/current")
 def current_user(call: Call) -> dict[str, Any]:
-    """Who is signed in."""
+    """Return the signed-in user."""
     user = _user(call, str(_rights(call).user))
     shown = {name: user[name] for name in ("id", "username", "is_admin")}
     return {"user": shown, "is_basic_auth": True}
@@ -119,7 +119,7 @@ def current_user(call: Call) -> dict[str, Any]:
     required=["username", "password"],
 )
 def update_password(call: Call) -> dict[str, Any]:
-    """Set the own password, or as administrator anybody's."""
+    """Set the caller's password, or as an administrator anyone's."""
     _self_or_admin(call)
     rights = _rights(call)
     if call["username"] == rights.user:
@@ -138,7 +138,7 @@ def update_password(call: Call) -> dict[str, Any]:
     required=["username", "is_admin"],
 )
 def update_admin(call: Call) -> dict[str, Any]:
-    """Make a user an administrator, or no longer."""
+    """Make a user an administrator, or no longer one."""
     _rights(call).admin()
     _update_user(call, admin=call["is_admin"])
     return {}
@@ -189,7 +189,7 @@ def _check_permission(permission: str) -> str:
 
 
 def _entity(call: Call, resource: str) -> Target:
-    """What a call means that names one entity; it takes MANAGE."""
+    """Return the entity that a call names. It needs MANAGE."""
     rights = _rights(call)
     if resource == EXPERIMENT:
         experiment_id = call["experiment_id"]
@@ -214,7 +214,7 @@ def _granted(call: Call, target: Target, what: str) -> dict[str, Any]:
 
 
 def _grant(call: Call, holder: Holder, target: Target, *, exists: bool) -> None:
-    """Grant the permission that a call names, which must exist before or must not."""
+    """Grant the permission in a call. One must exist before, or must not."""
     access_admin.grant(
         call.node,
         call.caller,
@@ -273,7 +273,7 @@ _declare(MODEL, "registered-models", "name", "registered_model_permission")
 
 
 def _target(call: Call, resource_type: str, pattern: str) -> Target:
-    """What a call means that names a type and an id; ``*`` ends a prefix, here as elsewhere."""
+    """Return the target of a type and an id in a call. A final ``*`` makes a prefix."""
     resource = _RESOURCES.get(resource_type)
     if resource is None:
         raise InvalidRequest(
@@ -293,7 +293,7 @@ def _target(call: Call, resource_type: str, pattern: str) -> Target:
     version="3.0",
 )
 def grant(call: Call) -> dict[str, Any]:
-    """Grant what was not granted before."""
+    """Grant a permission that does not exist yet."""
     target = _target(call, call["resource_type"], call["resource_id"])
     check_grant(_rights(call), target, call["resource_id"])
     _grant(call, Holder(call["username"]), target, exists=False)
@@ -302,7 +302,7 @@ def grant(call: Call) -> dict[str, Any]:
 
 @endpoints.add("POST", "users/permissions/revoke", _OF, required=list(_OF), version="3.0")
 def revoke(call: Call) -> dict[str, Any]:
-    """Take back what was granted."""
+    """Revoke an existing permission."""
     target = _target(call, call["resource_type"], call["resource_id"])
     check_grant(_rights(call), target, call["resource_id"])
     _revoke(call, Holder(call["username"]), target)
@@ -311,7 +311,7 @@ def revoke(call: Call) -> dict[str, Any]:
 
 @endpoints.add("GET", "users/permissions/get", _OF, required=list(_OF), version="3.0")
 def get_permission(call: Call) -> dict[str, Any]:
-    """What a user may do with something, however that comes about."""
+    """Return what a user may do with something, whatever the reason."""
     _self_or_admin(call)
     target = _target(call, call["resource_type"], call["resource_id"])
     rights = _rights(call).of(call["username"])
@@ -352,7 +352,7 @@ def _permissions_of(call: Call, name: str) -> dict[str, Any]:
 
 
 def _resource(granted: dict[str, Any]) -> dict[str, Any]:
-    """A permission in the words of 3.x: experiments by id, models by name."""
+    """Return a permission in the terms of 3.x: experiments by id, models by name."""
     by_id = granted["resource"] == EXPERIMENT and granted["entity_id"] is not None
     return {
         "resource_type": granted["resource"],
@@ -363,14 +363,14 @@ def _resource(granted: dict[str, Any]) -> dict[str, Any]:
 
 @endpoints.add("GET", "users/permissions/list", _USER, required=["username"], version="3.0")
 def list_permissions(call: Call) -> dict[str, Any]:
-    """All that is granted to a user and to the user's roles."""
+    """Return all permissions of a user and of the user's roles."""
     _self_or_admin(call)
     return _permissions_of(call, call["username"])
 
 
 @endpoints.add("GET", "users/current/permissions", version="3.0")
 def current_permissions(call: Call) -> dict[str, Any]:
-    """The same of who is signed in."""
+    """Return all permissions of the signed-in user."""
     return _permissions_of(call, str(_rights(call).user))
 
 
@@ -388,7 +388,7 @@ def _role(role: dict[str, Any], granted: list[dict[str, Any]] | None = None) -> 
 
 
 def _whole_role(cursor: duckdb.DuckDBPyConnection, role: dict[str, Any]) -> dict[str, Any]:
-    """A role with what it is granted."""
+    """Return a role with its permissions."""
     return _role(role, access_admin.permissions(cursor, Holder(None, role["role_id"])))
 
 
@@ -430,14 +430,14 @@ def create_role(call: Call) -> dict[str, Any]:
 
 @endpoints.add("GET", "roles/get", _ROLE, required=["role_id"], version="3.0")
 def get_role(call: Call) -> dict[str, Any]:
-    """A role with its permissions."""
+    """Return a role with its permissions."""
     _rights(call).admin()
     return {"role": _one_role(call, call["role_id"])}
 
 
 @endpoints.add("GET", "roles/list", {"workspace": wire.text}, version="3.0")
 def list_roles(call: Call) -> dict[str, Any]:
-    """All roles with their permissions."""
+    """Return all roles with their permissions."""
     _rights(call).admin()
     if call.get("workspace", _WORKSPACE) != _WORKSPACE:
         return {"roles": []}
@@ -483,7 +483,7 @@ def delete_role(call: Call) -> dict[str, Any]:
     version="3.0",
 )
 def add_role_permission(call: Call) -> dict[str, Any]:
-    """Grant a role something."""
+    """Grant a permission to a role."""
     _rights(call).admin()
     holder = Holder(None, call["role_id"])
     target = _target(call, call["resource_type"], call["resource_pattern"])
@@ -513,7 +513,7 @@ def _by_id(call: Call) -> tuple[Holder, Target]:
     version="3.0",
 )
 def update_role_permission(call: Call) -> dict[str, Any]:
-    """Change what a role is granted."""
+    """Change a permission of a role."""
     _rights(call).admin()
     holder, target = _by_id(call)
     _grant(call, holder, target, exists=True)
@@ -528,7 +528,7 @@ def update_role_permission(call: Call) -> dict[str, Any]:
     version="3.0",
 )
 def remove_role_permission(call: Call) -> dict[str, Any]:
-    """Take back what a role was granted."""
+    """Revoke a permission of a role."""
     _rights(call).admin()
     _revoke(call, *_by_id(call))
     return {}
@@ -536,13 +536,13 @@ def remove_role_permission(call: Call) -> dict[str, Any]:
 
 @endpoints.add("GET", "roles/permissions/list", _ROLE, required=["role_id"], version="3.0")
 def list_role_permissions(call: Call) -> dict[str, Any]:
-    """What a role is granted."""
+    """Return the permissions of a role."""
     _rights(call).admin()
     return {"role_permissions": _one_role(call, call["role_id"])["permissions"]}
 
 
 def _assignment(user_id: int, role_id: int) -> dict[str, Any]:
-    # An assignment has no id of its own here; a user has a role once.
+    # An assignment has no id here. A user has a role once.
     return {"id": role_id, "user_id": user_id, "role_id": role_id}
 
 
@@ -568,7 +568,7 @@ def unassign_role(call: Call) -> dict[str, Any]:
 
 @endpoints.add("GET", "users/roles/list", _USER, required=["username"], version="3.0")
 def list_user_roles(call: Call) -> dict[str, Any]:
-    """The roles of a user."""
+    """Return the roles of a user."""
     _self_or_admin(call)
     with call.node.read() as cursor:
         user_id = access_admin.user(cursor, call["username"])["user_id"]
@@ -584,7 +584,7 @@ def list_user_roles(call: Call) -> dict[str, Any]:
 
 @endpoints.add("GET", "roles/users/list", _ROLE, required=["role_id"], version="3.0")
 def list_role_users(call: Call) -> dict[str, Any]:
-    """Who has a role."""
+    """Return the users who have a role."""
     _rights(call).admin()
     _one_role(call, call["role_id"])
     with call.node.read() as cursor:

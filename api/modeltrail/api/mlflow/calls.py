@@ -1,4 +1,4 @@
-"""How MLflow's endpoints are declared, found and called."""
+"""Declare, find and call MLflow's endpoints."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class Call:
 
     Attributes:
         node: The node.
-        caller: Who asks. Without authentication MLflow's clients do not say; see ``actor``.
-        values: The request's fields that were set, by name.
+        caller: The caller. Without authentication MLflow's clients send no name; see ``actor``.
+        values: The request's set fields, by name.
         state: What the endpoints of this application keep between calls, by type.
-        attempt: Of an endpoint that makes something: what the ids of new things follow from.
+        attempt: For an endpoint that creates something: the source of new ids.
     """
 
     node: Node
@@ -54,24 +54,24 @@ class Call:
 
     @property
     def cause(self) -> bytes | None:
-        """The id of the event that makes something, so that a repeat of the request makes one."""
+        """The id of the event that creates something, the same for a repeat of the request."""
         return None if self.attempt is None else self.attempt.cause
 
     @property
     def new_id(self) -> str:
-        """An id for something new: 32 hexadecimal digits, the same in a repeat of the request."""
+        """Return an id for something new: 32 hexadecimal digits, the same in a repeat."""
         return (self.cause or secrets.token_bytes(16)).hex()
 
     def get(self, name: str, default: Any = None) -> Any:
-        """A field, or the default where it is not set."""
+        """Return a field, or the default if it is not set."""
         return self.values.get(name, default)
 
     def __getitem__(self, name: str) -> Any:
-        """A field that is set."""
+        """Return a field that is set."""
         return self.values[name]
 
     def pages(self, name: str) -> Pages:
-        """The page tokens of a list that this call asks for."""
+        """Return the page tokens of the requested list."""
         query = {k: v for k, v in self.values.items() if k not in ("page_token", "max_results")}
         return Pages(name, **query)
 
@@ -96,9 +96,9 @@ class Call:
         return self.node.decide(asker, type, fields, cause=self.cause)
 
     def actor(self, user: str | None = None) -> Actor:
-        """Who acts: who the server authenticated, else the name claimed, else the given user."""
+        """Return the actor: the authenticated user, else the claimed name, else the given user."""
         actor = self.caller.actor
-        if user == "unknown":  # what clients send for lack of a name
+        if user == "unknown":  # what clients without a name send
             return actor
         if not actor.verified and actor.name == "anonymous" and user:
             return Actor(user[:NAME_CHARACTERS_MAX], False)
@@ -106,10 +106,10 @@ class Call:
 
 
 Handler = Callable[[Call], dict[str, Any] | bytes]
-"""Answers a call with a message, or with the JSON of one."""
+"""Answers a call with a message, or with its JSON."""
 
 Rule = Callable[[Rights, Mapping[str, Any]], None]
-"""Checks that a caller may do what the fields of a call say."""
+"""Checks that a caller may do what the fields of a call ask for."""
 
 
 class Endpoint(NamedTuple):
@@ -122,14 +122,13 @@ class Endpoint(NamedTuple):
     required: Sequence[str]
     handler: Handler
     makes: bool = False
-    """Whether it makes something new each time, so that a repeat must be told from a request."""
+    """Whether it creates something new each time, so that repeats must be recognized."""
 
 
 class Endpoints:
     """The endpoints of a part of the API."""
 
     def __init__(self) -> None:
-        """Begin with none."""
         self.all: list[Endpoint] = []
 
     def add(
@@ -145,12 +144,12 @@ class Endpoints:
         """Declare the decorated function as an endpoint.
 
         Args:
-            methods: As in "POST" or "GET POST".
-            path: After ``mlflow/``; ``{name}`` gives a field from the path.
-            fields: The request's fields, and how each is read.
-            required: Those that must be there.
+            methods: For example "POST" or "GET POST".
+            path: The path after ``mlflow/``; ``{name}`` is a field from the path.
+            fields: The request's fields, with their readers.
+            required: Fields that must be set.
             version: The version in the path.
-            makes: Whether it makes something new each time, though the request be the same.
+            makes: Whether it creates something new each time, even for the same request.
         """
 
         def declare(handler: Handler) -> Handler:
@@ -162,7 +161,7 @@ class Endpoints:
 
 
 class CountedRoute(Route):
-    """A route that counters can name."""
+    """A route with a name for counters."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, child = super().matches(scope)
@@ -172,7 +171,7 @@ class CountedRoute(Route):
 
 
 class EndpointRoute(CountedRoute):
-    """The route of an endpoint, which checks with the fields of the call what is allowed."""
+    """The route of an endpoint. Its access rule uses the fields of the call."""
 
     declared: Endpoint
 
@@ -182,12 +181,12 @@ def routes(
     state: dict[type, Any],
     rule_of: Callable[[str, str], Rule] | None = None,
 ) -> list[BaseRoute]:
-    """All routes; the last ones answer for whatever else is asked under MLflow's paths.
+    """Return all routes. The last ones answer for unknown paths under MLflow's.
 
     Args:
         parts: The endpoints.
         state: What they keep between calls.
-        rule_of: Gives the rule for a method and an endpoint's path; None lets everybody.
+        rule_of: Returns the rule for a method and an endpoint's path; None allows everyone.
     """
     found: list[BaseRoute] = []
     for part in parts:
@@ -241,7 +240,7 @@ def _answerer(
         async def end() -> None:
             unanswered.end(attempt)
 
-        # While the client is gone, its answer may still be asked for.
+        # If the client is gone, its answer may still be asked for.
         sent = None if is_gone(request) else BackgroundTask(end)
         return Response(data, media_type="application/json", background=sent)
 
@@ -261,7 +260,7 @@ def _answerer(
 
 
 def _said(request: Request, body: bytes) -> Key:
-    """All that a request says, and who says it."""
+    """Return everything that identifies a request: its content and its sender."""
     headers = request.headers
     who = (headers.get("authorization"), headers.get("x-modeltrail-actor"))
     return (request.url.path, request.scope["query_string"], body, *who)
@@ -300,7 +299,7 @@ def _handled(
     if rule is not None:
         rule(who.rights, values)
     if log_end:
-        # Who appends to the log beside this server, as the MLflow plugin does, asks for it.
+        # Clients that also append directly to the log, such as the MLflow plugin, ask for this.
         node.wait(log_end=True)
     return endpoint.handler(Call(node, who, values, state, attempt))
 
@@ -313,13 +312,13 @@ def invoke(
     node: Node,
     values: Mapping[str, Any],
 ) -> Any:
-    """Call an endpoint from within, with the checks of a request; returns the message."""
+    """Call an endpoint from within, with all checks of a request. Returns the message."""
     answer = _handled(endpoint, state, rule, who, node, values, log_end=False)
     return json.loads(answer) if isinstance(answer, bytes) else answer
 
 
 def caller(request: Request) -> Caller:
-    """Who asks, and has signed in."""
+    """Return the signed-in caller."""
     headers = request.headers
     return caller_of(
         request,
@@ -331,5 +330,5 @@ def caller(request: Request) -> Caller:
 
 
 async def nothing_there(request: Request) -> Response:
-    """Answers for a path that is not an endpoint."""
+    """Answer for a path that is not an endpoint."""
     raise not_there(request.method, request.url.path)

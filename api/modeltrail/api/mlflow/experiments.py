@@ -1,4 +1,4 @@
-"""Experiments: registry requests that the fold decides, and what holds now."""
+"""Experiments: requests for the fold to decide, and the current state."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DATASETS_OF_MAX = 20
 _DATASETS_MAX = 1_000
 _ID = {"experiment_id": wire.text}
 
-# No event makes the built-in Default experiment: it is older than the first one.
+# No event creates the built-in Default experiment: it is older than the first event.
 _BEGINNING = (
     "(least((SELECT min(appended_at_ms) FROM fold.requests), "
     "(SELECT min(appended_at_ms) FROM fold.runs)) - 1)"
@@ -105,7 +105,7 @@ def _one(call: Call, column: str, value: str, missing: str) -> dict[str, Any]:
     makes=True,
 )
 def create_experiment(call: Call) -> dict[str, Any]:
-    """Create an experiment; a name that was ever taken is refused."""
+    """Create an experiment. A name that was ever used is refused."""
     tags = tags_of(call.get("tags", []))
     fields = {
         "name": call["name"],
@@ -117,7 +117,7 @@ def create_experiment(call: Call) -> dict[str, Any]:
 
 
 def tags_of(entries: list[dict[str, str]], path: str = "tags") -> dict[str, str]:
-    """A list of tags by key; the last value of a key counts."""
+    """Return a list of tags by key. The last value of a key counts."""
     tags: dict[str, str] = {}
     for n, entry in enumerate(entries):
         if not entry.get("key"):
@@ -128,7 +128,7 @@ def tags_of(entries: list[dict[str, str]], path: str = "tags") -> dict[str, str]
 
 @endpoints.add("GET", "experiments/get", _ID, required=["experiment_id"])
 def get_experiment(call: Call) -> dict[str, Any]:
-    """One experiment, deleted or not."""
+    """Return an experiment, deleted or not."""
     wanted = wire.check_experiment_id(call["experiment_id"])
     return _one(call, "experiment_id", wanted, f"No Experiment with id={wanted} exists")
 
@@ -137,7 +137,7 @@ def get_experiment(call: Call) -> dict[str, Any]:
     "GET", "experiments/get-by-name", {"experiment_name": wire.text}, required=["experiment_name"]
 )
 def get_experiment_by_name(call: Call) -> dict[str, Any]:
-    """One experiment, deleted or not."""
+    """Return an experiment, deleted or not."""
     name = call["experiment_name"]
     return _one(call, "name", name, f"Could not find experiment with name '{name}'")
 
@@ -154,7 +154,7 @@ def get_experiment_by_name(call: Call) -> dict[str, Any]:
     },
 )
 def search_experiments(call: Call) -> dict[str, Any]:
-    """Experiments by filter, in order, page by page."""
+    """Return experiments that match a filter, page by page."""
     limit = call.get("max_results", 0)
     if limit > _PAGE_MAX:
         raise InvalidRequest(
@@ -166,8 +166,7 @@ def search_experiments(call: Call) -> dict[str, Any]:
     offset = pages.offset(call.get("page_token"))
     condition = compile_filter(EXPERIMENT, call.get("filter"))
     order = compile_order(EXPERIMENT, call.get("order_by", []))
-    # As in MLflow: of those that are equal in an order that is asked for, the one with the greater
-    # id comes first.
+    # As in MLflow: among equals in a requested order, the one with the greater id comes first.
     terms = order.terms or [f"{_CREATED} DESC NULLS LAST"]
     terms = [*terms, f"e.experiment_id::BIGINT {'DESC' if order.terms else 'ASC'}"]
     view = call.get("view_type", "ACTIVE_ONLY")
@@ -189,7 +188,7 @@ def search_experiments(call: Call) -> dict[str, Any]:
 
 @endpoints.add("POST", "experiments/search-datasets", {"experiment_ids": wire.many(wire.text)})
 def search_datasets(call: Call) -> dict[str, Any]:
-    """The datasets that runs of some experiments used, each once for each context."""
+    """Return the datasets that runs of some experiments used, once for each context."""
     wanted = [wire.check_experiment_id(one) for one in call.get("experiment_ids", [])]
     if not wanted:
         raise InvalidRequest("SearchDatasets request must specify at least one experiment_id.")
@@ -227,7 +226,7 @@ def update_experiment(call: Call) -> dict[str, Any]:
 
 @endpoints.add("POST", "experiments/delete", _ID, required=["experiment_id"])
 def delete_experiment(call: Call) -> dict[str, Any]:
-    """Move an experiment to the deleted ones; its runs count as deleted with it."""
+    """Delete an experiment. Its runs count as deleted with it."""
     wanted = wire.check_experiment_id(call["experiment_id"])
     call.decide("DeleteExperiment", {"experiment_id": wanted})
     call.state[LiveRuns].forget()
@@ -236,7 +235,7 @@ def delete_experiment(call: Call) -> dict[str, Any]:
 
 @endpoints.add("POST", "experiments/restore", _ID, required=["experiment_id"])
 def restore_experiment(call: Call) -> dict[str, Any]:
-    """Bring an experiment back, and its runs but for those that were deleted on their own."""
+    """Restore an experiment, and its runs except those that were deleted themselves."""
     wanted = wire.check_experiment_id(call["experiment_id"])
     call.decide("RestoreExperiment", {"experiment_id": wanted})
     call.state[LiveRuns].forget()
@@ -264,7 +263,7 @@ def set_experiment_tag(call: Call) -> dict[str, Any]:
     required=["experiment_id", "key"],
 )
 def delete_experiment_tag(call: Call) -> dict[str, Any]:
-    """Delete a tag, which must be there."""
+    """Delete a tag, which must exist."""
     wanted = wire.check_experiment_id(call["experiment_id"])
     call.decide("ChangeExperimentTags", {"experiment_id": wanted, "tags": {call["key"]: None}})
     return {}

@@ -1,4 +1,4 @@
-"""Registered models and their versions as MLflow tells them, from the registry in memory."""
+"""Registered models and versions in MLflow's form, from the registry in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def by_the_rules(rule: Callable[[str], T], value: str) -> T:
-    """What a rule of the registry makes of a value; raises ``InvalidRequest`` if it refuses it."""
+    """Return the result of a registry rule. Raises ``InvalidRequest`` if it refuses the value."""
     try:
         return rule(value)
     except rules.Rejected as refusal:
@@ -23,7 +23,7 @@ def by_the_rules(rule: Callable[[str], T], value: str) -> T:
 
 
 def find_model(registry: RegistryProjection, name: str) -> Model:
-    """A model by its name; raises ``NotFound``."""
+    """Return a model by name. Raises ``NotFound``."""
     by_the_rules(rules.model_name, name)
     model = registry.models.model(name)
     if model is None:
@@ -32,7 +32,7 @@ def find_model(registry: RegistryProjection, name: str) -> Model:
 
 
 def find_version(registry: RegistryProjection, name: str, number: int) -> tuple[Model, Version]:
-    """A model and its version of a number; raises ``NotFound``."""
+    """Return a model and its version by number. Raises ``NotFound``."""
     by_the_rules(rules.model_name, name)
     model, version = registry.models.model(name), registry.models.version(name, number)
     if model is None or version is None:
@@ -43,28 +43,28 @@ def find_version(registry: RegistryProjection, name: str, number: int) -> tuple[
 def version_by_key(
     registry: RegistryProjection, key: str | None, number: int | None
 ) -> tuple[Model, Version] | None:
-    """A model, whatever it is called now, and its version; None if one of them is gone."""
+    """Return a model, whatever its current name, and its version; None if one of them is gone."""
     model = registry.models.by_key(key)
     version = model.versions.get(number or 0) if model is not None else None
     return None if model is None or version is None else (model, version)
 
 
 def no_version(name: str, number: int) -> NotFound:
-    """What is told of a version that is not there."""
+    """Return the error for a missing version."""
     return NotFound(f"Model Version (name={name}, version={number}) not found")
 
 
 def latest_versions(model: Model, stages: Collection[str] = rules.STAGES) -> Iterator[Version]:
-    """Of each stage the newest version, in the order of their oldest."""
+    """Return the newest version in each stage, ordered by the stages' oldest versions."""
     newest: dict[str, Version] = {}
     for number in sorted(model.versions):
         version = model.versions[number]
-        newest[version.stage] = version  # a key that is there keeps its place
+        newest[version.stage] = version  # an existing key keeps its place
     return (version for stage, version in newest.items() if stage in stages)
 
 
 def model_of(model: Model) -> dict[str, Any]:
-    """A registered model."""
+    """Return a registered model."""
     aliases = model.values("alias")
     return wire.set_fields(
         name=model.model,
@@ -78,7 +78,10 @@ def model_of(model: Model) -> dict[str, Any]:
 
 
 def plain_version_of(model: Model, version: Version) -> dict[str, Any]:
-    """A version without its aliases, of which MLflow tells with a single version or a model."""
+    """Return a version without its aliases.
+
+    MLflow shows those only with a single version or model.
+    """
     return wire.set_fields(
         name=model.model,
         version=str(version.version),
@@ -95,7 +98,7 @@ def plain_version_of(model: Model, version: Version) -> dict[str, Any]:
 
 
 def version_of(model: Model, version: Version) -> dict[str, Any]:
-    """A single version."""
+    """Return a single version."""
     number = str(version.version)
     aliases = [name for name, at in model.values("alias").items() if at == number]
     return plain_version_of(model, version) | wire.set_fields(aliases=aliases or None)

@@ -1,7 +1,7 @@
-"""Registered models and their versions: requests that the fold decides, and what holds now.
+"""Registered models and versions: requests for the fold to decide, and the current state.
 
-Prompts are registered models with a tag, and versions whose text is a tag; a search leaves them out
-unless its filter names that tag.
+Prompts are registered models with a tag, and versions whose text is a tag. A search leaves them out
+unless its filter contains that tag.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ endpoints = Endpoints()
 
 PROMPT = "mlflow.prompt.is_prompt"
 REASON = "modeltrail.reason"
-"""Tag of a version that says why, for clients that cannot send a header."""
+"""Tag of a version with the reason, for clients that cannot send a header."""
 
 _MODELS_MAX = 1_000
 _VERSIONS_MAX = 200_000
@@ -125,7 +125,7 @@ _FROM_VERSIONS = "fold.model_versions v JOIN fold.models m ON m.model_key = v.mo
 
 
 def _number(call: Call) -> int:
-    """The number of the version that a call names."""
+    """Return the version number that a call names."""
     text = call.get("version", "")
     try:
         number = int(text)
@@ -140,7 +140,7 @@ def _number(call: Call) -> int:
 
 
 def _decided_model(call: Call, verdict: Verdict) -> dict[str, Any]:
-    """The model that a request was about."""
+    """Return the model of a decided request."""
     with call.node.registry() as registry:
         model = registry.models.by_key(verdict.model_key)
         if model is None:
@@ -149,7 +149,7 @@ def _decided_model(call: Call, verdict: Verdict) -> dict[str, Any]:
 
 
 def _decided_version(call: Call, verdict: Verdict) -> dict[str, Any]:
-    """The version that a request was about."""
+    """Return the version of a decided request."""
     with call.node.registry() as registry:
         found = version_by_key(registry, verdict.model_key, verdict.version)
         if found is None:
@@ -164,7 +164,7 @@ _DECIDED_AT = """
 
 
 def _reason(call: Call, type: str, number: int, alias: str | None = None) -> str | None:
-    """The version's tag that says why, unless it was the reason of such a decision before."""
+    """Return the version's tag with the reason, unless an earlier decision used it."""
     if call.caller.reason:
         return call.caller.reason
     with call.node.registry() as registry:
@@ -189,7 +189,7 @@ def _reason(call: Call, type: str, number: int, alias: str | None = None) -> str
     makes=True,
 )
 def create_model(call: Call) -> dict[str, Any]:
-    """Create a registered model; a name that is taken is refused."""
+    """Create a registered model. A name that is taken is refused."""
     tags = tags_of(call.get("tags", []))
     fields = {"model": call["name"], "description": call.get("description") or None, "tags": tags}
     verdict = call.decide(
@@ -203,7 +203,7 @@ def create_model(call: Call) -> dict[str, Any]:
 
 @endpoints.add("GET", "registered-models/get", _NAME, required=["name"])
 def get_model(call: Call) -> dict[str, Any]:
-    """One registered model."""
+    """Return a registered model."""
     with call.node.registry() as registry:
         return {"registered_model": model_of(find_model(registry, call["name"]))}
 
@@ -215,7 +215,7 @@ def get_model(call: Call) -> dict[str, Any]:
     required=["name"],
 )
 def update_model(call: Call) -> dict[str, Any]:
-    """Describe a registered model."""
+    """Change the description of a registered model."""
     fields = {"model": call["name"], "description": call.get("description", "")}
     return _decided_model(call, call.decide("UpdateRegisteredModel", fields))
 
@@ -227,7 +227,7 @@ def update_model(call: Call) -> dict[str, Any]:
     required=["name", "new_name"],
 )
 def rename_model(call: Call) -> dict[str, Any]:
-    """Rename a registered model; its versions, tags and aliases stay with it."""
+    """Rename a registered model. Its versions, tags and aliases stay with it."""
     fields = {"model": call["name"], "name": call["new_name"]}
     return _decided_model(call, call.decide("RenameRegisteredModel", fields))
 
@@ -241,7 +241,7 @@ def delete_model(call: Call) -> dict[str, Any]:
 
 @endpoints.add("GET", "registered-models/search", _SEARCH)
 def search_models(call: Call) -> dict[str, Any]:
-    """Registered models that match a filter."""
+    """Return registered models that match a filter."""
     limit = call.get("max_results", 100)
     wire.check_max_results(limit, _MODELS_MAX)
     pages = call.pages("registered_models")
@@ -284,7 +284,7 @@ def _page(
     limit: int,
     offset: int,
 ) -> dict[str, Any]:
-    """A page of what was found, but for what was deleted since."""
+    """Return a page of the results, without what was deleted since."""
     page: list[dict[str, Any]] = []
     for at in range(0, min(limit, len(found)), _TOLD_AT_ONCE):
         with call.node.registry() as registry:
@@ -303,7 +303,7 @@ def _page(
     required=["name"],
 )
 def get_latest_versions(call: Call) -> dict[str, Any]:
-    """The highest version in each stage."""
+    """Return the highest version in each stage."""
     with call.node.registry() as registry:
         model = find_model(registry, call["name"])
         stages = [by_the_rules(rules.stage, s) for s in call.get("stages", [])] or rules.STAGES
@@ -347,7 +347,7 @@ def delete_model_tag(call: Call) -> dict[str, Any]:
     required=["name", "alias", "version"],
 )
 def set_alias(call: Call) -> dict[str, Any]:
-    """Point an alias at a version, on the evidence of its run's metrics."""
+    """Point an alias at a version, with its run's metrics as evidence."""
     name, number, alias = call["name"], _number(call), call["alias"]
     reason = _reason(call, "SetRegisteredModelAlias", number, alias)
     evidence = latest_metrics(call.node, name, number)
@@ -376,7 +376,7 @@ def delete_alias(call: Call) -> dict[str, Any]:
     required=["name", "alias"],
 )
 def get_version_by_alias(call: Call) -> dict[str, Any]:
-    """The version that an alias points at; ``latest`` is the highest."""
+    """Return the version that an alias points at. ``latest`` is the highest."""
     name, alias = call["name"], call["alias"]
     by_the_rules(rules.alias, alias)
     with call.node.registry() as registry:
@@ -411,7 +411,7 @@ def get_version_by_alias(call: Call) -> dict[str, Any]:
     makes=True,
 )
 def create_version(call: Call) -> dict[str, Any]:
-    """Create a version; the fold gives the number."""
+    """Create a version. The fold assigns its number."""
     tags = tags_of(call.get("tags", []))
     given = sources.Lineage(
         call["source"], call.get("run_id") or None, call.get("model_id") or None
@@ -437,7 +437,7 @@ def create_version(call: Call) -> dict[str, Any]:
 
 @endpoints.add("GET", "model-versions/get", _VERSION, required=["name", "version"])
 def get_version(call: Call) -> dict[str, Any]:
-    """One version."""
+    """Return a version."""
     number = _number(call)
     with call.node.registry() as registry:
         return {"model_version": version_of(*find_version(registry, call["name"], number))}
@@ -445,7 +445,7 @@ def get_version(call: Call) -> dict[str, Any]:
 
 @endpoints.add("GET", "model-versions/get-download-uri", _VERSION)
 def get_download_uri(call: Call) -> dict[str, Any]:
-    """Where the files of a version are."""
+    """Return where the files of a version are."""
     number, name = _number(call), call.get("name", "")
     with call.node.registry() as registry:
         _, version = find_version(registry, name, number)
@@ -461,7 +461,7 @@ def get_download_uri(call: Call) -> dict[str, Any]:
     required=["name", "version"],
 )
 def update_version(call: Call) -> dict[str, Any]:
-    """Describe a version."""
+    """Change the description of a version."""
     fields = {
         "model": call["name"],
         "version": _number(call),
@@ -477,7 +477,7 @@ def update_version(call: Call) -> dict[str, Any]:
     required=["name", "version", "stage"],
 )
 def transition(call: Call) -> dict[str, Any]:
-    """Move a version to a stage, on the evidence of its run's metrics."""
+    """Move a version to a stage, with its run's metrics as evidence."""
     name, number = call["name"], _number(call)
     reason = _reason(call, "TransitionModelVersionStage", number)
     fields = {
@@ -501,7 +501,7 @@ def delete_version(call: Call) -> dict[str, Any]:
 
 @endpoints.add("GET", "model-versions/search", _SEARCH)
 def search_versions(call: Call) -> dict[str, Any]:
-    """Versions that match a filter; those changed last come first."""
+    """Return versions that match a filter, by default the last changed first."""
     limit = call.get("max_results", 10_000)
     if limit < 1:
         raise InvalidRequest(

@@ -1,7 +1,7 @@
-"""Webhooks: MLflow's calls. Beyond them a webhook can ask for stage transitions as well.
+"""Webhooks: MLflow's calls, and stage transitions.
 
-MLflow has no event for those, and its clients refuse to read one that they do not know; so it is a
-field of its own, ``stage_transitions``, which they neither send nor see.
+MLflow has no event for stage transitions, and its clients refuse to read a webhook with an unknown
+event. So there is a separate field, ``stage_transitions``, which they neither send nor see.
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ _SELECT = (
 
 
 def _event_name(event: dict[str, str]) -> str:
-    """An event as in ``model_version.created``; raises ``InvalidRequest`` for what there is not."""
+    """Return an event such as ``model_version.created``.
+
+    Raises ``InvalidRequest`` for unknown ones.
+    """
     entity, action = (event.get(part, "").lower() for part in ("entity", "action"))
     name = f"{entity}.{action}"
     if name not in definitions.EVENTS:
@@ -106,7 +109,7 @@ def _given(call: Call) -> dict[str, Any]:
 
 @endpoints.add("POST", "webhooks", _FIELDS, required=["name", "url", "events"])
 def create_webhook(call: Call) -> dict[str, Any]:
-    """Create a webhook; its secret is never told again."""
+    """Create a webhook. Its secret is never shown."""
     fields = {
         **_given(call),
         "stage_transitions": call.get("stage_transitions", False),
@@ -120,7 +123,7 @@ def create_webhook(call: Call) -> dict[str, Any]:
 
 @endpoints.add("GET", "webhooks", {"max_results": wire.integer, "page_token": wire.text})
 def list_webhooks(call: Call) -> dict[str, Any]:
-    """Webhooks, the newest first."""
+    """Return webhooks, newest first."""
     limit = call.get("max_results") or 100
     if not 1 <= limit <= 1000:
         raise InvalidRequest("max_results must be between 1 and 1000.")
@@ -139,14 +142,14 @@ def list_webhooks(call: Call) -> dict[str, Any]:
 
 @endpoints.add("GET", "webhooks/{webhook_id}", _ID)
 def get_webhook(call: Call) -> dict[str, Any]:
-    """A webhook, without its secret."""
+    """Return a webhook, without its secret."""
     with call.node.read() as cursor:
         return {"webhook": _one(cursor, call["webhook_id"])}
 
 
 @endpoints.add("PATCH", "webhooks/{webhook_id}", {**_FIELDS, **_ID})
 def update_webhook(call: Call) -> dict[str, Any]:
-    """Change what is given; the rest stays, the status as well."""
+    """Change the given fields; all others stay, including the status."""
     with call.node.read() as cursor:
         _one(cursor, call["webhook_id"])
     registry_webhooks.update(call.node, call.caller, call["webhook_id"], **_given(call))
@@ -156,14 +159,14 @@ def update_webhook(call: Call) -> dict[str, Any]:
 
 @endpoints.add("DELETE", "webhooks/{webhook_id}", _ID)
 def delete_webhook(call: Call) -> dict[str, Any]:
-    """Delete a webhook, and what it has not delivered."""
+    """Delete a webhook and its pending deliveries."""
     call.decide("DeleteWebhook", {"webhook_id": call["webhook_id"]})
     return {}
 
 
 @endpoints.add("POST", "webhooks/{webhook_id}/test", {**_ID, "event": _EVENT})
 def test_webhook(call: Call) -> dict[str, Any]:
-    """Send an example of an event, by default of the first that the webhook asks for."""
+    """Send an example of an event, by default of the webhook's first."""
     tools = registry_webhooks.tools_of(call.node)
     with call.node.read() as cursor:
         shown = _one(cursor, call["webhook_id"])

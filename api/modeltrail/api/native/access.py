@@ -1,4 +1,4 @@
-"""Reading users, tokens, roles and permissions, of a server with `--auth`."""
+"""Read users, tokens, roles and permissions, on a server with `--auth`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _PERMISSION = {
 
 @router.get("/users", summary="Users", responses=json_example({"users": [_USER]}))
 def list_users(node: NodeHere, caller: CallerHere) -> Response:
-    """All users for administrators, for others themselves."""
+    """All users for administrators, otherwise the caller."""
     name = only_own(user_rights(caller), None)
     with reading(node, False) as cursor:
         return answer({"users": access_admin.users(cursor, name)})
@@ -56,7 +56,7 @@ def list_users(node: NodeHere, caller: CallerHere) -> Response:
 
 @router.get("/tokens", summary="Tokens", responses=json_example({"tokens": [_TOKEN]}))
 def list_tokens(node: NodeHere, caller: CallerHere, user: str | None = None) -> Response:
-    """Never the tokens themselves. For others than administrators their own."""
+    """Tokens without their secrets; all for administrators, otherwise the caller's."""
     name = only_own(user_rights(caller), user)
     with reading(node, False) as cursor:
         return answer({"tokens": access_admin.tokens(cursor, name)})
@@ -68,7 +68,7 @@ def list_tokens(node: NodeHere, caller: CallerHere, user: str | None = None) -> 
     responses=json_example({"permissions": [_PERMISSION]}),
 )
 def list_permissions(node: NodeHere, caller: CallerHere, user: str | None = None) -> Response:
-    """For others than administrators their own."""
+    """All permissions for administrators, otherwise the caller's."""
     name = only_own(user_rights(caller), user)
     with reading(node, False) as cursor:
         found = access_admin.permissions(cursor, Holder(name))
@@ -77,7 +77,7 @@ def list_permissions(node: NodeHere, caller: CallerHere, user: str | None = None
 
 @router.get("/roles", summary="Roles", responses=json_example({"roles": [_ROLE]}))
 def list_roles(node: NodeHere, caller: CallerHere) -> Response:
-    """With the users who have them. For administrators."""
+    """All roles with their users. For administrators."""
     user_rights(caller).admin()
     with reading(node, False) as cursor:
         names = {user["user_id"]: user["user"] for user in access_admin.users(cursor)}

@@ -1,4 +1,4 @@
-"""The routes of the registry's commands, made from their rows in the table."""
+"""The routes of the registry's commands, generated from the table of commands."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Strict(BaseModel):
 
 
 def _python(type: Any) -> Any:
-    """The Python type of an Avro type."""
+    """Return the Python type for an Avro type."""
     if isinstance(type, list):
         (one,) = (one for one in type if one != "null")
         return _python(one) | None
@@ -52,7 +52,7 @@ def _type(field: Field) -> Any:
 
 
 def _body(name: str, commands: Sequence[Command], fields: Sequence[Field]) -> type[BaseModel]:
-    """The body of a request for one of some commands."""
+    """Return the model of a request body for one of some commands."""
     described: dict[str, Any] = {"reason": (str | None, PydanticField(None, **_WHY))}
     for field in fields:
         free = field.nullable or len(commands) > 1
@@ -76,7 +76,7 @@ def _body(name: str, commands: Sequence[Command], fields: Sequence[Field]) -> ty
 
 
 def _chosen(commands: Sequence[Command], body: dict[str, Any]) -> Command:
-    """The command that a body is for."""
+    """Return the command that a body is for."""
     names = [field.name for command in commands for field in command.body]
     given = [name for name in names if body.get(name) is not None]
     if len(commands) == 1:

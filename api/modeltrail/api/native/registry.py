@@ -1,4 +1,4 @@
-"""Reading the registry: what holds now, or held then."""
+"""The registry: its state now, or at an earlier moment."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def list_models(
 
 @router.get("/models/{model}", summary="One registered model", responses=json_example(_MODEL))
 def get_model(model: str, node: NodeHere, log_end: LogEnd, as_of: AsOf = None) -> Response:
-    """A registered model, now or at an earlier moment, under the name it had then."""
+    """A registered model, now or at an earlier moment, under its name at that time."""
     with reading(node, log_end) as cursor:
         offset = offset_of(cursor, as_of)
         found = model_at(cursor, offset, model, as_of)
@@ -279,7 +279,7 @@ def list_stages(
     limit: Limit = 1_000,
     page_token: PageToken = None,
 ) -> Response:
-    """What was in Production on that day: the stage of every version, now or then."""
+    """The stage of every version, now or at an earlier moment: what was in Production that day."""
     model_after, version_after = _STAGES.last(page_token, str, int) or (None, None)
     readable, values = caller.rights.readable_models("model", "model").named()
     with reading(node, log_end) as cursor:
@@ -320,7 +320,7 @@ _ALIAS = {
     responses=json_example({"aliases": [_ALIAS]}),
 )
 def list_aliases(model: str, node: NodeHere, log_end: LogEnd, as_of: AsOf = None) -> Response:
-    """Aliases, where they point, who set them, when and why; now or at an earlier moment."""
+    """Aliases, their versions, who set them, when and why; now or at an earlier moment."""
     with reading(node, log_end) as cursor:
         offset = offset_of(cursor, as_of)
         model_at(cursor, offset, model, as_of)
@@ -339,7 +339,7 @@ def get_alias(
     log_end: LogEnd,
     as_of: AsOf = None,
 ) -> Response:
-    """What `@champion` points at, or pointed at last March, who set it, and why."""
+    """The version that an alias points at, now or at an earlier moment, who set it, and why."""
     with reading(node, log_end) as cursor:
         return answer(
             one(

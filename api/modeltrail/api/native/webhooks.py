@@ -1,4 +1,8 @@
-"""Deliveries of webhooks: what is pending, what is dead, once more, and all of it again."""
+"""Deliveries of webhooks: list, retry, replay.
+
+Webhooks themselves are created, changed and deleted by MLflow's calls, under
+`/api/2.0/mlflow/webhooks`.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +51,7 @@ _Id = Annotated[str | None, Field(max_length=100)]
 
 
 class Retry(BaseModel):
-    """Which dead letters to try again."""
+    """Which dead letters to retry."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {}})
 
@@ -113,7 +117,7 @@ def _deliverer(node: Node) -> Deliverer:
     ),
 )
 def webhooks(node: NodeHere, log_end: LogEnd) -> Response:
-    """Never their secrets, nor the paths of their URLs.
+    """Without their secrets and the paths of their URLs.
 
     `delivery` is null on a server that does not deliver.
     """
@@ -129,7 +133,7 @@ def webhooks(node: NodeHere, log_end: LogEnd) -> Response:
 
 
 def delivery_status(node: Node) -> dict[str, Any] | None:
-    """How the delivery is doing; None where this server does not deliver."""
+    """The state of the delivery, or None if this server does not deliver."""
     if node.webhooks is None or node.webhooks.deliverer is None:
         return None
     status = node.webhooks.deliverer.status()
@@ -150,7 +154,7 @@ def deliveries(
     limit: Limit = 100,
     page_token: PageToken = None,
 ) -> Response:
-    """All that are pending or dead, and the last 10,000 that were made."""
+    """All pending and dead deliveries, and the last 10,000 completed ones."""
     before = None
     if (last := _DELIVERIES.last(page_token, int)) is not None:
         before = last[0]
@@ -181,7 +185,7 @@ def _shown(delivery: dict[str, Any]) -> dict[str, Any]:
     responses=json_example({"retried": 3}),
 )
 def retry(node: NodeHere, body: Retry) -> Response:
-    """In the order in which they were meant to be delivered."""
+    """In the original order."""
     return answer({"retried": _deliverer(node).retry(body.webhook, body.delivery)})
 
 
@@ -191,7 +195,10 @@ def retry(node: NodeHere, body: Retry) -> Response:
     responses=json_example({"replay": 1, "from": "registry:0:17", "to": "registry:0:42"}),
 )
 def replay(node: NodeHere, body: Replay) -> Response:
-    """Each webhook gets what it asked for when it was active, under the same delivery ids."""
+    """Each webhook gets the events that it was subscribed to while active.
+
+    The delivery ids stay the same.
+    """
     deliverer, start, webhook = _deliverer(node), body.start, body.webhook
     with node.read() as cursor:
         if (

@@ -1,8 +1,8 @@
-"""Every command to the registry: one row each, from which its doors are made.
+"""The table of registry commands: one row for each, from which routes and verbs are generated.
 
-A row says what the schema of the command's event does not: what it needs, its native route, its
-words on the command line. Fields, defaults and texts come from the newest ``.avsc`` of the type.
-Nothing heavy is imported, since the command line reads the table for its help.
+A row contains what the schema of the command's event does not: its permission, its native route,
+its verb on the command line. Fields, defaults and texts come from the newest ``.avsc`` of the type.
+Nothing heavy is imported, because the command line reads the table for its help.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ REQUIRED: Final = "(required)"
 
 
 class Field(NamedTuple):
-    """What a caller gives for a command."""
+    """A field that a caller gives for a command."""
 
     name: str
-    """As callers give it."""
+    """The caller's name for it."""
     event: str
     """The field of the event that it becomes."""
     type: Any
@@ -39,12 +39,12 @@ class Field(NamedTuple):
 
     @property
     def limits(self) -> Mapping[str, Any]:
-        """The limits of its value, by the names that pydantic has for them."""
+        """Return the limits of its value, by pydantic's names for them."""
         return LIMITS.get(self.event, {})
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The only values that it takes; empty for any."""
+        """Return the allowed values; empty for any."""
         return CHOICES.get(self.event, ())
 
 
@@ -94,43 +94,46 @@ EXAMPLES: Final[Mapping[str, Any]] = {
 
 @dataclass(frozen=True)
 class Command:
-    """A row."""
+    """A row of the table."""
 
     type: str
-    """Type of its event."""
+    """Event type."""
     act: Act
-    """What it needs."""
+    """The permission that it needs."""
     native: str = ""
-    """Method, and path after ``/api/v1``; rows with the same one share a body, for one of them."""
+    """Method, and path after ``/api/v1``.
+
+    Rows with the same one share a body, which names one of them.
+    """
     verb: str = ""
     """Its words on the command line."""
     area: str = "registry"
-    """Where it is in the API's document; ``access`` exists only on a server with ``--auth``."""
+    """Its section in the API's document. ``access`` exists only on a server with ``--auth``."""
     hidden: tuple[str, ...] = ()
-    """Fields of the event that no caller gives."""
+    """Fields of the event that callers cannot give."""
     given: tuple[Mapping[str, Any], ...] = ()
-    """What callers give in place of or beside the event's fields, as a ``.avsc`` has it."""
+    """What callers give instead of or beside the event's fields, in the form of an ``.avsc``."""
     returns: tuple[str, ...] = ()
     """What it answers beside position and event id."""
 
     @property
     def method(self) -> str:
-        """Method of its native route."""
+        """Return the method of its native route."""
         return self.native.partition(" ")[0]
 
     @property
     def path(self) -> str:
-        """Path of its native route."""
+        """Return the path of its native route."""
         return "/api/v1" + self.native.partition(" ")[2]
 
     @property
     def doc(self) -> str:
-        """What it does."""
+        """Return its description."""
         return str(_schema(self.type)["doc"])
 
     @cached_property
     def fields(self) -> tuple[Field, ...]:
-        """What callers give: first what the path names, then the others."""
+        """Return the fields that callers give: first those in the path, then the others."""
         known = {one["name"]: one for one in (*_schema(self.type)["fields"], *self.given)}
         fields = [_field(one) for name, one in known.items() if name not in self.hidden]
         named = re.findall(r"{(\w+)}", self.path)
@@ -138,7 +141,7 @@ class Command:
 
     @cached_property
     def body(self) -> tuple[Field, ...]:
-        """The fields that are not in the path."""
+        """Return the fields that are not in the path."""
         return tuple(field for field in self.fields if f"{{{field.name}}}" not in self.path)
 
 
@@ -147,7 +150,7 @@ def _field(described: Mapping[str, Any]) -> Field:
     nullable = isinstance(type, list)
     if nullable:
         (type,) = (one for one in type if one != "null")
-    if name == "evidence":  # left out, it is the latest metrics: not the same as none
+    if name == "evidence":  # if left out, it is the latest metrics: not the same as none
         nullable, default = True, None
     else:
         default = None if nullable else False if type == "boolean" else REQUIRED
@@ -158,7 +161,7 @@ def _field(described: Mapping[str, Any]) -> Field:
 
 @cache
 def _schema(type: str) -> dict[str, Any]:
-    """The newest schema of a type. Read as text: to parse it takes fastavro, which takes time."""
+    """Return the newest schema of a type, read as text, because fastavro takes time to parse it."""
     spec = find_spec("modeltrail.schemas")
     assert spec is not None
     assert spec.submodule_search_locations is not None
@@ -170,7 +173,7 @@ def _schema(type: str) -> dict[str, Any]:
 
 
 def _new_name(kind: Kind) -> Mapping[str, Mention]:
-    """The new name of a rename, which needs what it takes to create something under it."""
+    """Return the permission for the new name in a rename, the same as for creating it."""
     return {"name": Mention(kind, EDIT, lambda event: (event["name"],))}
 
 
@@ -240,7 +243,7 @@ COMMANDS: Final = (
     Command("ChangeRegisteredModelTags", _EDIT_MODEL, native=f"PATCH {_MODEL}", verb="model tag"),
     Command("DeleteRegisteredModel", _MANAGE_MODEL, native=f"DELETE {_MODEL}", verb="model delete"),
     Command("ImportRegisteredModel", ADMIN),
-    # And READ on what it is made from.
+    # And READ on its source.
     Command(
         "CreateModelVersion",
         _EDIT_MODEL,
@@ -312,7 +315,7 @@ COMMANDS: Final = (
         given=(_PASSWORD,),
         returns=("user_id",),
     ),
-    # Users may change their own password; the rest is for administrators.
+    # Users may change their own password. Everything else is for administrators.
     Command(
         "UpdateUser",
         _OWN,
@@ -379,7 +382,7 @@ COMMANDS: Final = (
         verb="role unassign",
         area="access",
     ),
-    # For a pattern of names instead of one of them: administrators.
+    # For a pattern of names: administrators.
     Command(
         "GrantPermission",
         _GRANT,
@@ -402,17 +405,17 @@ COMMANDS: Final = (
 BY_TYPE: Final[Mapping[str, Command]] = {command.type: command for command in COMMANDS}
 
 ACTS: Final[Mapping[str, Act]] = {**RUN_ACTS, **{one.type: one.act for one in COMMANDS}}
-"""What each act needs, by event type."""
+"""The permission that each command needs, by event type."""
 
 
 def act_of(type: str) -> Act:
-    """What an act needs; ``ADMIN`` for a type that is in no table."""
+    """Return what an act needs; ``ADMIN`` for an unknown type."""
     return ACTS.get(type, ADMIN)
 
 
 @cache
 def routes() -> Mapping[tuple[str, str, str], tuple[Command, ...]]:
-    """The commands of each native route, by area, method and path."""
+    """Return the commands of each native route, by area, method and path."""
     found: dict[tuple[str, str, str], tuple[Command, ...]] = {}
     for command in COMMANDS:
         if command.native:

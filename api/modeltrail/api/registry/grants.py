@@ -1,4 +1,4 @@
-"""Who may manage accounts and grant permissions."""
+"""Check who may manage accounts and grant permissions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from modeltrail.api.registry.commands import act_of
 
 
 def user_rights(caller: Caller) -> UserRights:
-    """The rights of a user; raises ``Forbidden`` on a server that does not ask who it is."""
+    """Return the rights of a user. Raises ``Forbidden`` on a server without authentication."""
     if not isinstance(caller.rights, UserRights):
         raise Forbidden(
             "this server runs without --auth, where anybody could make themselves administrator; "
@@ -20,7 +20,7 @@ def user_rights(caller: Caller) -> UserRights:
 
 
 def only_own(rights: Rights, user: str | None) -> str | None:
-    """The user that a list is limited to; others than administrators see their own only."""
+    """Return the user that a list is limited to: None for administrators, otherwise the caller."""
     if rights.is_admin:
         return user
     if user not in (None, rights.user):
@@ -29,7 +29,10 @@ def only_own(rights: Rights, user: str | None) -> str | None:
 
 
 def check_grant(rights: Rights, target: Target, name: str | None) -> None:
-    """Whether a caller may grant something: it takes MANAGE, and for prefixes an administrator."""
+    """Check whether a caller may grant something.
+
+    This needs MANAGE; a prefix needs an administrator.
+    """
     need = act_of("GrantPermission").level
     if target.entity_id is None:
         rights.admin()

@@ -1,6 +1,6 @@
-"""Performing a command for a caller: the same for the native API and the command line.
+"""Perform a command for a caller, for the native API and the command line.
 
-Most commands are their check and their event. The others have a function here.
+Most commands consist of their check and their event. The others have a function here.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ _NAMED_BY: Final[Mapping[acts.Kind, str]] = {
 def perform(
     node: Node, caller: Caller, command: Command, given: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Have a command decided, if its caller may ask for it.
+    """Perform a command if its caller may.
 
     Args:
         node: The node.
         caller: Who asks.
-        command: What for.
-        given: Its fields, by their names in the event; those without a default must be there.
+        command: The command.
+        given: Its fields, by their names in the event; those without a default are required.
 
     Returns:
-        Position, event id, and what the command's ``returns`` names.
+        Position, event id, and the fields in the command's ``returns``.
 
     Raises:
         Forbidden: the caller may not.
@@ -175,7 +175,7 @@ def _grant(
     pattern: str,
     permission: str | None = None,
 ) -> Verdict:
-    """Grant a permission, or take back whichever there is."""
+    """Grant a permission, or revoke the existing one if ``permission`` is None."""
     target = access_admin.target_of(node, resource, pattern)
     check_grant(caller.rights, target, pattern)
     if role_id is not None:
@@ -197,4 +197,4 @@ _SPECIAL: Final[Mapping[str, Callable[..., Done]]] = {
     "UpdateUser": _update_user,
     "UpdateWebhook": webhooks.update,
 }
-"""Commands that are more than a check and an event; each takes the fields that callers give."""
+"""Commands that are more than a check and an event. Each takes the caller's fields."""

@@ -1,4 +1,4 @@
-"""Creating and changing webhooks: what is checked and encrypted before the log has it."""
+"""Create and change webhooks: checks, and encryption before the secret is in the log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SECRET_CHARACTERS_MAX = 1_000
 
 
 def tools_of(node: Node) -> Webhooks:
-    """What checks and sends; raises ``NotFound`` on a server without webhooks."""
+    """Return the checks and the sender. Raises ``NotFound`` on a server without webhooks."""
     if node.webhooks is None:
         raise NotFound("this server has no webhooks", code="FEATURE_DISABLED")
     return node.webhooks
@@ -36,7 +36,7 @@ def create(
     secret: str | None,
     status: str,
 ) -> Verdict:
-    """Create a webhook, whose secret is never shown again. Raises an ``ApiError``."""
+    """Create a webhook, whose secret is not shown again. Raises an ``ApiError``."""
     caller.rights.admin()
     fields = {
         "name": name,
@@ -51,7 +51,7 @@ def create(
 
 
 def update(node: Node, caller: Caller, webhook_id: str, **fields: Any) -> Verdict:
-    """Change a webhook; what is None stays as it is. Raises an ``ApiError``."""
+    """Change a webhook; None leaves a field as it is. Raises an ``ApiError``."""
     caller.rights.admin()
     return node.decide(
         caller, "UpdateWebhook", {"webhook_id": webhook_id, **_checked(node, fields)}
@@ -59,7 +59,7 @@ def update(node: Node, caller: Caller, webhook_id: str, **fields: Any) -> Verdic
 
 
 def _checked(node: Node, fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields with the secret encrypted."""
+    """Return the fields with the secret encrypted."""
     tools = tools_of(node)
     if fields["name"]:
         try:

@@ -1,8 +1,8 @@
-"""The process in which a query runs that could take any amount of memory or time.
+"""The process for a query that could take any amount of memory or time.
 
-It limits itself before it reads a question, so that the kernel holds it to that: memory, CPU time,
-the size of files. It has no access to files but its own spill folder, none to the network, and a
-database that has the public views as tables, empty at first. For each query it
+It limits itself before it reads a query, so that the kernel enforces the limits: memory, CPU time,
+file sizes. It can access no files except its own spill folder, and no network. Its database has the
+public views as tables, empty at first. For each query it
 
 1. plans the query over the empty tables, which shows what it reads: columns, simple conditions;
 2. asks the server for that, and fills the tables;
@@ -51,13 +51,13 @@ def _words(text: str) -> frozenset[str]:
 
 
 _SLACK_BYTES: Final = 96 * 1024**2
-"""Memory beside DuckDB's: vectors, Arrow, the answer's encoding."""
+"""Memory outside of DuckDB: vectors, Arrow, encoding the answer."""
 _NICENESS: Final = 5
 _PARENT_EVERY_S: Final = 1.0
 _ROUNDS_MAX: Final = 4
-# Optimisers that draw conclusions from what is in the tables, which are empty while planning.
+# Optimisers that rely on the contents of the tables, which are empty while planning.
 _UNSOUND_WHEN_EMPTY: Final = "statistics_propagation,join_order,compressed_materialization"
-# They would do no harm here; they tell about the process, or run text that was not planned.
+# They would do no harm here, but they reveal the process or run text that was not planned.
 _REFUSED: Final = _words("""
     arrow_scan arrow_scan_dumb checkpoint create_external_resource current_setting currval
     duckdb_logs duckdb_secrets duckdb_settings enable_logging enable_profiling force_checkpoint
@@ -85,7 +85,7 @@ class Scan(NamedTuple):
 
 
 def main() -> None:
-    """Answer questions until the server is gone."""
+    """Answer queries until the server is gone."""
     leave_out_pandas()
     channel = socket.socket(fileno=int(sys.argv[1]))
     in_ = file_of(channel, "rb")
@@ -95,7 +95,7 @@ def main() -> None:
         return
     setup = json.loads(frame[1])
     threading.Thread(target=_watch, args=(setup["parent"],), daemon=True).start()
-    planners = {False: _database(setup, planning=True)}  # by who asks: whether an administrator
+    planners = {False: _database(setup, planning=True)}  # by whether an administrator asks
     database = _database(setup)
     _limit(setup)
     while (frame := receive(in_)) is not None:
@@ -124,14 +124,14 @@ def main() -> None:
 
 
 def _watch(parent: int) -> None:
-    """End with the server, however that ends."""
+    """End with the server, however it ends."""
     while os.getppid() == parent:
         time.sleep(_PARENT_EVERY_S)
     os._exit(1)
 
 
 def _limit(setup: Mapping[str, Any]) -> None:
-    """Hold this process to its memory, from here on."""
+    """Limit the memory of this process from here on."""
     os.nice(_NICENESS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     files = setup["spill_bytes_max"]
@@ -145,7 +145,7 @@ def _limit(setup: Mapping[str, Any]) -> None:
 
 
 def _data_bytes() -> int | None:
-    """Memory that ``RLIMIT_DATA`` counts; None where the kernel does not say."""
+    """Return the memory that ``RLIMIT_DATA`` counts, or None if the kernel does not tell."""
     with suppress(OSError), open("/proc/self/status") as file:
         for line in file:
             if line.startswith("VmData:"):
@@ -154,7 +154,7 @@ def _data_bytes() -> int | None:
 
 
 def _limit_time(timeout_s: float, threads: int) -> None:
-    """End this process if the server could not, being gone or stuck."""
+    """End this process if the server cannot, because it is gone or stuck."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     most = int(used.ru_utime + used.ru_stime + (timeout_s + 5) * (threads + 1)) + 1
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
@@ -162,7 +162,7 @@ def _limit_time(timeout_s: float, threads: int) -> None:
 
 
 def _database(setup: Mapping[str, Any], *, planning: bool = False) -> duckdb.DuckDBPyConnection:
-    """A database with the relations as empty tables, locked down."""
+    """Return a locked-down database with the relations as empty tables."""
     con = duckdb.connect(
         ":memory:",
         config={
@@ -198,7 +198,7 @@ def _tables(con: duckdb.DuckDBPyConnection, setup: Mapping[str, Any], *, admin: 
 
 
 class _Query:
-    """One query on its way."""
+    """A query in progress."""
 
     def __init__(
         self,
@@ -210,7 +210,7 @@ class _Query:
         out: IO[bytes],
     ) -> None:
         self.begun = False
-        """Whether it has used its database, which then is for no other query."""
+        """Whether it has used its database, which is then not used for another query."""
         self._planner = planner
         self._database = database
         self._setup = setup
@@ -228,7 +228,7 @@ class _Query:
         self._out = out
 
     def answer(self) -> None:
-        """Fill the tables, run, send the answer."""
+        """Fill the tables, run the query, send the answer."""
         kind = self._check()
         if kind != duckdb.StatementType.EXPLAIN:
             self._load(kind)
@@ -267,7 +267,7 @@ class _Query:
         return kind
 
     def _load(self, kind: duckdb.StatementType) -> None:
-        """Fetch what the query reads."""
+        """Load what the query reads."""
         inline = inlined(self._statement, self._params)
         if kind != duckdb.StatementType.SELECT or inline is None:
             self._fetch_named()
@@ -295,11 +295,11 @@ class _Query:
                     scan = scan._replace(conditions=())
                 self._fetch(key, columns, [scan.conditions] if scan.conditions else [])
                 loaded[key] = set(columns)
-            planner = self._database  # now that it has rows, this is the plan that will run
+            planner = self._database  # with rows in it, this is the plan that will run
         self._fetch_named()
 
     def _fetch_named(self) -> None:
-        """Fetch whole relations, by the names in the text, where it cannot be planned ahead."""
+        """Load whole relations, by the names in the text, if the query cannot be planned ahead."""
         words = {word.lower() for word in tokens(self._statement, quoted=True)}
         for key, columns in self._columns.items():
             schema, name = key
@@ -314,7 +314,7 @@ class _Query:
         conditions: list[tuple[Condition, ...]],
     ) -> None:
         schema, name = key
-        # Of a relation of which no column is read, as for count(*), some column shows the rows.
+        # If no column is read, as for count(*), any column stands for the rows.
         names = sorted(columns) or self._columns[key][:1]
         needed = {"schema": schema, "name": name, "columns": names, "conditions": conditions}
         send(self._out, NEEDED, json.dumps(needed).encode())
@@ -329,7 +329,7 @@ class _Query:
 
 
 def _scans(con: duckdb.DuckDBPyConnection, statement: str) -> list[Scan] | None:
-    """What the plan of a query reads; None if DuckDB does not show it.
+    """Return what the plan of a query reads, or None if DuckDB does not show it.
 
     Raises:
         duckdb.Error: DuckDB does not accept the query.
@@ -339,7 +339,7 @@ def _scans(con: duckdb.DuckDBPyConnection, statement: str) -> list[Scan] | None:
     try:
         plan = json.loads(row[0])
     except (ValueError, RecursionError):
-        return None  # DuckDB writes infinities as JSON does not have them
+        return None  # DuckDB writes infinities in a way that is not JSON
     if plan.get("error"):
         con.sql(statement)  # raises if the query itself is wrong
         return None
@@ -370,7 +370,7 @@ def _scan(node: Mapping[str, Any]) -> Scan:
 
 
 def _conditions(column: str, filter: Mapping[str, Any]) -> Iterator[Condition]:
-    """Conditions that hold wherever a filter does. What is not known here filters nothing."""
+    """Return conditions that are true wherever a filter is. Unknown expressions filter nothing."""
     type = str(filter.get("filter_type", "")).removeprefix("LEGACY_")
     if type == "OPTIONAL_FILTER" and filter.get("child_filter"):
         yield from _conditions(column, filter["child_filter"])
@@ -390,7 +390,7 @@ def _conditions(column: str, filter: Mapping[str, Any]) -> Iterator[Condition]:
 
 
 def _constant(constant: Mapping[str, Any]) -> Any:
-    """A constant that is the same in JSON and in DuckDB; None for others."""
+    """Return a constant that is the same in JSON and in DuckDB, or None."""
     value = constant.get("value")
     simple = {"VARCHAR": str, "BOOLEAN": bool, "INTEGER": int, "BIGINT": int}
     expected = simple.get(constant["type"]["id"])
@@ -398,7 +398,7 @@ def _constant(constant: Mapping[str, Any]) -> Any:
 
 
 def _merged(scans: Iterable[Scan]) -> Iterator[Scan]:
-    """One scan for each relation, of all that its scans read."""
+    """Return one scan for each relation, of everything that its scans read."""
     by_relation: dict[tuple[str, str], list[Scan]] = {}
     for scan in scans:
         by_relation.setdefault((scan.schema, scan.name), []).append(scan)
@@ -410,4 +410,4 @@ def _merged(scans: Iterable[Scan]) -> Iterator[Scan]:
 if __name__ == "__main__":
     with suppress(OSError):
         main()
-    os._exit(0)  # without DuckDB's farewell, which counts what is left
+    os._exit(0)  # skip DuckDB's check for leaks at exit
