@@ -293,7 +293,11 @@ class Run:
                     except Exception as error:
                         self._drop("value", f"{key!r:.100} is not a number: {error!r:.200}")
                         continue
-                if type(key) is not str or not 0 < len(key) <= 250 or not key.isascii():
+                if (
+                    type(key) is not str
+                    or not 0 < len(key) <= KEY_CHARACTERS_MAX
+                    or not key.isascii()
+                ):
                     if not is_key(key):
                         self._drop("key", f"not a metric key of 1 to 250 characters: {key!r:.100}")
                         continue

@@ -19,6 +19,8 @@ NAME_CHARACTERS_MAX: Final = 250
 """The name of a user, actor or client program, or an idempotency key."""
 EXPERIMENT_NAME_CHARACTERS_MAX: Final = 500
 REASON_CHARACTERS_MAX: Final = 10_000
+EVIDENCE_MAX: Final = 1_000
+"""Pieces of evidence in a request."""
 INT64_MAX: Final = 2**63 - 1
 
 RunStatus = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]

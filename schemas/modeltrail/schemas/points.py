@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from modeltrail.schemas.codec import Malformed
 
 POINTS_PER_EVENT_MAX = 65_536
-SERIES_PER_EVENT_MAX = 65_536
 
 
 class Points(NamedTuple):

@@ -17,8 +17,12 @@ from modeltrail.api.registry.commands import EXAMPLES, REQUIRED, Command, Field,
 from modeltrail.api.registry.grants import user_rights
 from modeltrail.api.registry.performing import perform
 from modeltrail.api.routing import PooledRoute
+from modeltrail.schemas.limits import REASON_CHARACTERS_MAX
 
-_WHY: dict[str, Any] = {"description": "Why; it stays in the trail.", "max_length": 10_000}
+_WHY: dict[str, Any] = {
+    "description": "Why; it stays in the trail.",
+    "max_length": REASON_CHARACTERS_MAX,
+}
 _PLAIN = {"string": str, "long": int, "boolean": bool, "double": float}
 
 

@@ -31,6 +31,7 @@ from modeltrail.api.registry.reading import (
     version_at,
 )
 from modeltrail.api.routing import PooledRoute
+from modeltrail.schemas.limits import INT64_MAX
 
 _EXPERIMENTS = Pages("experiments")
 _MODELS = Pages("models")
@@ -38,11 +39,8 @@ _VERSIONS = Pages("versions")
 _STAGES = Pages("stages")
 router = APIRouter(prefix="/api/v1", tags=["registry"], route_class=PooledRoute)
 
-_INT64_MAX = 2**63 - 1
 
-Number = Annotated[int, Path(ge=1, le=_INT64_MAX, description="Version number.")]
-Tags = dict[str, str]
-TagChanges = dict[str, str | None]
+Number = Annotated[int, Path(ge=1, le=INT64_MAX, description="Version number.")]
 
 
 # Experiments

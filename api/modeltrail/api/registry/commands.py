@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from modeltrail.api.access.acts import ADMIN, RUN_ACTS, Act, Kind, Level, Mention
+from modeltrail.schemas.limits import EVIDENCE_MAX, INT64_MAX
 
 EDIT, MANAGE = Level.EDIT, Level.MANAGE
-INT64_MAX: Final = 2**63 - 1
 REQUIRED: Final = "(required)"
 
 
@@ -54,7 +54,7 @@ LIMITS: Final[Mapping[str, Mapping[str, Any]]] = {
     "role_id": {"ge": 0, "le": 2**62},
     "token_id": {"ge": 0, "le": 2**62},
     "expires_at_ms": {"ge": 0, "le": 2**53},
-    "evidence": {"max_length": 1_000},
+    "evidence": {"max_length": EVIDENCE_MAX},
 }
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "permission": ("READ", "USE", "EDIT", "MANAGE", "NO_PERMISSIONS", "DENY"),

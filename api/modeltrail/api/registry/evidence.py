@@ -6,8 +6,7 @@ from typing import Any
 
 from modeltrail.api.node import Node
 from modeltrail.eventlog import RUNS
-
-EVIDENCE_MAX = 1_000
+from modeltrail.schemas.limits import EVIDENCE_MAX
 
 
 def latest_metrics(node: Node, model: str, version: int) -> list[dict[str, Any]]:

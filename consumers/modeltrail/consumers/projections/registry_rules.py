@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import NoReturn
 from urllib.parse import unquote, urlparse
 
+from modeltrail.schemas.limits import EXPERIMENT_NAME_CHARACTERS_MAX, KEY_CHARACTERS_MAX
+
 INVALID = "INVALID_PARAMETER_VALUE"
 MISSING = "RESOURCE_DOES_NOT_EXIST"
 EXISTS = "RESOURCE_ALREADY_EXISTS"
@@ -17,10 +19,8 @@ CONFLICT = "RESOURCE_CONFLICT"
 STAGES = ("None", "Staging", "Production", "Archived")
 ACTIVE_STAGES = ("Staging", "Production")
 
-EXPERIMENT_NAME_MAX = 500
 MODEL_NAME_MAX = 256
 ALIAS_MAX = 255
-TAG_KEY_MAX = 250
 EXPERIMENT_TAG_VALUE_MAX = 20_000
 MODEL_TAG_VALUE_MAX = 100_000
 DESCRIPTION_MAX = 100_000
@@ -79,7 +79,7 @@ def experiment_name(name: str) -> None:
     """Check the name of an experiment."""
     if not name:
         _invalid(f"Invalid experiment name: '{name}'")
-    _length("name", name, EXPERIMENT_NAME_MAX)
+    _length("name", name, EXPERIMENT_NAME_CHARACTERS_MAX)
 
 
 def experiment_id(wanted: str) -> None:
@@ -151,7 +151,7 @@ def tags(changes: Mapping[str, str | None], value_max: int) -> None:
                 " spaces ( ), colon(:) and slashes (/).",
             )
         _one_path("key", key)
-        _length("key", key, TAG_KEY_MAX)
+        _length("key", key, KEY_CHARACTERS_MAX)
         _length("value", value, value_max)
 
 
