@@ -1,7 +1,8 @@
-"""The hash chain of a partition: a hash for each place in the log, made of all that is before it.
+"""The hash chain of a partition: each event's hash covers everything before it.
 
-The fold computes it for every partition, and keeps it in its tables; signed checkpoints hold its
-ends. SHA-256, since processors of today compute it at 1.5 GB a second, twice as fast as BLAKE2b.
+The fold computes it for every partition and stores it in its tables; signed checkpoints contain its
+ends. It uses SHA-256 because current processors compute it at 1.5 GB a second, twice as fast as
+BLAKE2b.
 """
 
 from __future__ import annotations
@@ -18,27 +19,32 @@ import numpy.typing as npt
 from modeltrail.eventlog import REGISTRY, REGISTRY_PARTITION, Partition
 
 SHORT_BYTES = 8
-"""Of a hash of the stream ``runs`` the tables keep this much for each event: enough to find the
-place of a change. The end of each chain is kept in full."""
+"""How many bytes of each event's hash the tables keep for ``runs``: enough to find a change.
+
+The end of each chain is kept in full.
+"""
 
 _OFFSET_AND_TIME = Struct(">QQ")
 
 
 def chain_start(partition: Partition) -> bytes:
-    """What the first event of a partition is chained to."""
+    """Return what the first event of a partition is chained to."""
     name = REGISTRY if partition == REGISTRY_PARTITION else str(partition)
     return hashlib.sha256(f"modeltrail {name} chain v1".encode()).digest()
 
 
 def chain(previous: bytes, offset: int, appended_at_ms: int, payload: bytes) -> bytes:
-    """The next hash: SHA-256 of the previous one, offset and time (8 bytes each), and payload."""
+    """Return the next hash: SHA-256 of the previous one, offset, time and payload.
+
+    Offset and time are 8 bytes each.
+    """
     hash = hashlib.sha256(previous + _OFFSET_AND_TIME.pack(offset, appended_at_ms))
     hash.update(payload)
     return hash.digest()
 
 
 def shortened(hashes: Sequence[bytes]) -> npt.NDArray[np.int64]:
-    """The first bytes of each hash, as a column of 64-bit integers holds them."""
+    """Return the first bytes of a hash, as stored in a column of 64-bit integers."""
     full = np.frombuffer(b"".join(hashes), ">i8").reshape(len(hashes), 4)
     return full[:, 0].astype(np.int64)
 
@@ -47,21 +53,21 @@ class Head(NamedTuple):
     """The end of a chain."""
 
     offset: int
-    """Of its last event."""
+    """Offset of its last event."""
     hash: bytes
 
 
 class Link(NamedTuple):
-    """What is kept of one event's place in the chain."""
+    """What is stored about one event's place in the chain."""
 
     offset: int
     appended_at_ms: int
     hash: bytes
-    """In full, or its first ``SHORT_BYTES`` bytes."""
+    """The whole hash, or its first ``SHORT_BYTES`` bytes."""
 
 
 def heads(con: duckdb.DuckDBPyConnection) -> dict[Partition, Head]:
-    """The end of each chain as folded, for every partition that has events."""
+    """Return the end of each folded chain, for every partition with events."""
     return {
         Partition(stream, partition): Head(next_offset - 1, head)
         for stream, partition, next_offset, head in con.execute(
@@ -82,7 +88,7 @@ _LINKS: dict[bool, str] = {
 def links(
     con: duckdb.DuckDBPyConnection, partition: Partition, first: int, last: int, limit: int
 ) -> list[Link]:
-    """Links of a partition by offset, from ``first`` to ``last``, ``limit`` at most."""
+    """Return links of a partition by offset, from ``first`` to ``last``, at most ``limit``."""
     registry = partition == REGISTRY_PARTITION
     given = {"first": first, "last": last, "limit": limit}
     if not registry:
@@ -97,20 +103,20 @@ def links(
 
 
 Page = Callable[[Partition, int, int], list[Link]]
-"""Links of a partition from one offset to another, as many as come at once; empty at the end."""
+"""Returns links of a partition from one offset to another, a page at a time; empty at the end."""
 
 
 class FoldedChains:
-    """What a fold knows of the chains, fetched page by page, as far as it had come at first."""
+    """The chains that a fold stored, read page by page, up to its position at the start."""
 
     def __init__(self, heads: Mapping[Partition, Head], page: Page) -> None:
-        """Take the heads; the pages are fetched when they are needed."""
+        """Use these heads. Pages are read when needed."""
         self.heads = heads
-        """The end of each chain, for every partition that has events."""
+        """The end of each chain, for every partition with events."""
         self._page = page
 
     def links(self, partition: Partition) -> Iterator[Link]:
-        """The links of a partition, by offset, up to its head."""
+        """Yield the links of a partition, by offset, up to its head."""
         head = self.heads.get(partition)
         first = 0
         while head is not None and first <= head.offset:
@@ -125,5 +131,5 @@ _PAGE = 100_000
 
 
 def of_tables(con: duckdb.DuckDBPyConnection) -> FoldedChains:
-    """What a fold's tables know of the chains, as they are now."""
+    """Return the chains in a fold's tables, as they are now."""
     return FoldedChains(heads(con), lambda p, first, last: links(con, p, first, last, _PAGE))

@@ -1,4 +1,4 @@
-"""The projections in one DuckDB database, and the transaction that keeps them equal to the log."""
+"""The projections in a DuckDB database, and the transaction that keeps them equal to the log."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class Folded:
 
 
 class Database:
-    """Projections, producers, dead letters and positions, changed together or not at all."""
+    """Projections, producers, dead letters and positions, which change together or not at all."""
 
     def __init__(self, path: Path | None, codec: Codec, limits: store.Limits) -> None:
-        """Open a database, or make it if it is missing or empty; None for one in memory.
+        """Open a database, or create it if it is missing or empty; None for one in memory.
 
         Raises:
             StoreError: see ``store.connect``.
@@ -57,7 +57,7 @@ class Database:
         """Hold ``deciding`` to read it. It may be ahead of the tables, never of the log."""
         self.deciding = threading.RLock()
         self.decided = 0
-        """The next offset of the registry's log to decide about."""
+        """The next offset of the registry to decide."""
         self._projections: dict[str, Projection] = {
             self._runs.stream: self._runs,
             self.registry.stream: self.registry,
@@ -66,8 +66,8 @@ class Database:
         self._dead: list[tuple[LogRecord, str | None, str]] = []
         self._poison: dict[Position, str] = {}
         self.partitions: dict[Partition, Folded] = {}
-        self._saved: set[Partition] = set()  # those that are in the table
-        self._advanced: set[Partition] = set()  # those that the batch is of
+        self._saved: set[Partition] = set()  # those in the table
+        self._advanced: set[Partition] = set()  # those with records in the batch
         self.dead_letters = 0
         self.asks_for_registry = False
         self.connection = store.connect(path, limits)
@@ -80,12 +80,12 @@ class Database:
         try:
             self.connection.execute("CHECKPOINT")
         except duckdb.Error as error:
-            # Readers in other threads may keep it from this; the next start replays the WAL.
+            # Readers in other threads may prevent this; the next start replays the WAL.
             logger.info("no checkpoint at the end: %s", error)
         self.connection.close()
 
     def positions(self) -> dict[Partition, int]:
-        """For each partition the offset of the next record to fold."""
+        """For each partition, the offset of the next record to fold."""
         return {p: folded.next_offset for p, folded in self.partitions.items()}
 
     def _load(self) -> None:
@@ -108,19 +108,21 @@ class Database:
         records: list[LogRecord],
         tell: Callable[[list[Verdict]], None] = lambda verdicts: None,
     ) -> None:
-        """Fold records in one transaction; what was folded before is left out.
+        """Fold records in one transaction. Records that were folded before are left out.
 
-        The order of one commit, which everything else leans on:
+        The order of a commit, on which everything else depends:
 
-        1. decode; what cannot be decoded is a dead letter
-        2. drop the repeats, by producer id and sequence number; another event that has a number
-           which was used is a dead letter
-        3. apply each event to the projections' state; what cannot be applied is a dead letter
-        4. tell the verdicts; whatever happens from here on, it will be decided so again
+        1. decode; an event that cannot be decoded becomes a dead letter
+        2. drop repeats, by producer id and sequence number; another event with a used number
+           becomes
+           a dead letter
+        3. apply each event to the projections' state; one that cannot be applied becomes a dead
+           letter
+        4. announce the verdicts; whatever happens from here on, the same will be decided again
         5. BEGIN; write the projections, producers, dead letters and positions; COMMIT
 
-        If one of them fails, nothing of the batch has happened: the state is taken from the tables
-        again, and the caller reads on from ``positions()``.
+        If one of them fails, nothing of the batch has happened: the state is loaded from the
+        tables, and the caller continues from ``positions()``.
         """
         try:
             self._apply(records)
@@ -181,7 +183,7 @@ class Database:
                 try:
                     self._apply_all(projection, batch)
                 except BaseException:
-                    self._load()  # nobody may see half a decision
+                    self._load()  # half a decision must not be visible
                     raise
                 self._note_decided()
 
@@ -209,8 +211,8 @@ class Database:
                 self._sequences.undo(*taken, incoming)
             self._dead_letter(record, incoming, error)
         except Exception as error:
-            # A bug of ours, which may have left half an effect in the state. The batch is folded
-            # again from the tables, and then this event is a dead letter.
+            # A bug in a projection, which may have left half an effect in the state. Fold the batch
+            # again from the tables, with this event as a dead letter.
             logger.exception("%s at %s could not be applied", incoming.type, record.position)
             self._poison[record.position] = f"{error.__class__.__name__}: {error}"
             raise
@@ -242,7 +244,7 @@ class Database:
         tables.insert(con, "fold.positions", _positions(new))
 
     def decodable_dead_letters(self) -> int:
-        """How many dead letters could not be decoded when they came, and can be now."""
+        """Return how many dead letters could not be decoded when they arrived, and can be now."""
         self._codec.forget_unknown()
         cursor = self.connection.cursor()
         try:
@@ -290,7 +292,7 @@ def _load_partitions(con: duckdb.DuckDBPyConnection) -> dict[Partition, Folded]:
 
 
 def program_version() -> str:
-    """The version of this program, as in "0.1.0"."""
+    """Return the version of this program, such as "0.1.0"."""
     try:
         return version("modeltrail")
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""The runner: reads the log, folds it into DuckDB, and tells those who wait how far it is."""
+"""The fold: reads the log, folds it into DuckDB, and reports its position to waiting threads."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from modeltrail.schemas import Codec
 logger = logging.getLogger("modeltrail.fold")
 
 Progress = Callable[[int, int], None]
-"""Called with the number of events done and the number of events in all."""
+"""Called with the number of events done and the total."""
 
 _POLL_TIMEOUT_S = 1.0
 _RETRY_PAUSE_S = 1.0
@@ -50,23 +50,23 @@ class FoldBehind(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FoldStatus:
-    """How the fold is doing."""
+    """The state of the fold."""
 
     positions: dict[Partition, int]
-    """For each partition the next offset to fold."""
+    """For each partition, the next offset to fold."""
     records: int
-    """Records folded since the start of this process."""
+    """Number of records folded by this process."""
     repeats: int
-    """Events that came again and had no second effect, ever."""
+    """Number of all repeated events, which had no second effect."""
     dead_letters: int
     error: str | None
-    """Why the fold stands still; None if it does not."""
+    """Why the fold has stopped, or None."""
     folded_at_ms: int | None
-    """Append time of the last record folded by this process, in milliseconds since 1970 UTC."""
+    """Append time of the last record folded by this process, in ms since 1970 UTC."""
 
 
 class Fold:
-    """Folds a log into a DuckDB database. One fold owns its file."""
+    """Folds a log into a DuckDB database. A fold owns its file."""
 
     def __init__(
         self,
@@ -78,16 +78,16 @@ class Fold:
         on_registry_work: Callable[[], None] | None = None,
         accept: bool = False,
     ) -> None:
-        """Prepare a fold; nothing is opened yet.
+        """Make a fold; nothing is opened yet.
 
         Args:
             log: The log to read.
-            database: The file, made if missing; None for a database in memory.
-            memory_limit: DuckDB's, as in "4GB"; by default its own, 80 % of the machine's.
+            database: The file, created if missing; None for a database in memory.
+            memory_limit: DuckDB's, such as "4GB"; by default its own, 80 % of the machine's memory.
             threads: DuckDB's; by default one for each core.
-            on_registry_work: Called, in the fold's thread, after a batch in which runs asked for
-                something that the registry has to do.
-            accept: Where the log contradicts the tables, set them aside and fold the log, as the
+            on_registry_work: Called, in the fold's thread, after a batch in which runs requested
+                something from the registry.
+            accept: If the log contradicts the tables, set them aside and fold the log, because the
                 operator said that this log is the right one.
         """
         self._log = log
@@ -96,14 +96,14 @@ class Fold:
         self._on_registry_work = on_registry_work
         self._accept = accept
         self.contradicted: str | None = None
-        """How the log contradicts what was signed of it, found while the fold runs; None if not."""
+        """How the log contradicts what was signed, found while the fold runs; or None."""
         self._codec = Codec(lambda: log.schemas().values())
         self._database: Database | None = None
         self._reader: Reader | None = None
         self._folding = threading.Lock()
         self._folded = threading.Condition()
         self._positions: dict[Partition, int] = {}
-        self._verdicts: dict[int, Verdict] = {}  # the last ones, by offset
+        self._verdicts: dict[int, Verdict] = {}  # the latest ones, by offset
         self._records = 0
         self._folded_at_ms: int | None = None
         self._error: str | None = None
@@ -117,7 +117,7 @@ class Fold:
     # Opening and closing
 
     def open(self, progress: Progress | None = None) -> None:
-        """Open the database, rebuilding it first where it cannot be used as it is.
+        """Open the database, after rebuilding it if it cannot be used as it is.
 
         Raises:
             LogContradicted: the log is not the one that was folded; see ``accept``.
@@ -136,7 +136,7 @@ class Fold:
     def open_as_left(self) -> None:
         """Open the database as it was left, to answer while the log is away.
 
-        Where there is none of this version, what is opened is empty, and in memory.
+        If there is no database of this version, an empty one in memory is opened.
 
         Raises:
             StoreError: the file is in use, or its folder is read-only or full.
@@ -162,7 +162,7 @@ class Fold:
             con.close()
 
     def _why_unusable(self, path: Path) -> str | None:
-        """Why a file has to be rebuilt, after moving it aside if it is not to be lost."""
+        """Return why a file has to be rebuilt, after setting it aside if it must be kept."""
         if not path.exists():
             return None
         try:
@@ -192,13 +192,13 @@ class Fold:
         return f"{path.name} was written by {author} and was kept as {aside.name}"
 
     def start(self, progress: Progress | None = None) -> None:
-        """Open the database and fold in a thread of its own; raises like ``open``."""
+        """Open the database and fold in a separate thread. Raises like ``open``."""
         self.open(progress)
         self._thread = threading.Thread(target=self._run, name="modeltrail-fold", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the batch under way, checkpoint and close."""
+        """Finish the current batch, checkpoint and close."""
         self._stopping.set()
         self._hurry.set()
         if self._reader is not None:
@@ -228,8 +228,8 @@ class Fold:
                     self._rest()
                 self._error = None
             except Exception as error:
-                # A full disk, a log out of reach, or a bug: say so, and try again for ever.
-                # Events wait in the log meanwhile; skipping them would lose them in silence.
+                # A full disk, a log out of reach, or a bug: report it, and keep trying. Events wait
+                # in the log meanwhile; skipping them would lose them silently.
                 text = f"{type(error).__name__}: {error}"
                 if text != self._error:
                     logger.error("the fold has stopped: %s", text)
@@ -238,10 +238,11 @@ class Fold:
                 self._stopping.wait(_RETRY_PAUSE_S)
 
     def _rest(self) -> None:
-        """After a small batch, rest some times as long as it took, unless somebody waits for it.
+        """Throttle: after a small batch, sleep a multiple of its duration.
 
-        A batch of a few events costs hardly less than one of a thousand; without a rest, a trickle
-        of events would keep a core busy that requests could use.
+        A batch of a few events costs hardly less than one of a thousand. Without a rest, a trickle
+        of events would keep a core busy that requests could use. There is no rest while a reader is
+        waiting.
         """
         if self._batch_s < _REST_MAX_S and not self._waiting:
             self._hurry.wait(min(_RESTS_PER_BATCH * self._batch_s, _REST_MAX_S))
@@ -253,7 +254,7 @@ class Fold:
         """Fold one batch in the caller's thread.
 
         Args:
-            timeout_s: How long to wait for something to fold, in seconds.
+            timeout_s: How long to wait for records, in seconds.
             until: Fold nothing at or past these offsets.
 
         Returns:
@@ -266,7 +267,7 @@ class Fold:
             ends = {(p.stream, p.partition): n for p, n in until.items()}
             wanted = [r for r in records if r.offset < ends.get((r.stream, r.partition), 0)]
             if len(wanted) < len(records):
-                self._close_reader()  # it has gone too far; the next step opens another
+                self._close_reader()  # it has read too far; the next step opens another
             records = wanted
         if records:
             self._fold(records)
@@ -281,7 +282,7 @@ class Fold:
             try:
                 database.fold(records, self._tell)
             except BaseException:
-                self._close_reader()  # it is past records that are to be read again
+                self._close_reader()  # it is past records that must be read again
                 raise
             self._publish(database)
             asks = database.asks_for_registry
@@ -299,7 +300,7 @@ class Fold:
         return self._database
 
     def _tell(self, verdicts: list[Verdict]) -> None:
-        """Tell who waits for a verdict, before it is in the tables: the log alone made it."""
+        """Announce verdicts before they are in the tables: they follow from the log alone."""
         if not verdicts:
             return
         with self._folded:
@@ -317,10 +318,10 @@ class Fold:
     def catch_up(
         self, until: Mapping[Partition, int] | None = None, progress: Progress | None = None
     ) -> None:
-        """Fold in the caller's thread up to the given offsets, by default the log's end as of now.
+        """Fold in the caller's thread up to the given offsets, by default the log's current end.
 
         Raises:
-            LogError: the log has less than that, or cannot be read.
+            LogError: the log ends earlier, or cannot be read.
         """
         goal = dict(self._log.end() if until is None else until)
         start = sum(self._positions.get(p, 0) for p in goal)
@@ -335,10 +336,10 @@ class Fold:
                 raise LogUnavailable(f"the log gave nothing for {_SILENCE_MAX_S:g} s")
 
     def retry_dead_letters(self, progress: Progress | None = None) -> int:
-        """Rebuild beside the running database, and swap, if a dead letter can be decoded now.
+        """Rebuild beside the running database and swap, if a dead letter can be decoded now.
 
-        An event takes effect at its own position or not at all; hence a rebuild. Queries and the
-        fold go on meanwhile.
+        An event takes effect at its own position or not at all; therefore a rebuild. Queries and
+        the fold continue meanwhile.
 
         Returns:
             The number of dead letters that can be decoded now.
@@ -373,15 +374,15 @@ class Fold:
     # For readers
 
     def positions(self) -> dict[Partition, int]:
-        """For each partition the next offset to fold; everything before it can be queried."""
+        """For each partition, the next offset to fold. Everything before it can be queried."""
         return dict(self._positions)
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Have something called, in the fold's thread, after each batch; it must be quick."""
+        """Call a function in the fold's thread after each batch. It must be quick."""
         self._listeners.append(listener)
 
     def wait_for(self, positions: Mapping[Partition, int], timeout_s: float) -> None:
-        """Wait until everything before these offsets is folded; raises ``FoldBehind``."""
+        """Wait until everything before these offsets is folded. Raises ``FoldBehind``."""
 
         def reached() -> bool:
             return all(self._positions.get(p, 0) >= n for p, n in positions.items())
@@ -396,7 +397,7 @@ class Fold:
         """Wait until a registry request is decided, which is before it can be queried.
 
         Returns:
-            None if the fold passed it without a decision, as it does for a repeat, or too long ago.
+            None if the fold passed it without a verdict, as for a repeat, or too long ago.
 
         Raises:
             FoldBehind: not in time.
@@ -415,12 +416,13 @@ class Fold:
     def registry(
         self, next_offset: int, timeout_s: float
     ) -> Iterator[tuple[RegistryProjection, int]]:
-        """The registry in memory, with all decided before an offset, be it in the tables or not.
+        """Yield the registry in memory, with everything decided before an offset.
 
-        Nothing is decided during the block, so be quick.
+        The decisions may not be in the tables yet. Nothing is decided during the block, so keep it
+        short.
 
         Yields:
-            The registry, and the next offset to decide: the tables may not be as far yet.
+            The registry, and the next offset to decide. The tables may be behind.
 
         Raises:
             FoldBehind: not in time.
@@ -454,11 +456,14 @@ class Fold:
         return reached()
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
-        """A connection for queries, for one thread; close it. Raises ``StoreError`` if closed."""
+        """Return a connection for queries, for one thread; close it.
+
+        Raises ``StoreError`` if closed.
+        """
         return self._opened().connection.cursor()
 
     def status(self) -> FoldStatus:
-        """How the fold is doing."""
+        """Return the state of the fold."""
         database = self._database
         return FoldStatus(
             positions=self.positions(),
@@ -471,10 +476,10 @@ class Fold:
 
 
 def contradiction(log: EventLog, con: duckdb.DuckDBPyConnection) -> str | None:
-    """How a log differs from what was folded, at its end; None if it does not.
+    """Return how a log differs from what was folded, at its end; None if it does not.
 
-    Looks at the end of the log and at the last event that was folded of each partition, which takes
-    milliseconds; ``audit.verify`` looks at everything. The tables may be of an older version.
+    Checks the end of the log and the last folded event of each partition, which takes milliseconds;
+    ``audit.verify`` checks everything. The tables may be of an older version.
 
     Raises:
         LogError: the log cannot be read.
@@ -527,8 +532,8 @@ def rebuild(
 
     Args:
         log: The log.
-        database: The file to make or replace; it must not be open anywhere.
-        progress: Called with how far it is.
+        database: The file to create or replace; it must not be open anywhere.
+        progress: Called with the progress.
         limits: DuckDB's.
 
     Raises:
@@ -555,7 +560,7 @@ def rebuild(
 
 
 def _known_heads(log: EventLog, database: Path, limits: Limits) -> dict[Partition, Head]:
-    """The ends of the chains that an old file has, of whatever version; empty without a file.
+    """Return the ends of the chains in an old file, of whatever version; empty without a file.
 
     Raises:
         LogContradicted: the log's end contradicts the file.
@@ -572,7 +577,7 @@ def _known_heads(log: EventLog, database: Path, limits: Limits) -> dict[Partitio
             raise LogContradicted(database, how)
         if store.version_of(con) == store.PROJECTION_VERSION:
             return heads(con)
-        # Up to version 6 there was a chain of the registry only.
+        # Up to version 6, only the registry had a chain.
         rows = con.execute(
             'SELECT "offset", hash FROM fold.requests ORDER BY "offset" DESC LIMIT 1'
         ).fetchall()

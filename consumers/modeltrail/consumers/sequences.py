@@ -1,9 +1,9 @@
-"""Recognizes the repeats of retries and outbox replays, by producer id and sequence number.
+"""Recognize repeats, from retries and outbox replays, by producer id and sequence number.
 
 The numbers of a producer count within one subject (a run, a logged model, or the registry) of one
-partition, and under one actor. So an event that uses the id of somebody else's producer, for
-another run or under another name, changes nothing about which events of the true one are repeats.
-Decision 14 has the reasons.
+partition, and for one actor. An event that uses the id of another's producer, for another run or
+under another name, therefore does not change which of the true producer's events are repeats. See
+decision 14.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from modeltrail.consumers.projections import Incoming
 
 JUMP_MAX = 2**31
-"""The most numbers that a producer may leave out at once. More are no loss, but a mistake."""
+"""How many numbers a producer may leave out at once. More are a mistake, not a loss."""
 
 SEQUENCE_MAX = 2**53
 _GAPS_MAX = 16
@@ -33,7 +33,7 @@ _NO_ID = bytes(16)
 
 
 def subject_of(stream: str, event: Mapping[str, Any]) -> str:
-    """What a producer's numbers count for: ``run/ID``, ``model/ID``, or ``registry``."""
+    """Return what a producer's numbers count within: ``run/ID``, ``model/ID``, or ``registry``."""
     if stream == RUNS:
         if "run_id" in event:
             return f"run/{event['run_id']}"
@@ -43,7 +43,7 @@ def subject_of(stream: str, event: Mapping[str, Any]) -> str:
 
 
 def check_sequence(sequence: int, last: int | None = None) -> None:
-    """Check a sequence number, and whether it can follow the last one; raises ``Malformed``."""
+    """Check that a sequence number is valid and can follow the last one. Raises ``Malformed``."""
     if not 0 <= sequence <= SEQUENCE_MAX:
         raise Malformed(f"a sequence number is 0 to {SEQUENCE_MAX:,}, not {sequence}")
     if last is not None and sequence - last > JUMP_MAX:
@@ -68,17 +68,17 @@ def numbering_of(record: LogRecord, event: Mapping[str, Any]) -> Numbering:
 
 
 class _Gap(NamedTuple):
-    """Numbers below the last one that have had no effect."""
+    """Numbers below the last one that had no effect."""
 
     first: int
     last: int
     event_id: bytes = _NO_ID
-    """Of the dead letter that had the number; zeros where no event had it."""
+    """Id of the dead letter with the number; zeros if no event had it."""
 
 
 @dataclass(slots=True)
 class Producer:
-    """What the fold knows of one producer under one actor; a row of ``fold.producers``."""
+    """The state of one producer for one actor; a row of ``fold.producers``."""
 
     producer_id: bytes
     partition: int
@@ -94,21 +94,21 @@ class Producer:
     points_dropped: int = 0
 
     def gap(self, sequence: int) -> _Gap | None:
-        """The gap that a number is in."""
+        """Return the gap that contains a number."""
         return next((g for g in self.gaps if g.first <= sequence <= g.last), None)
 
     def has(self, sequence: int) -> bool:
-        """Whether an event with this number has come."""
+        """Return whether an event with this number has arrived."""
         return sequence <= self.last_sequence and self.gap(sequence) is None
 
     def fill(self, sequence: int, gap: _Gap) -> None:
-        """Take a number out of a gap."""
+        """Remove a number from a gap."""
         at = self.gaps.index(gap)
         parts = [_Gap(gap.first, sequence - 1), _Gap(sequence + 1, gap.last)]
         self.gaps[at : at + 1] = [part for part in parts if part.first <= part.last]
 
     def advance(self, sequence: int, event_id: bytes) -> None:
-        """Go on to a number after the last."""
+        """Advance to a number after the last."""
         if sequence > self.last_sequence + 1:
             self.gaps.append(_Gap(self.last_sequence + 1, sequence - 1))
             del self.gaps[:-_GAPS_MAX]
@@ -117,23 +117,23 @@ class Producer:
 
 @dataclass(slots=True)
 class _Scope:
-    """One producer id within one subject of a partition, by actor; the first one is the owner."""
+    """One producer id within one subject of a partition, by actor. The first actor is the owner."""
 
     by_actor: dict[str, Producer] = field(default_factory=dict)
     highest: int = -1
 
 
 class Sequences:
-    """The producers that are at work, as a cache of ``fold.producers``."""
+    """The active producers, as a cache of ``fold.producers``."""
 
     def __init__(self) -> None:
-        """Begin with no producers; ``prepare`` fetches them."""
+        """Make an empty cache; ``prepare`` fills it."""
         self._known: dict[Numbering, _Scope] = {}
         self._new: set[int] = set()
         self._changed: dict[int, Producer] = {}
 
     def prepare(self, con: duckdb.DuckDBPyConnection, batch: Iterable[Incoming]) -> None:
-        """Fetch the producers of a batch that are not known yet."""
+        """Load the unknown producers of a batch."""
         unknown = {incoming.numbering for incoming in batch} - self._known.keys()
         if not unknown:
             return
@@ -155,18 +155,18 @@ class Sequences:
     def accept(
         self, incoming: Incoming, may_have: Callable[[bytes], bool]
     ) -> tuple[Producer, int] | None:
-        """Take note of an event.
+        """Count an event.
 
         Args:
             incoming: The event.
-            may_have: Whether the event with an id may have been folded before.
+            may_have: Returns whether the event with an id may have been folded before.
 
         Returns:
-            None for a repeat; else its producer, and how many events are missing more than
-            before: those just before this one, or -1 where it was missing itself.
+            None for a repeat; else its producer, and the change in the number of missing events:
+                those just before this one, or -1 if it was missing itself.
 
         Raises:
-            Malformed: its number was used by another event, or cannot be one. Nothing has changed.
+            Malformed: its number was used by another event, or is invalid. Nothing has changed.
         """
         envelope = incoming.event["envelope"]
         sequence, event_id, actor = envelope["sequence"], envelope["event_id"], envelope["actor"]
@@ -174,7 +174,7 @@ class Sequences:
         scope = self._known.get(numbering) or _Scope()
         producer = scope.by_actor.get(actor)
         if producer is not None and sequence == producer.last_sequence + 1 == scope.highest + 1:
-            # What nearly every event is: the next one. The rest would do the same, but slower.
+            # Nearly every event is the next one. The rest would do the same, but slower.
             scope.highest = producer.last_sequence = sequence
             producer.last_event_id = event_id
             return self._taken(producer, 0)
@@ -207,7 +207,8 @@ class Sequences:
             missing = sequence - scope.highest - 1
             scope.highest = sequence
         else:
-            # It was counted as missing, unless there was a dead letter or another actor's event.
+            # It was counted as missing, unless a dead letter or another actor's event had the
+            # number.
             had = gap is not None and gap.event_id != _NO_ID
             others = (p for p in scope.by_actor.values() if p is not producer)
             missing = 0 if had or any(p.has(sequence) for p in others) else -1
@@ -224,7 +225,7 @@ class Sequences:
         return producer, missing
 
     def undo(self, producer: Producer, missing: int, incoming: Incoming) -> None:
-        """Note that an event which was taken has no effect: another one may have its number."""
+        """Record that a counted event has no effect, so that another one may have its number."""
         envelope = incoming.event["envelope"]
         sequence = envelope["sequence"]
         producer.untold = missing
@@ -233,14 +234,14 @@ class Sequences:
         del producer.gaps[:-_GAPS_MAX]
 
     def write(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Write what changed since the last write."""
+        """Write the changes since the last write."""
         new = [p for p in self._changed.values() if id(p) in self._new]
         old = [p for p in self._changed.values() if id(p) not in self._new]
         if new:
             tables.insert(con, "fold.producers", _columns(new))
         if old:
             columns = _columns(old)
-            del columns["first_offset"]  # which stays
+            del columns["first_offset"]  # it never changes
             keys = ["producer_id", "partition", "subject", "actor"]
             tables.update(con, "fold.producers", keys, columns)
         self._changed.clear()
@@ -249,7 +250,7 @@ class Sequences:
             self._known.clear()
 
     def forget(self) -> None:
-        """Drop the cache, after a transaction that failed."""
+        """Clear the cache after a failed transaction."""
         self.__init__()  # type: ignore[misc]
 
 

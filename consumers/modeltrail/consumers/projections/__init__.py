@@ -1,4 +1,4 @@
-"""Projections: each turns the events of one stream into tables."""
+"""Projections, which turn the events of a stream into tables."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from modeltrail.schemas.limits import KEY_CHARACTERS_MAX, TEXT_BYTES_MAX
 
 
 def check_entries(kind: str, entries: Mapping[str, str | None]) -> None:
-    """Check keys and values of params or tags; raises ``Malformed``."""
+    """Check keys and values of params or tags. Raises ``Malformed``."""
     for key, value in entries.items():
         if not 0 < len(key) <= KEY_CHARACTERS_MAX:
             raise Malformed(
                 f"a {kind} key has 1 to {KEY_CHARACTERS_MAX} characters, not {len(key)}"
             )
-        # In characters, not bytes: an older release let those into the log.
+        # In characters, not bytes, because an older version allowed those.
         if value is not None and len(value) > TEXT_BYTES_MAX:
             raise Malformed(
                 f"the value of {kind} {key!r} has {len(value):,} characters; "
@@ -29,13 +29,13 @@ def check_entries(kind: str, entries: Mapping[str, str | None]) -> None:
 
 
 def check_path(type: str, path: str) -> None:
-    """Check the path of an artifact; raises ``Malformed``."""
+    """Check the path of an artifact. Raises ``Malformed``."""
     if not path or path.startswith("/") or ".." in path.split("/"):
         raise Malformed(f"{type}: not a relative path: {path!r}")
 
 
 class Incoming(NamedTuple):
-    """A decoded event on its way into the tables."""
+    """A decoded event to be applied."""
 
     record: LogRecord
     type: str
@@ -45,29 +45,32 @@ class Incoming(NamedTuple):
 
 
 class Projection(Protocol):
-    """What the runner asks of a projection, in this order for each batch.
+    """A projection, as the fold calls it, in this order for each batch.
 
-    ``see`` every record; ``prepare`` once; ``apply`` each event that could be decoded and is no
-    repeat, and ``pass_over`` the others; ``write`` once, within the transaction that stores the
+    ``see`` for every record; ``prepare`` once; ``apply`` for each event that was decoded and is not
+    a repeat, and ``pass_over`` for the others; ``write`` once, in the transaction that stores the
     positions.
     """
 
     stream: str
 
     def create(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Make the tables in an empty database."""
+        """Create the tables in an empty database."""
         ...
 
     def load(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Take the state from the tables: at start, and after a transaction that failed."""
+        """Load the state from the tables, at the start and after a failed transaction."""
         ...
 
     def see(self, record: LogRecord, hash: bytes) -> None:
-        """Take note of a record of the stream, whatever is in it; ``hash`` is that of the chain."""
+        """Record an event's place in the chain, whatever its content.
+
+        ``hash`` is that of the chain.
+        """
         ...
 
     def prepare(self, con: duckdb.DuckDBPyConnection, batch: Sequence[Incoming]) -> None:
-        """Fetch what the events of a batch will need."""
+        """Load what the events of a batch need."""
         ...
 
     def apply(self, incoming: Incoming, producer: Producer, missing: int) -> None:
@@ -75,23 +78,23 @@ class Projection(Protocol):
 
         Args:
             incoming: The event.
-            producer: Who sent it; its counters may be changed.
-            missing: How many events of the producer are missing more than before: those just
-                before this one, or -1 where this one was missing.
+            producer: Its producer, whose counters may be changed.
+            missing: The change in the number of missing events of the producer: those just before
+                this one, or -1 if this one was missing.
 
         Raises:
-            Malformed: it can never be applied; the state is as before.
+            Malformed: it can never be applied; the state is unchanged.
         """
         ...
 
     def pass_over(self, incoming: Incoming) -> None:
-        """Take note of an event without effect: a repeat, or a dead letter that was decoded."""
+        """Record an event without effect: a repeat, or a dead letter that was decoded."""
         ...
 
     def may_have(self, con: duckdb.DuckDBPyConnection, event_id: bytes) -> bool:
-        """Whether the event with this id may have come before; True where that is not known."""
+        """Return whether the event with this id may have arrived before; True if unknown."""
         ...
 
     def write(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Write the effects of everything since the last write, in the open transaction."""
+        """Write the effects since the last write, in the open transaction."""
         ...

@@ -1,4 +1,4 @@
-"""Logged models: the part of the runs stream whose events are about a model, not a run."""
+"""Logged models: the events of the runs stream that are about a model, not a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KEPT_MAX = 50_000
 
 @dataclass(slots=True)
 class _Model:
-    """A row of ``fold.logged_models``, in its order of columns."""
+    """A row of ``fold.logged_models``, in the order of its columns."""
 
     model_id: str
     partition: int
@@ -46,10 +46,10 @@ _TYPES = {
 
 
 class LoggedModels:
-    """Folds the events of logged models, on behalf of the projection of the runs stream."""
+    """Folds the events of logged models, for the projection of the runs stream."""
 
     def __init__(self) -> None:
-        """Begin with no state; models are fetched when an event names them."""
+        """Make it without state; models are loaded when an event refers to them."""
         self._models: dict[str, _Model] = {}
         self._params: dict[str, dict[str, str]] = {}
         self._clear_batch()
@@ -71,21 +71,21 @@ class LoggedModels:
         self._outputs: dict[tuple[int, str, int], None] = {}
 
     def create(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Make the tables in an empty database."""
+        """Create the tables in an empty database."""
         tables.script(con, __package__, "logged_models.sql")
 
     def forget(self) -> None:
-        """Drop the state, after a transaction that failed."""
+        """Clear the state after a failed transaction."""
         self._models.clear()
         self._params.clear()
         self._clear_batch()
 
     def handles(self, type: str) -> bool:
-        """Whether events of this type are about a logged model."""
+        """Return whether events of this type are about a logged model."""
         return type in self._handlers
 
     def prepare(self, con: duckdb.DuckDBPyConnection, batch: Sequence[Incoming]) -> None:
-        """Fetch the models that events of a batch name, with their params."""
+        """Load the models in the events of a batch, with their params."""
         wanted = {i.event["model_id"] for i in batch if i.type in self._handlers}
         wanted -= self._models.keys()
         if not wanted:
@@ -107,17 +107,17 @@ class LoggedModels:
             self._params[model_id][key] = value
 
     def apply(self, incoming: Incoming) -> None:
-        """Apply an event; raises ``Malformed``, and then the state is as before."""
+        """Apply an event. Raises ``Malformed``; the state is then unchanged."""
         self._handlers[incoming.type](incoming)
 
     def link(self, run: int, event: dict[str, Any]) -> None:
-        """Note which models a run used and made; the same link twice is one."""
+        """Record which models a run used and created. A repeated link counts once."""
         for model_id in event["inputs"]:
             self._inputs[run, model_id] = None
         for output in event["outputs"]:
             self._outputs[run, output["model_id"], output["step"]] = None
 
-    # One method for each event type. Each checks first and changes afterwards.
+    # One method for each event type. Each checks first, then changes.
 
     def _created(self, incoming: Incoming) -> None:
         record, event = incoming.record, incoming.event
@@ -155,7 +155,7 @@ class LoggedModels:
         self._created(incoming)
         model = self._models[event["model_id"]]
         model.status, model.status_message = event["status"], event["status_message"]
-        # By the clock of the tracker that it comes from.
+        # By the clock of the tracker that it was imported from.
         if event["created_at_ms"] is not None:
             model.created_at_ms = event["created_at_ms"]
         if event["updated_at_ms"] is not None:
@@ -177,7 +177,7 @@ class LoggedModels:
         check_entries("tag", event["tags"])
         if status is not None:
             model.status, model.status_message = status, event["status_message"]
-            # As in MLflow, tags and params leave the time of the last update alone.
+            # As in MLflow, tags and params do not change the time of the last update.
             self._touch(model, record.appended_at_ms)
         self._add_params(model.model_id, event["params"])
         self._change_tags(model.model_id, event["tags"])
@@ -215,7 +215,7 @@ class LoggedModels:
     # Writing
 
     def write(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Write what changed since the last write, in the open transaction."""
+        """Write the changes since the last write, in the open transaction."""
         if self._changed:
             _delete(con, "fold.logged_models", {"model_id": list(self._changed)})
             rows = tables.rows(list(self._changed.values()), _COLUMNS)

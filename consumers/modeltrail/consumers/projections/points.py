@@ -1,8 +1,8 @@
-"""Metric points: many small columns of a batch into one large insert.
+"""Metric points: the many small columns of a batch become one large insert.
 
-A point that was logged before (same series, step, timestamp and value) is one point. Looking for
-each in the table would cost more than storing it, so only points that could be there are looked
-for: those that do not come after the latest point of their series.
+A point that is logged again (same series, step, timestamp and value) counts once. Looking for every
+point in the table would cost more than storing it, so only those are looked for that do not come
+after the latest point of their series.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ _Ints = npt.NDArray[np.int64]
 
 
 class Counted(Protocol):
-    """Who wants to know how many points were stored."""
+    """Something that counts stored points."""
 
     points_stored: int
 
 
 class PointsWriter:
-    """Collects the points of a batch, and writes them."""
+    """Collects and writes the points of a batch."""
 
     def __init__(self) -> None:
-        """Begin with no series; ``load`` fetches them."""
-        self._count = 0  # of series
-        self._saved = 0  # series that are in the table
+        """Make it without series; ``load`` loads them."""
+        self._count = 0  # number of series
+        self._saved = 0  # number of series in the table
         self._latest = _Latest(0)
         self._clear()
 
     def _clear(self) -> None:
-        self._ids: list[int] = []  # the events' series, one event after the other
-        self._bases: list[int] = []  # where each event's series begin in _ids
-        self._counts: list[int] = []  # points of each event
+        self._ids: list[int] = []  # series of the events, one event after the other
+        self._bases: list[int] = []  # start of each event's series in _ids
+        self._counts: list[int] = []  # number of points of each event
         self._columns: tuple[list[bytes], ...] = ([], [], [], [])
         self._new: list[tuple[int, int, SeriesKey]] = []
         self._owners: dict[int, Counted] = {}  # series to the counter of its run
 
     def load(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Fetch the latest point of every series."""
+        """Load the latest point of every series."""
         found = con.execute(
             "SELECT series, step, timestamp_ms, value, points FROM fold.series"
         ).fetchnumpy()
@@ -62,10 +62,10 @@ class PointsWriter:
     def add(
         self, run: int, owner: Counted, known: dict[SeriesKey, int], event: dict[str, Any]
     ) -> None:
-        """Take the points of a ``MetricsLogged`` of a run whose series are ``known``.
+        """Add the points of a ``MetricsLogged`` of a run whose series are ``known``.
 
         Raises:
-            Malformed: columns of different length, or an index that names no series.
+            Malformed: the columns differ in length, or an index refers to no series.
         """
         n = points.count(event)
         if not n:
@@ -136,7 +136,7 @@ class PointsWriter:
         self._clear()
 
     def _without_repeats(self, con: duckdb.DuckDBPyConnection, batch: _Batch) -> _Batch:
-        """The batch without points that are there already, in order within each series."""
+        """Return the batch without points that exist already, in order within each series."""
         late = batch.late(self._latest)
         if not late.any():
             return batch
@@ -198,14 +198,14 @@ class _Batch:
         )
 
     def groups(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        """Index of the first and the last point of each series."""
+        """Return the index of the first and last point of each series."""
         edges = np.flatnonzero(self.series[1:] != self.series[:-1]) + 1
         return np.concatenate([[0], edges]), np.concatenate([edges, [len(self.series)]]) - 1
 
     def late(self, latest: _Latest) -> npt.NDArray[np.bool_]:
-        """The points of those series that do not strictly advance, in this batch and from before.
+        """Return the points of those series that do not strictly advance, in this batch or before.
 
-        All points of such a series are meant, since any of them may be the repeat.
+        All points of such a series are returned, because any of them may be the repeat.
         """
         same = self.series[1:] == self.series[:-1]
         later = self.steps[1:] > self.steps[:-1]
@@ -221,7 +221,10 @@ class _Batch:
         return np.repeat(bad, lasts - firsts + 1)
 
     def ordered(self) -> _Batch:
-        """Sorted by series, step, timestamp and value, each point once; NaN is the greatest."""
+        """Return it sorted by series, step, timestamp and value, each point once.
+
+        NaN is the greatest.
+        """
         sorted_ = self.take(np.lexsort((self.values, self.times, self.steps, self.series)))
         s, t, m, v = sorted_.series, sorted_.steps, sorted_.times, sorted_.values
         again = (s[1:] == s[:-1]) & (t[1:] == t[:-1]) & (m[1:] == m[:-1])
@@ -252,7 +255,7 @@ class _Latest:
         self.values[series], self.points[series] = values, points
 
     def before_or_at(self, batch: _Batch, firsts: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
-        """For each series whether its first point in the batch comes no later than the latest."""
+        """Return for each series whether its first point in the batch is not after the latest."""
         series = batch.series[firsts]
         steps, times = batch.steps[firsts], batch.times[firsts]
         reached: npt.NDArray[np.bool_] = (steps < self.steps[series]) | (
@@ -262,7 +265,7 @@ class _Latest:
         return reached & stored
 
     def advance(self, batch: _Batch, lasts: npt.NDArray[np.intp], stored: _Ints) -> None:
-        """Take the last point of each series of the batch, unless the latest is greater."""
+        """Set the latest point of each series to the batch's last one, unless that is smaller."""
         series = batch.series[lasts]
         steps, times, values = batch.steps[lasts], batch.times[lasts], batch.values[lasts]
         old_steps, old_times = self.steps[series], self.times[series]
@@ -286,7 +289,7 @@ class _Latest:
 
 
 def _missing(con: duckdb.DuckDBPyConnection, batch: _Batch) -> _Batch:
-    """The points of a batch that are not in the table."""
+    """Return the points of a batch that are not in the table."""
     found = np.array(
         tables.lookup(
             con,

@@ -1,4 +1,4 @@
-"""The requests: every event of the registry, its hash in the chain, and what became of it."""
+"""The requests: every event of the registry, its hash in the chain, and the verdict."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _SECRETS = ("password_hash", "token_hash", "secret")
 
 @dataclass(slots=True)
 class Verdict:
-    """A request to the registry and what was decided about it: a row of ``fold.requests``.
+    """A registry request and its verdict: a row of ``fold.requests``.
 
-    The same object goes from the fold to whoever answers the request.
+    The same object goes from the fold to the code that answers the request.
     """
 
     offset: int
@@ -40,19 +40,19 @@ class Verdict:
     model: str | None
     model_key: str | None
     version: int | None
-    """The number of the version that the request made or meant."""
+    """Number of the version that the request created or referred to."""
     alias: str | None
     request: str
     """The event as JSON, as the trail shows it."""
     accepted: bool | None = None
-    """None where nothing was decided: a repeat, or a dead letter."""
+    """None without a decision: for a repeat or a dead letter."""
     code: str | None = None
     """MLflow's error code, if it was refused."""
     message: str | None = None
 
     @property
     def position(self) -> Position:
-        """Where the request is in the log."""
+        """The request's position in the log."""
         return Position(*REGISTRY_PARTITION, self.offset)
 
     @property
@@ -65,19 +65,18 @@ _COLUMNS = tuple(field.name for field in fields(Verdict))
 
 
 class Requests:
-    """Gathers the rows of ``fold.requests``."""
+    """Collects the rows of ``fold.requests``."""
 
     def __init__(self) -> None:
-        """Begin with none."""
         self._undecoded: dict[int, tuple[int, bytes]] = {}  # by offset: append time and hash
         self._rows: list[Verdict] = []
 
     def see(self, record: LogRecord, hash: bytes) -> None:
-        """Keep a record's place in the chain, whatever is in it."""
+        """Record an event's place in the chain, whatever its content."""
         self._undecoded[record.offset] = record.appended_at_ms, hash
 
     def describe(self, incoming: Incoming, entity: str | None, model_key: str | None) -> Verdict:
-        """Make the row of an event that was seen; nothing is decided yet."""
+        """Make the row of a seen event, without a decision yet."""
         record, type, event, _ = incoming
         envelope = event["envelope"]
         appended_at_ms, hash = self._undecoded.pop(record.offset)
@@ -103,14 +102,14 @@ class Requests:
         return request
 
     def may_have(self, con: duckdb.DuckDBPyConnection, event_id: bytes) -> bool:
-        """Whether an event with this id is in the trail."""
+        """Return whether an event with this id is in the trail."""
         if any(row.event_id == event_id for row in self._rows):
             return True
         query = "SELECT 1 FROM fold.requests WHERE event_id = ? LIMIT 1"
         return bool(con.execute(query, [event_id]).fetchall())
 
     def verdicts(self) -> list[Verdict]:
-        """What was decided since the last write."""
+        """Return the verdicts since the last write."""
         return [row for row in self._rows if row.accepted is not None]
 
     def write(self, con: duckdb.DuckDBPyConnection) -> None:
@@ -126,7 +125,7 @@ class Requests:
 
 
 def find_verdict(con: duckdb.DuckDBPyConnection, offset: int, event_id: bytes) -> Verdict | None:
-    """The verdict of the request at an offset; for a repeat, that of the first with its id."""
+    """Return the verdict of the request at an offset; for a repeat, that of the first one."""
     columns = ", ".join(f'"{name}"' for name in _COLUMNS)
     for condition, value in (('"offset" = ?', offset), ("event_id = ?", event_id)):
         row = con.execute(
@@ -140,7 +139,7 @@ def find_verdict(con: duckdb.DuckDBPyConnection, offset: int, event_id: bytes) -
 
 
 def redacted(event: Event) -> Event:
-    """An event as everybody may see it: without hashes, secrets and the paths of webhooks' URLs."""
+    """Return an event for display: without hashes, secrets and the paths of webhooks' URLs."""
     if not any(event.get(name) for name in (*_SECRETS, "url")):
         return event
     shown = {k: "(not shown)" if k in _SECRETS and v else v for k, v in event.items()}
@@ -150,7 +149,7 @@ def redacted(event: Event) -> Event:
 
 
 def endpoint(url: str) -> str:
-    """A URL as everybody may see it: without its path and query."""
+    """Return a URL for display: without its path and query."""
     try:
         parts = urlsplit(url)
         port = "" if parts.port is None else f":{parts.port}"
@@ -164,13 +163,13 @@ def endpoint(url: str) -> str:
 
 
 def uuid_text(value: bytes) -> str:
-    """A UUID of 16 bytes as text with dashes."""
+    """Return a UUID of 16 bytes as text with dashes."""
     text = value.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def _shown(envelope: Event) -> Event:
-    """An envelope as the trail shows it: who knows a producer's id could pass for it."""
+    """Return an envelope for display, without the producer's id, which could be misused."""
     return {name: value for name, value in envelope.items() if name != "producer_id"}
 
 

@@ -29,7 +29,7 @@ _MAP = pa.map_(pa.string(), pa.string())
 
 @dataclass(slots=True)
 class _Run:
-    """A row of ``fold.runs``, in its order of columns."""
+    """A row of ``fold.runs``, in the order of its columns."""
 
     run: int
     run_id: str
@@ -67,7 +67,7 @@ class _Run:
 
 @dataclass(slots=True)
 class _Activity:
-    """A row of ``fold.activity``, in its order of columns."""
+    """A row of ``fold.activity``, in the order of its columns."""
 
     run: int
     events_missing: int = 0
@@ -80,13 +80,13 @@ class _Activity:
 
 @dataclass(slots=True)
 class _State:
-    """A run at work: its rows, and what decisions about it need."""
+    """An active run: its rows, and what decisions about it need."""
 
     row: _Run
     activity: _Activity
     is_new: bool
     series: dict[SeriesKey, int] = field(default_factory=dict)
-    params: dict[str, str] | None = None  # None: not fetched
+    params: dict[str, str] | None = None  # None: not loaded
 
 
 _RUN_COLUMNS = [f.name for f in fields(_Run)]
@@ -98,19 +98,19 @@ _SOURCE_COLUMNS = [
 
 
 class RunsProjection:
-    """Folds the runs stream. A run's events are all in one partition, so runs are independent."""
+    """Folds the runs stream. All events of a run are in one partition, so runs are independent."""
 
     stream = RUNS
 
     def __init__(self) -> None:
-        """Begin with no state; ``load`` fetches it."""
+        """Make it without state; ``load`` loads it."""
         self._runs: dict[str, _State] = {}
         self._run_count = 0
         self._environments: set[str] = set()
         self._points = PointsWriter()
         self._models = LoggedModels()
         self.asks_for_registry = False
-        """Set by runs that want something of the registry; who reads it sets it back."""
+        """Set if runs request something from the registry. Its reader resets it."""
         self._clear_batch()
         self._handlers: dict[str, Callable[[_State, Incoming, Producer], None]] = {
             "RunStarted": self._run_started,
@@ -159,7 +159,7 @@ class RunsProjection:
         self._points.load(con)
 
     def see(self, record: LogRecord, hash: bytes) -> None:
-        """Keep a record's place in the chain, whatever is in it."""
+        """Record an event's place in the chain, whatever its content."""
         self._seen.append(record)
         self._hashes.append(hash)
 
@@ -184,7 +184,7 @@ class RunsProjection:
                 params[key] = value
 
     def _fetch_runs(self, con: duckdb.DuckDBPyConnection, run_ids: Iterable[str]) -> None:
-        # First their numbers, which the rows are stored by: to scan whole rows for an id would
+        # First their numbers, by which the rows are stored: scanning whole rows for an id would
         # take ten times as long among many runs.
         numbers = tables.lookup(
             con,
@@ -224,7 +224,7 @@ class RunsProjection:
             )  # fmt: skip
             state = _State(row, _Activity(row.run), is_new=True, params={})
         self._handlers[type](state, incoming, producer)
-        # From here on nothing fails: the event has taken effect.
+        # From here on nothing fails: the event takes effect.
         if is_first:
             self._runs[run_id] = state
             self._run_count += 1
@@ -241,20 +241,20 @@ class RunsProjection:
         if row.status in RUN_ENDED and type not in _AFTER_END:
             self._changed[row.run] = state
             if row.heart_stopped:
-                # The end was a server's conclusion, and it was wrong: the job was only cut off.
+                # The end was a server's conclusion, and wrong: the job was only cut off.
                 row.heart_stopped = False
                 row.status, row.message, row.ended_at_ms = "RUNNING", None, None
             else:
                 row.events_after_end += 1
 
     def pass_over(self, incoming: Incoming) -> None:
-        """See ``Projection.pass_over``; this stream has no trail."""
+        """Do nothing: this stream has no trail."""
 
     def may_have(self, con: duckdb.DuckDBPyConnection, event_id: bytes) -> bool:
-        """See ``Projection.may_have``; of so many events the ids are not kept."""
+        """Return True: the ids of this stream's many events are not stored."""
         return True
 
-    # One method for each event type. Each checks first and changes afterwards.
+    # One method for each event type. Each checks first, then changes.
 
     def _run_started(self, state: _State, incoming: Incoming, producer: Producer) -> None:
         event, row = incoming.event, state.row
@@ -324,7 +324,7 @@ class RunsProjection:
         event, row = incoming.event, state.row
         still_silent = event["last_seen_offset"] == state.activity.last_seen_offset
         if row.status in RUN_ENDED or not still_silent:
-            return  # it ended, or gave a sign of life, before this arrived
+            return  # it ended, or gave a sign of life, before this event arrived
         row.status, row.heart_stopped = "FAILED", True
         row.ended_at_ms = event["last_seen_at_ms"]
         row.message = f"no sign of life for more than {event['timeout_ms'] / 1000:g} s"
@@ -369,7 +369,7 @@ class RunsProjection:
             self._tags[state.row.run, key] = value
 
     def _datasets_logged(self, state: _State, incoming: Incoming, producer: Producer) -> None:
-        # As in MLflow, a dataset that is logged again stays as it was logged first.
+        # As in MLflow, logging a dataset again does not change it.
         for dataset in incoming.event["datasets"]:
             key = state.row.run, dataset["name"], dataset["digest"]
             self._datasets.setdefault(key, dataset)
@@ -392,7 +392,7 @@ class RunsProjection:
         self._models.link(state.row.run, incoming.event)
 
     def _count_points(self, state: _State, producer: Producer, event: dict[str, Any]) -> None:
-        # A producer's counters are totals; a run may have several producers, whose sum must fit.
+        # A producer's counters are totals. A run may have several producers, whose sum must fit.
         for name in ("points_logged", "points_dropped"):
             if not 0 <= event[name] <= _POINTS_MAX:
                 raise Malformed(f"{name} is 0 to {_POINTS_MAX:,}, not {event[name]:,}")
@@ -497,14 +497,14 @@ class RunsProjection:
             )
 
 
-# After a run's end its producer still has these to say; they are no sign that it goes on.
+# The producer may send these after a run's end. They do not mean that the run continues.
 _AFTER_END = {"RunEnded", "RunUpdated", "RunDeleted", "RunRestored", "TagsChanged"}
 
 
 def _rows_of(
     con: duckdb.DuckDBPyConnection, table: str, columns: str, runs: list[int]
 ) -> list[tuple[Any, ...]]:
-    """Rows of runs. The numbers of a few are written out, so that only where they are is read."""
+    """Return rows of runs. A few numbers are written out, so that only their part is read."""
     if len(runs) > _FEW_RUNS:
         query = f"SELECT {columns} FROM {table} t SEMI JOIN wanted w ON t.run = w.run"
         return tables.lookup(con, query, {"run": runs})
