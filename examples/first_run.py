@@ -51,7 +51,7 @@ def say(text: str = "") -> None:
 def call(method: str, url: str, body: dict[str, Any] | None = None) -> Any:
     """Make one request of the API; returns its JSON."""
     data = None if body is None else json.dumps(body).encode()
-    # A server without tokens takes the name that it is told, and notes that it is not verified.
+    # A server without --auth accepts this name and records that it is not verified.
     headers = {"Content-Type": "application/json", "X-Modeltrail-Actor": getpass.getuser()}
     request = urllib.request.Request(url, data, headers, method=method)
     with urllib.request.urlopen(request, timeout=30) as answer:
@@ -134,7 +134,7 @@ def promote(url: str) -> None:
     reason = f"best of the sweep: val_accuracy {accuracy:.4f}"
     version_url = f"{url}/api/v1/models/{MODEL}/versions/{version}"
     alias_url = f"{url}/api/v1/models/{MODEL}/aliases/champion"
-    # Only where nobody has made another version the champion meanwhile: 0 means there is none.
+    # Only if no other version has become the champion meanwhile: 0 means there is none.
     call("PUT", alias_url, {"version": version, "expected": 0, "reason": reason})
     call("PUT", f"{version_url}/stage", {"stage": "Production", "reason": reason})
     say(f"Registered {MODEL} version {version}, now @champion and in Production.")

@@ -3,6 +3,7 @@
 import functools
 import re
 import subprocess
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ def test_commands_and_files_that_pages_name_exist(page: Path) -> None:
         assert command in known, f"{page.name}: no command {command}"
 
 
-# Words that make a sentence hard to read, or that are only found in translations.
+# Words that make a sentence hard to read, or that only translations use.
 WORST_WORDS = re.compile(
     r"\b(told|nobody|anew|whomever|thereof|whereupon|of late|as of then|no matter|what of it)\b",
     re.I,
@@ -77,6 +78,19 @@ WORST_WORDS = re.compile(
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_pages_are_in_plain_words(page: Path) -> None:
     assert not WORST_WORDS.findall(page.read_text(encoding="utf-8"))
+
+
+def test_code_is_described_in_plain_words() -> None:
+    found = []
+    for path in SOURCES:
+        if path.is_relative_to(ROOT / "tests"):
+            continue
+        with tokenize.open(path) as lines:
+            for token in tokenize.generate_tokens(lines.readline):
+                described = token.type == tokenize.COMMENT or token.string.startswith('"""')
+                if described and (words := WORST_WORDS.findall(token.string)):
+                    found.append(f"{path.relative_to(ROOT)}:{token.start[0]}: {words}")
+    assert not found
 
 
 def test_help_lists_two_commands_for_newcomers() -> None:

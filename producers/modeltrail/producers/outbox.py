@@ -215,7 +215,7 @@ class SegmentQueue:
 
 
 class Outbox:
-    """The outbox of one process for one target. Whoever holds its lock owns it."""
+    """The outbox of one process for one target. The holder of its lock owns it."""
 
     def __init__(self, path: str, lock_fd: int, target: str) -> None:
         """Use ``Outbox.create`` or ``Outbox.adopt``."""

@@ -48,8 +48,8 @@ _LAST_EVENTS_S = 5.0
 
 _WARNING = """
   ##########################################################################
-  #  WARNING: listening at {address}, and nobody is asked who they are.
-  #  Anybody who reaches this address can read, change and delete everything,
+  #  WARNING: listening on {address} without authentication.
+  #  Anyone who can reach this address can read, change and delete everything,
   #  under any name. Start again with users and permissions:
   #      modeltrail user create YOUR_NAME --admin
   #      modeltrail serve --host {host} --auth

@@ -132,8 +132,8 @@ def send(tools: Webhooks, webhook: Definition, delivery_id: str, body: bytes) ->
 class Deliverer:
     """A thread that reads the registry and sends, with a thread for each webhook.
 
-    On a log that was never delivered from, it starts at the end: nobody wants notices of what
-    happened before any server delivered.
+    On a log that was never delivered from, it starts at the end: what happened before any server
+    delivered is no news.
     """
 
     def __init__(
