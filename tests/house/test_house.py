@@ -1,16 +1,20 @@
 """House rules: directions, names, the lock, and what may not be in the repository."""
 
+import ast
 import importlib
 import os
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from modeltrail.consumers.reading import queries
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("api", "consumers", "eventlog", "producers", "schemas")
@@ -40,6 +44,33 @@ def test_imports_point_one_way() -> None:
 
 def test_no_part_has_an_init_of_the_namespace() -> None:
     assert not [p for p in PARTS if (ROOT / p / "modeltrail" / "__init__.py").exists()]
+
+
+def texts(*parts: str) -> Iterator[tuple[Path, str]]:
+    """All text in the code of some parts: literals, documents, pieces of composed text."""
+    for part in parts:
+        for path in (ROOT / part / "modeltrail").rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield path, node.value
+
+
+def test_outside_the_consumers_nothing_names_a_table_of_the_fold() -> None:
+    scripts = (ROOT / "consumers").rglob("*.sql")
+    made = re.findall(r"CREATE (?:TABLE|VIEW) (fold\.\w+)", "".join(p.read_text() for p in scripts))
+    assert len(made) > 30
+    named = re.compile("|".join(rf"\b{re.escape(table)}\b" for table in made))
+    others = [part for part in PARTS if part != "consumers"]
+    assert not [(path.name, text) for path, text in texts(*others) if named.search(text)]
+
+
+def test_queries_are_where_they_are_looked_for_and_all_are_used() -> None:
+    folder = ROOT / "consumers" / "modeltrail" / "consumers" / "queries"
+    files = {path.stem: set(queries(path.stem)) for path in folder.iterdir()}
+    there = {f"{file}.{name}" for file, names in files.items() for name in names}
+    calls = re.compile(rf"(?:{'|'.join(files)})\.(?!sql$)[a-z_]+")
+    used = {text for _, text in texts(*PARTS) if calls.fullmatch(text)}
+    assert used == there
 
 
 @pytest.mark.parametrize("package", PACKAGES)

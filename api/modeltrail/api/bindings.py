@@ -17,6 +17,7 @@ import duckdb
 from modeltrail.api.actor import Actor
 from modeltrail.api.errors import Forbidden
 from modeltrail.consumers import tables
+from modeltrail.consumers.reading import sql
 from modeltrail.consumers.sequences import subject_of
 
 _KEPT_MAX = 50_000
@@ -81,12 +82,7 @@ class Bindings:
         unknown = [id for id in producer_ids if id not in found]
         if unknown:
             with self._cursor() as cursor:
-                rows = tables.lookup(
-                    cursor,
-                    "SELECT p.producer_id, p.subject, p.actor FROM fold.producers p "
-                    "SEMI JOIN wanted w ON p.producer_id = w.id ORDER BY p.first_offset DESC",
-                    {"id": unknown},
-                )
+                rows = tables.lookup(cursor, sql("runs.producers"), {"id": unknown})
             read: dict[bytes, dict[str, str]] = {}
             for producer_id, subject, actor in rows:
                 read.setdefault(producer_id, {})[subject] = actor

@@ -15,6 +15,7 @@ from modeltrail.api.errors import Conflict, InvalidRequest, NotFound
 from modeltrail.api.node import Node
 from modeltrail.consumers.projections.access import SERVER
 from modeltrail.consumers.projections.requests import Verdict
+from modeltrail.consumers.reading import sql
 
 BY_SERVER = Asker(Actor(SERVER, True))
 
@@ -138,9 +139,7 @@ def create_token(
     token_id = verdict.offset
     if asker.idempotency_key is not None:
         with node.read() as cursor:
-            kept = cursor.execute(
-                "SELECT hash FROM fold.secrets WHERE secret_id = ?", [str(token_id)]
-            ).fetchone()
+            kept = cursor.execute(sql("access.secret"), [str(token_id)]).fetchone()
         if kept != (hash,):
             raise Conflict(
                 f"token {token_id} was made by an earlier request with this Idempotency-Key, and "
@@ -180,8 +179,8 @@ def revoke(node: Node, asker: Asker, holder: Holder, target: Target) -> Verdict:
 
 
 _IDS = {
-    "experiment": "SELECT experiment_id FROM fold.experiments WHERE name = ?",
-    "registered_model": "SELECT model_key FROM fold.models WHERE model = ? AND NOT deleted",
+    "experiment": "access.experiment_named",
+    "registered_model": "access.model_named",
 }
 
 
@@ -194,7 +193,7 @@ def target_of(node: Node, resource: str, pattern: str) -> Target:
         )
     if not pattern.endswith("*"):
         with node.read() as cursor:
-            row = cursor.execute(query, [pattern]).fetchone()
+            row = cursor.execute(sql(query), [pattern]).fetchone()
         if row is not None:
             return Target(resource, None, str(row[0]))
     return Target(resource, pattern)
@@ -239,7 +238,7 @@ def permissions(
     target: Target | None = None,
 ) -> list[dict[str, Any]]:
     """Return permissions: of everyone or one holder, for everything or one target."""
-    where: list[str] = ["NOT p.deleted"]
+    where: list[str] = []
     params: list[Any] = []
     if holder.user is not None:
         where.append('v."user" = ?')
@@ -255,11 +254,7 @@ def permissions(
         params += target
     return _listed(
         cursor,
-        'SELECT p.permission_id::BIGINT AS permission_id, v."user", v.role, v.resource, '
-        "v.pattern, v.entity_id, v.permission, v.granted_at, v.granted_by, v.reason "
-        "FROM fold.permissions p JOIN permissions v ON v.permission_id = p.permission_id "
-        f"WHERE {' AND '.join(where)} "
-        'ORDER BY v."user" NULLS LAST, v.role, v.resource, v.pattern, p.permission_id::BIGINT',
+        sql("access.granted", conditions="".join(f" AND {one}" for one in where)),
         params,
     )
 
@@ -283,21 +278,13 @@ def roles(cursor: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 def members(cursor: duckdb.DuckDBPyConnection) -> set[tuple[int, int]]:
     """Return pairs of a role's id and the id of a user who has it."""
-    return set(
-        cursor.execute(
-            "SELECT key::BIGINT, entity_id::BIGINT FROM fold.history "
-            "WHERE entity = 'user' AND attribute = 'role' AND to_offset IS NULL"
-        ).fetchall()
-    )
+    found = cursor.execute(sql("access.members")).fetchall()
+    return {(int(role_id), int(user_id)) for role_id, user_id in found}
 
 
 def role_permission(
     cursor: duckdb.DuckDBPyConnection, permission_id: int
 ) -> tuple[Holder, Target] | None:
     """Return which role has a permission, and its target; None if no role has it."""
-    row = cursor.execute(
-        "SELECT holder_id::BIGINT, resource, pattern, entity_id FROM fold.permissions "
-        "WHERE permission_id = ? AND holder = 'role' AND NOT deleted",
-        [str(permission_id)],
-    ).fetchone()
+    row = cursor.execute(sql("access.role_permission"), [str(permission_id)]).fetchone()
     return None if row is None else (Holder(None, row[0]), Target(*row[1:]))

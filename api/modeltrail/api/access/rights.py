@@ -24,6 +24,7 @@ from modeltrail.api.errors import (
 )
 from modeltrail.api.gates import SIGN_IN
 from modeltrail.api.node import Node
+from modeltrail.consumers.reading import sql
 from modeltrail.eventlog import REGISTRY, REGISTRY_PARTITION
 
 # Changes in the log are applied at once. Everything is read again from time to time, for the one
@@ -104,11 +105,11 @@ class Rules:
         """Return the condition on columns that ``level`` is at least READ."""
         cases: list[str] = []
         params: list[Any] = []
-        for sql, kept in ((id_sql, self.by_id), (name_sql, self.by_name)):
+        for column, kept in ((id_sql, self.by_id), (name_sql, self.by_name)):
             for result in (True, False):
                 values = [key for key, level in kept.items() if (level >= Level.READ) is result]
                 if values:
-                    cases.append(f"WHEN {sql} IN (SELECT unnest(?::VARCHAR[])) THEN {result}")
+                    cases.append(f"WHEN {column} IN (SELECT unnest(?::VARCHAR[])) THEN {result}")
                     params.append(values)
         for prefix in sorted(self.prefixes, key=len, reverse=True):
             cases.append(
@@ -211,7 +212,7 @@ class Rights:
         """Return the condition that an expression is the id of a readable experiment."""
         return Condition("TRUE", [])
 
-    def readable_models(self, sql: str, column: str = "model_key") -> Condition:
+    def readable_models(self, key_sql: str, column: str = "model_key") -> Condition:
         """Return the condition that an expression is the key, or the name, of a readable model."""
         return Condition("TRUE", [])
 
@@ -282,9 +283,7 @@ class Access:
         with self.node.cursor() as cursor:
             cursor.execute("BEGIN TRANSACTION READ ONLY")
             try:
-                row = cursor.execute(
-                    "SELECT next_offset FROM fold.positions WHERE stream = ?", [REGISTRY]
-                ).fetchone()
+                row = cursor.execute(sql("access.position"), [REGISTRY]).fetchone()
                 new = _State(row[0] if row else 0, now)
                 if old is None or now - old.read_at_s >= _REREAD_S or new.next_offset == 0:
                     _read_names(cursor, new, None)
@@ -541,7 +540,7 @@ class UserRights(Rights):
         """Return the row of a run or logged model, which another server may have just created."""
         for log_end in (False, True):
             with self._access.node.read(log_end=log_end) as cursor:
-                row = cursor.execute(query, [value]).fetchone()
+                row = cursor.execute(sql(query), [value]).fetchone()
             if row is not None:
                 return row
         return None
@@ -559,27 +558,18 @@ class UserRights(Rights):
         if self._reads_all(EXPERIMENT):
             return Condition("TRUE", [])
         found = self._user.rules[EXPERIMENT].readable("experiment_id", "name", self._access.default)
-        query = f"SELECT experiment_id FROM fold.experiments WHERE {found.sql}"
+        query = sql("access.readable_experiments", readable=found.sql)
         return Condition(f"{id_sql} IN ({query})", found.params)
 
-    def readable_models(self, sql: str, column: str = "model_key") -> Condition:
+    def readable_models(self, key_sql: str, column: str = "model_key") -> Condition:
         if self._reads_all(MODEL):
             return Condition("TRUE", [])
         found = self._user.rules[MODEL].readable("model_key", "model", self._access.default)
-        query = f"SELECT {column} FROM fold.models WHERE NOT deleted AND {found.sql}"
-        return Condition(f"{sql} IN ({query})", found.params)
+        query = sql("access.readable_models", column=column, readable=found.sql)
+        return Condition(f"{key_sql} IN ({query})", found.params)
 
 
-# Without the id derived from a name: if the name is free, that may be the id of an experiment that
-# had it before, and the next one with the name will get another id.
-_RUN = """
-    SELECT coalesce(r.experiment_id, n.experiment_id), r.experiment_name, r.actor
-    FROM fold.runs r LEFT JOIN fold.experiment_names n
-        ON r.experiment_id IS NULL AND n.name = r.experiment_name
-        AND r.appended_at_ms >= n.from_ms AND r.appended_at_ms < n.to_ms
-    WHERE r.run_id = ? AND r.started
-"""
-_LOGGED_MODEL = "SELECT experiment_id FROM fold.logged_models WHERE model_id = ?"
+_RUN, _LOGGED_MODEL = "runs.access", "logged_models.experiment"
 
 
 def _denied(why: str) -> Forbidden:
@@ -591,39 +581,26 @@ def _denied(why: str) -> Forbidden:
 
 def _read_names(cursor: duckdb.DuckDBPyConnection, state: _State, ids: list[str] | None) -> None:
     """Return the names of experiments, all or some, and of all registered models."""
-    query, params = "SELECT experiment_id, name FROM fold.experiments", []
-    if ids is not None:
-        query += " WHERE experiment_id IN (SELECT unnest(?::VARCHAR[]))"
-        params.append(ids)
-    for experiment_id, name in cursor.execute(query, params).fetchall():
+    names = "access.experiments" if ids is None else "access.experiments_of"
+    params = [] if ids is None else [ids]
+    for experiment_id, name in cursor.execute(sql(names), params).fetchall():
         former = state.experiments.get(experiment_id)
         if former is not None and state.experiment_ids.get(former) == experiment_id:
             del state.experiment_ids[former]
         state.experiments[experiment_id] = name
         state.experiment_ids[name] = experiment_id
-    state.models = dict(
-        cursor.execute("SELECT model, model_key FROM fold.models WHERE NOT deleted").fetchall()
-    )
+    state.models = dict(cursor.execute(sql("access.models")).fetchall())
 
 
 def _read_users(cursor: duckdb.DuckDBPyConnection, state: _State) -> None:
     """Return users, tokens and permissions."""
-    for user_id, name, admin, hash in cursor.execute(
-        "SELECT u.user_id, u.name, u.admin, s.hash FROM fold.users u "
-        "LEFT JOIN fold.secrets s ON s.secret_id = u.user_id WHERE NOT u.deleted"
-    ).fetchall():
+    for user_id, name, admin, hash in cursor.execute(sql("access.users")).fetchall():
         user = User(user_id, name, admin, hash)
         state.users[name] = state.users_by_id[user_id] = user
-    for hash, token_id, user_id, expires_at_ms in cursor.execute(
-        "SELECT s.hash, t.token_id::BIGINT, t.user_id, t.expires_at_ms FROM fold.tokens t "
-        "JOIN fold.secrets s ON s.secret_id = t.token_id WHERE NOT t.deleted"
-    ).fetchall():
+    for hash, token_id, user_id, expires_at_ms in cursor.execute(sql("access.tokens")).fetchall():
         state.tokens[hash] = Token(token_id, user_id, expires_at_ms)
     members: dict[str, list[str]] = defaultdict(list)
-    for role_id, user_id in cursor.execute(
-        "SELECT key, entity_id FROM fold.history "
-        "WHERE entity = 'user' AND attribute = 'role' AND to_offset IS NULL"
-    ).fetchall():
+    for role_id, user_id in cursor.execute(sql("access.members")).fetchall():
         members[role_id].append(user_id)
     _add_permissions(cursor, state, members, 0)
 
@@ -637,9 +614,7 @@ def _add_permissions(
     """Add permissions that were first granted at or after an offset."""
     territories: dict[str, set[str]] = defaultdict(set)
     for holder, holder_id, resource, pattern, entity_id, permission in cursor.execute(
-        "SELECT holder, holder_id, resource, pattern, entity_id, permission "
-        "FROM fold.permissions WHERE NOT deleted AND permission_id::BIGINT >= ?",
-        [since],
+        sql("access.permissions"), [since]
     ).fetchall():
         level = LEVELS[permission]
         for user_id in [holder_id] if holder == "user" else members.get(holder_id, ()):
@@ -657,10 +632,7 @@ _ACCESS = frozenset({"user", "token", "role", "permission"})
 
 def _take_over(cursor: duckdb.DuckDBPyConnection, new: _State, old: _State) -> None:
     """Return the old state with what the registry has accepted since."""
-    since = cursor.execute(
-        'SELECT entity, experiment_id, model FROM fold.requests WHERE accepted AND "offset" >= ?',
-        [old.next_offset],
-    ).fetchall()
+    since = cursor.execute(sql("access.accepted"), [old.next_offset]).fetchall()
     new.experiments, new.experiment_ids, new.models = (
         old.experiments,
         old.experiment_ids,

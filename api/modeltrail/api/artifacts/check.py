@@ -20,6 +20,7 @@ from modeltrail.api.artifacts.storage import Pieces, Stat, Storage
 from modeltrail.api.artifacts.store import key_of, of_model, open_storage
 from modeltrail.api.artifacts.uris import Place, RunUri, parse
 from modeltrail.api.errors import ApiError, NotFound
+from modeltrail.consumers.reading import sql
 
 _AT_A_TIME = 8
 
@@ -75,12 +76,7 @@ def _of_model(cursor: duckdb.DuckDBPyConnection, name: str) -> tuple[list[Root],
     """
     if cursor.execute("SELECT 1 FROM models WHERE model = ?", [name]).fetchone() is None:
         raise NotFound(f"Registered Model with name={name} not found")
-    versions = cursor.execute(
-        """SELECT v.version, v.source, v.created_at_ms FROM fold.model_versions v
-           JOIN fold.models m ON m.model_key = v.model_key
-           WHERE m.model = ? AND NOT m.deleted AND NOT v.deleted ORDER BY v.version""",
-        [name],
-    ).fetchall()
+    versions = cursor.execute(sql("registry.sources"), [name]).fetchall()
     roots: list[Root] = []
     elsewhere: list[str] = []
     for version, source, created_at_ms in versions:

@@ -6,6 +6,7 @@ import duckdb
 
 from modeltrail.api.artifacts.uris import ModelUri, Place, RunUri, parse
 from modeltrail.api.errors import ApiError, InvalidRequest, NotFound
+from modeltrail.consumers.reading import sql
 
 _HOPS_MAX = 20
 
@@ -55,9 +56,7 @@ def root_of_run(cursor: duckdb.DuckDBPyConnection, run_id: str) -> str:
 
 def location_of(cursor: duckdb.DuckDBPyConnection, model_id: str) -> str:
     """Return the URI of the files of a logged model, deleted or not. Raises ``NotFound``."""
-    row = cursor.execute(
-        "SELECT artifact_location FROM fold.logged_models WHERE model_id = ?", [model_id]
-    ).fetchone()
+    row = cursor.execute(sql("logged_models.location"), [model_id]).fetchone()
     if row is None:
         raise NotFound(f"Logged model with ID '{model_id}' not found.")
     return str(row[0])
@@ -81,14 +80,7 @@ def download_uri(cursor: duckdb.DuckDBPyConnection, source: str, created_at_ms: 
         if uri.model_id is not None:
             return location_of(cursor, uri.model_id)
         row = cursor.execute(
-            """SELECT v.source, v.created_at_ms
-               FROM fold.history h
-               JOIN fold.model_versions v ON v.model_key = h.entity_id
-               WHERE h.entity = 'model' AND h.attribute = 'name' AND h.value = $name
-                   AND v.version = $version
-                   AND (h.to_time_ms IS NULL OR h.to_time_ms >= $at)
-               -- A version that was imported is older than its name in this registry.
-               ORDER BY h.from_time_ms <= $at DESC, abs(h.from_time_ms - $at) LIMIT 1""",
+            sql("registry.source_at"),
             {"name": uri.name, "version": uri.version, "at": created_at_ms},
         ).fetchone()
         if row is None:
@@ -109,11 +101,7 @@ def _logged_by_run(cursor: duckdb.DuckDBPyConnection, uri: RunUri) -> str | None
     """
     name, slash, rest = uri.path.partition("/")
     row = cursor.execute(
-        "SELECT artifact_location FROM fold.logged_models "
-        "WHERE source_run_id = $run AND name = $name "
-        "AND experiment_id = (SELECT experiment_id FROM runs WHERE run_id = $run) "
-        "AND NOT deleted ORDER BY created_at_ms DESC LIMIT 1",
-        {"run": uri.run_id, "name": name},
+        sql("logged_models.location_by_run"), {"run": uri.run_id, "name": name}
     ).fetchone()
     return None if row is None else f"{row[0]}{slash}{rest}"
 

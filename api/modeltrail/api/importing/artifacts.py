@@ -12,15 +12,12 @@ from modeltrail.api.importing.entities import File, Folder
 from modeltrail.api.importing.files import StoredFolder
 from modeltrail.api.importing.targets import Target, rows
 from modeltrail.api.importing.writing import Writer
+from modeltrail.consumers.reading import sql
 
 if TYPE_CHECKING:
     from modeltrail.api.importing.importer import ExperimentReport, Report
 
-_QUERIES = {
-    "run": "SELECT t.path, t.size_bytes, t.sha256 FROM fold.artifacts t "
-    "JOIN fold.runs r ON r.run = t.run WHERE r.run_id = ?",
-    "model": "SELECT path, size_bytes, sha256 FROM fold.logged_model_artifacts WHERE model_id = ?",
-}
+_QUERIES = {"run": sql("imports.run_files"), "model": sql("imports.logged_model_files")}
 _EVENTS = {"run": "ArtifactLogged", "model": "LoggedModelArtifactLogged"}
 
 

@@ -47,6 +47,7 @@ from modeltrail.api.importing.runs import (
 from modeltrail.api.importing.tally import entries_sum, total
 from modeltrail.api.importing.targets import DryTarget, Target, rows
 from modeltrail.api.importing.writing import Head, Outgoing, Request, Requests, Writer
+from modeltrail.consumers.reading import sql
 from modeltrail.schemas import pack
 
 _SUM = 0xFFFF_FFFF_FFFF_FFFF
@@ -418,12 +419,8 @@ class Importer:
         self._report.aliases += len(model.aliases)
 
     def _experiment_of(self, kind: str, id: str) -> str | None:
-        query = (
-            "SELECT experiment_id FROM fold.runs WHERE run_id = ?"
-            if kind == "run"
-            else "SELECT experiment_id FROM fold.logged_models WHERE model_id = ?"
-        )
-        return next((row[0] for row in rows(self._target, query, [id])), None)
+        query = "runs.experiment" if kind == "run" else "logged_models.experiment"
+        return next((row[0] for row in rows(self._target, sql(query), [id])), None)
 
 
 def _send(writer: Writer, points: Points, which: npt.NDArray[np.bool_] | None = None) -> None:

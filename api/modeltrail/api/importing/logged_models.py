@@ -9,6 +9,7 @@ from typing import Any
 from modeltrail.api.importing.entities import LoggedModel
 from modeltrail.api.importing.runs import Event, fitting
 from modeltrail.api.importing.targets import Target, rows
+from modeltrail.consumers.reading import sql
 
 
 @dataclass(slots=True)
@@ -34,21 +35,18 @@ class LoggedModels:
         ids = [[model.model_id for model in self.found]]
         if not self.found:
             return {}
-        among = "WHERE model_id IN (SELECT unnest(?::VARCHAR[]))"
         here = {
             model_id: ModelHere(name, status, deleted)
             for model_id, name, status, deleted in rows(
-                self._target,
-                f"SELECT model_id, name, status, deleted FROM fold.logged_models {among}",
-                ids,
+                self._target, sql("imports.logged_models"), ids
             )
         }
-        for kind in ("params", "tags"):
-            for model_id, key, value in rows(
-                self._target,
-                f"SELECT model_id, key, value FROM fold.logged_model_{kind} {among}",
-                ids,
-            ):
+        among = "(SELECT unnest(?::VARCHAR[]))"
+        for kind, query in (
+            ("params", "logged_models.params_of"),
+            ("tags", "logged_models.tags_of"),
+        ):
+            for model_id, key, value in rows(self._target, sql(query, ids=among), ids):
                 if model_id in here:
                     getattr(here[model_id], kind)[key] = value
         return here

@@ -11,6 +11,7 @@ from modeltrail.api.importing.entities import Experiment, Model, Version
 from modeltrail.api.importing.files import is_ours_to_copy
 from modeltrail.api.importing.targets import Target, rows
 from modeltrail.api.importing.writing import Request
+from modeltrail.consumers.reading import sql
 
 _VALID_ID = re.compile(r"0|[1-9][0-9]{0,17}")
 _OF_MODEL = re.compile(r"(?:^|/)models/(m-[0-9a-f]{32})/artifacts(/.*)?$")
@@ -30,31 +31,13 @@ class ExperimentsHere:
     def __init__(self, target: Target, identity: str) -> None:
         self.by_id: dict[str, Experiment] = {}
         self.by_name: dict[str, Experiment] = {}
-        for row in rows(
-            target,
-            "SELECT experiment_id, name, artifact_location, deleted, created_at_ms, updated_at_ms "
-            "FROM fold.experiments",
-        ):
+        for row in rows(target, sql("imports.experiments")):
             found = Experiment(*row)
             self.by_id[found.id] = self.by_name[found.name] = found
-        for experiment_id, key, value in rows(
-            target,
-            "SELECT entity_id, key, value FROM fold.history WHERE entity = 'experiment' "
-            "AND attribute = 'tag' AND to_offset IS NULL",
-        ):
+        for experiment_id, key, value in rows(target, sql("imports.experiment_tags")):
             self.by_id[experiment_id].tags[key] = value
-        self._imported = dict(
-            rows(
-                target,
-                "SELECT request->>'imported_id', experiment_id FROM fold.requests "
-                "WHERE type = 'ImportExperiment' AND accepted "
-                "AND request->>'imported_from' = ?",
-                [identity],
-            )
-        )
-        self._with_runs = {
-            row[0] for row in rows(target, "SELECT DISTINCT experiment_id FROM fold.runs")
-        }
+        self._imported = dict(rows(target, sql("imports.imported_experiments"), [identity]))
+        self._with_runs = {row[0] for row in rows(target, sql("imports.experiments_with_runs"))}
 
     def of(self, experiment: Experiment) -> Experiment | None:
         """Return the experiment here that is the source's, or that it was imported as."""
@@ -142,27 +125,14 @@ def models_here(target: Target) -> dict[str, tuple[Model, int]]:
     found: dict[str, tuple[Model, int]] = {}
     keys: dict[str, Model] = {}
     versions: dict[tuple[str, int], Version] = {}
-    for key, name, description, created, updated, following in rows(
-        target,
-        "SELECT model_key, model, description, created_at_ms, updated_at_ms, next_version "
-        "FROM fold.models WHERE NOT deleted",
-    ):
+    for key, name, description, created, updated, following in rows(target, sql("imports.models")):
         model = keys[key] = Model(name, description, created, updated)
         found[name] = (model, following)
-    for row in rows(
-        target,
-        "SELECT model_key, version, source, run_id, model_id, run_link, description, stage, "
-        "created_at_ms, updated_at_ms FROM fold.model_versions WHERE NOT deleted ORDER BY version",
-    ):
+    for row in rows(target, sql("imports.versions")):
         versions[row[0], row[1]] = version = Version(*row[1:])
         if row[0] in keys:
             keys[row[0]].versions.append(version)
-    for entity, key, number, name, value in rows(
-        target,
-        "SELECT entity, entity_id, version, key, value FROM fold.history "
-        "WHERE to_offset IS NULL AND (entity = 'alias' OR attribute = 'tag') "
-        "AND entity IN ('alias', 'model', 'model_version')",
-    ):
+    for entity, key, number, name, value in rows(target, sql("imports.aliases_and_tags")):
         if entity == "alias":
             keys[key].aliases[name] = number
         elif entity == "model":

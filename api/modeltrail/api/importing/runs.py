@@ -12,6 +12,7 @@ import numpy.typing as npt
 from modeltrail.api.importing.entities import Points, Run
 from modeltrail.api.importing.tally import point_hashes
 from modeltrail.api.importing.targets import Target, rows
+from modeltrail.consumers.reading import sql
 from modeltrail.schemas.limits import KEY_CHARACTERS_MAX, RUN_ENDED, is_too_long
 
 Event = tuple[str, int | None, dict[str, Any]]
@@ -40,9 +41,6 @@ class Here:
     """Path to size in bytes and SHA-256."""
 
 
-_AMONG = "r.run_id IN (SELECT unnest(?::VARCHAR[]))"
-
-
 def runs_here(target: Target, run_ids: Sequence[str]) -> dict[str, Here]:
     """Return what the fold has of these runs, without unknown ones."""
     ids = [list(run_ids)]
@@ -50,9 +48,7 @@ def runs_here(target: Target, run_ids: Sequence[str]) -> dict[str, Here]:
         run_id: Here(offset, started, experiment_id, name or "", status, ended, deleted, points)
         for run_id, offset, started, experiment_id, name, status, ended, deleted, points in rows(
             target,
-            "SELECT r.run_id, a.last_seen_offset, r.started, r.experiment_id, r.name, r.status, "
-            "r.ended_at_ms, r.deleted, a.points_stored FROM fold.runs r "
-            f"JOIN fold.activity a ON a.run = r.run WHERE {_AMONG}",
+            sql("imports.runs"),
             ids,
         )
     }
@@ -60,12 +56,7 @@ def runs_here(target: Target, run_ids: Sequence[str]) -> dict[str, Here]:
         return found
 
     def of(columns: str, table: str) -> Iterator[tuple[Any, ...]]:
-        return rows(
-            target,
-            f"SELECT r.run_id, {columns} FROM fold.{table} t "
-            f"JOIN fold.runs r ON r.run = t.run WHERE {_AMONG}",
-            ids,
-        )
+        return rows(target, sql("imports.of_runs", columns=columns, table=table), ids)
 
     for run_id, key, value in of("t.key, t.value", "params"):
         found[run_id].params[key] = value
@@ -210,15 +201,7 @@ def hashes_here(
 
     Each piece has the run ids, for each point an index into them, and the hashes.
     """
-    found = list(
-        rows(
-            target,
-            "SELECT s.series, r.run_id, s.key, s.model_id, s.dataset_name, s.dataset_digest "
-            f"FROM fold.series s JOIN fold.runs r ON r.run = s.run WHERE {_AMONG} "
-            "ORDER BY s.series",
-            [list(run_ids)],
-        )
-    )
+    found = list(rows(target, sql("imports.series"), [list(run_ids)]))
     if not found:
         return
     ids = np.array([row[0] for row in found])
@@ -226,11 +209,7 @@ def hashes_here(
     places = {run_id: place for place, run_id in enumerate(runs)}
     run_of = np.array([places[row[1]] for row in found])
     keys = [row[2:] for row in found]
-    for batch in target.batches(
-        "SELECT p.series, p.step, p.timestamp_ms, p.value FROM fold.points p "
-        "WHERE p.series BETWEEN ? AND ? AND p.series IN (SELECT unnest(?::INTEGER[]))",
-        [int(ids[0]), int(ids[-1]), ids.tolist()],
-    ):
+    for batch in target.batches(sql("imports.points"), [int(ids[0]), int(ids[-1]), ids.tolist()]):
         series, steps, times, values = (
             column.to_numpy(zero_copy_only=False) for column in batch.columns
         )

@@ -29,6 +29,7 @@ from modeltrail.api.gates import FILES
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, CountedRoute, Endpoints, caller
 from modeltrail.api.node import Node
+from modeltrail.consumers.reading import sql
 from modeltrail.schemas.limits import NAME_CHARACTERS_MAX
 
 endpoints = Endpoints()
@@ -242,10 +243,7 @@ def _delete(request: Request) -> Response:
     return json_answer({})
 
 
-_USERS = {
-    "run": "SELECT coalesce(\"user\", '') FROM fold.runs WHERE run_id = ?",
-    "model": "SELECT actor FROM fold.logged_models WHERE model_id = ?",
-}
+_USERS = {"run": "runs.user", "model": "logged_models.user"}
 
 
 def _user(node: Node, place: Place) -> str | None:
@@ -254,7 +252,7 @@ def _user(node: Node, place: Place) -> str | None:
         return None
     for log_end in (False, True):  # it may have just been created on another server
         with node.read(log_end=log_end) as cursor:
-            row = cursor.execute(_USERS[place.kind], [place.id]).fetchone()
+            row = cursor.execute(sql(_USERS[place.kind]), [place.id]).fetchone()
         if row is not None:
             return str(row[0])
     return None

@@ -18,6 +18,7 @@ from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import artifacts
 from modeltrail.api.mlflow.calls import CountedRoute, caller
 from modeltrail.api.node import Node
+from modeltrail.consumers.reading import sql
 
 
 def routes() -> list[BaseRoute]:
@@ -67,13 +68,7 @@ def _root_of_model(request: Request, cursor: duckdb.DuckDBPyConnection) -> str:
 
 def _root_of_version(request: Request, cursor: duckdb.DuckDBPyConnection) -> str:
     name, number = _first_parameter(request, "name"), _first_parameter(request, "version")
-    row = cursor.execute(
-        "SELECT v.source, v.created_at_ms FROM fold.model_versions v "
-        "JOIN fold.models m ON m.model_key = v.model_key "
-        "WHERE m.model = ? AND NOT m.deleted AND v.version = TRY_CAST(? AS BIGINT) "
-        "AND NOT v.deleted",
-        [name, number],
-    ).fetchone()
+    row = cursor.execute(sql("registry.source"), [name, number]).fetchone()
     if row is None:
         raise NotFound(f"Model Version (name={name}, version={number}) not found")
     return places.download_uri(cursor, *row)

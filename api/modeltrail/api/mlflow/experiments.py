@@ -18,6 +18,7 @@ from modeltrail.api.mlflow.search import (
     compile_order,
 )
 from modeltrail.api.runs.live import EXPERIMENT_ID, LiveRuns, from_runs
+from modeltrail.consumers.reading import sql
 
 endpoints = Endpoints()
 
@@ -26,11 +27,7 @@ _DATASETS_OF_MAX = 20
 _DATASETS_MAX = 1_000
 _ID = {"experiment_id": wire.text}
 
-# No event creates the built-in Default experiment: it is older than the first event.
-_BEGINNING = (
-    "(least((SELECT min(appended_at_ms) FROM fold.requests), "
-    "(SELECT min(appended_at_ms) FROM fold.runs)) - 1)"
-)
+_BEGINNING = sql("registry.beginning")
 _CREATED = f"coalesce(e.created_at_ms, {_BEGINNING})"
 
 EXPERIMENT = Entity(
@@ -42,12 +39,7 @@ EXPERIMENT = Entity(
         "last_update_time": Attribute(f"coalesce(e.updated_at_ms, {_CREATED})", "number"),
     },
     keyed={
-        "tag": Keyed(
-            "SELECT entity_id AS id, value FROM fold.history WHERE entity = 'experiment' "
-            "AND attribute = 'tag' AND to_offset IS NULL AND key = ?",
-            nullable=True,
-            ordered=False,
-        ),
+        "tag": Keyed(sql("registry.search_experiment_tag"), nullable=True, ordered=False),
     },
     prefixes={
         **dict.fromkeys(("attribute", "attributes", "attr"), "attribute"),
@@ -68,9 +60,7 @@ def _experiments(
         (beginning,) = cursor.execute(f"SELECT {_BEGINNING}").fetchall()[0]
     tags: dict[str, dict[str, str]] = {row[0]: {} for row in found}
     for experiment_id, key, value in cursor.execute(
-        "SELECT entity_id, key, value FROM fold.history WHERE entity = 'experiment' "
-        "AND attribute = 'tag' AND to_offset IS NULL AND list_contains(?::VARCHAR[], entity_id)",
-        [list(tags)],
+        sql("registry.experiment_tags"), [list(tags)]
     ).fetchall():
         tags[experiment_id][key] = value
     return [
@@ -90,7 +80,7 @@ def _experiments(
 def _one(call: Call, column: str, value: str, missing: str) -> dict[str, Any]:
     with call.node.read() as cursor:
         found = cursor.execute(
-            f"SELECT {_COLUMNS} FROM fold.experiments e WHERE e.{column} = ?", [value]
+            sql("registry.experiments", columns=_COLUMNS, rest=f"WHERE e.{column} = ?"), [value]
         ).fetchall()
         if not found:
             raise NotFound(missing)
@@ -174,10 +164,12 @@ def search_experiments(call: Call) -> dict[str, Any]:
     lifecycle = {"ACTIVE_ONLY": "NOT e.deleted", "DELETED_ONLY": "e.deleted"}.get(view, "TRUE")
     with call.node.read() as cursor:
         found = cursor.execute(
-            f"SELECT {_COLUMNS} FROM fold.experiments e{order.joins} "
-            f"WHERE {lifecycle} AND {readable.sql} AND {condition.sql} "
-            f"ORDER BY {', '.join(terms)} "
-            f"LIMIT {limit + 1} OFFSET {offset}",
+            sql(
+                "registry.experiments",
+                columns=_COLUMNS,
+                rest=f"{order.joins} WHERE {lifecycle} AND {readable.sql} AND {condition.sql} "
+                f"ORDER BY {', '.join(terms)} LIMIT {limit + 1} OFFSET {offset}",
+            ),
             [*order.params, *readable.params, *condition.params],
         ).fetchall()
         answer: dict[str, Any] = {"experiments": _experiments(cursor, found[:limit])}
@@ -199,11 +191,12 @@ def search_datasets(call: Call) -> dict[str, Any]:
         )
     with call.node.read() as cursor:
         found = cursor.execute(
-            f"""SELECT DISTINCT {EXPERIMENT_ID} AS experiment_id, d.name, d.digest,
-                    d.tags['mlflow.data.context'] AS context
-                FROM {from_runs(cursor)} JOIN fold.datasets d ON d.run = r.run
-                WHERE {EXPERIMENT_ID} IN (SELECT unnest(?::VARCHAR[]))
-                ORDER BY ALL LIMIT {_DATASETS_MAX}""",
+            sql(
+                "runs.datasets_in",
+                experiment_id=EXPERIMENT_ID,
+                tables=from_runs(cursor),
+                limit=_DATASETS_MAX,
+            ),
             [wanted],
         ).fetchall()
     names = ("experiment_id", "name", "digest", "context")

@@ -10,6 +10,7 @@ import duckdb
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, Endpoints
+from modeltrail.consumers.reading import sql
 
 endpoints = Endpoints()
 
@@ -21,9 +22,7 @@ _SAMPLE_MAX = 2_500
 def _series(cursor: duckdb.DuckDBPyConnection, run_ids: list[str], key: str) -> dict[str, str]:
     """Return for each existing run the numbers of the metric's series, as an SQL list."""
     found = cursor.execute(
-        "SELECT r.run_id, list(s.series ORDER BY s.series) FILTER (s.series IS NOT NULL) "
-        "FROM fold.runs r LEFT JOIN fold.series s ON s.run = r.run AND s.key = ? "
-        f"WHERE r.run_id IN ({', '.join('?' * len(run_ids))}) GROUP BY r.run_id",
+        sql("runs.series", run_ids=", ".join("?" * len(run_ids))),
         [key, *run_ids],
     ).fetchall()
     return {run_id: ", ".join(map(str, numbers or ())) for run_id, numbers in found}
@@ -47,13 +46,7 @@ def _points_of(found: dict[str, str], run_ids: list[str]) -> str | None:
         return None
     numbers = ", ".join(number for number, _ in placed)
     rows = ", ".join(f"({number}, {place})" for number, place in placed)
-    # With the list beside the join, the database reads only the parts with these series.
-    return f"""(
-        SELECT DISTINCT place, timestamp_ms, step, value
-        FROM fold.points p JOIN (VALUES {rows}) AS wanted (series, place)
-            ON p.series = wanted.series
-        WHERE p.series IN ({numbers})
-    )"""
+    return sql("runs.placed_points", rows=rows, series=numbers)
 
 
 _Columns = tuple[list[int], list[int], list[float]]
@@ -118,10 +111,14 @@ def get_history(call: Call) -> dict[str, Any]:
             return _answer([])
         columns = _columns(
             cursor,
-            # A point that was logged with and without a model is one point here.
-            f"SELECT {'DISTINCT' if ',' in series else ''} timestamp_ms, step, value "
-            f"FROM fold.points WHERE series IN ({series}) AND {after} "
-            f"ORDER BY timestamp_ms, step, value {page}",
+            sql(
+                "runs.points",
+                # A point that was logged with and without a model is one point here.
+                distinct="DISTINCT" if "," in series else "",
+                series=series,
+                after=after,
+                page=page,
+            ),
             params,
         )
     if limit is None or len(columns[0]) <= limit:

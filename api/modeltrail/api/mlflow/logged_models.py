@@ -21,6 +21,7 @@ from modeltrail.api.mlflow.search import Attribute, Entity, Keyed, compile_filte
 from modeltrail.api.pages import Pages
 from modeltrail.api.registry.commands import act_of
 from modeltrail.api.runs.live import LiveRuns
+from modeltrail.consumers.reading import sql
 from modeltrail.schemas.limits import KEY_CHARACTERS_MAX, MODEL_STATUSES
 
 endpoints = Endpoints()
@@ -45,9 +46,6 @@ _ATTRIBUTES = {
     **dict.fromkeys(("creation_time", "creation_timestamp", "creation_timestamp_ms"), _CREATED),
     **dict.fromkeys(("last_updated_timestamp", "last_updated_timestamp_ms"), _UPDATED),
 }
-_POINTS = (
-    "fold.series s JOIN fold.points p ON p.series = s.series JOIN fold.runs r ON r.run = s.run"
-)
 
 
 def _entity(datasets: str, params: tuple[Any, ...]) -> Entity:
@@ -57,16 +55,10 @@ def _entity(datasets: str, params: tuple[Any, ...]) -> Entity:
         attributes=_ATTRIBUTES,
         keyed={
             "metric": Keyed(
-                "SELECT s.model_id AS id, p.value FROM fold.series s "
-                "JOIN fold.points p ON p.series = s.series "
-                f"WHERE s.model_id IS NOT NULL AND s.key = ? AND {datasets}",
-                "number",
-                params,
+                sql("logged_models.search_metric", datasets=datasets), "number", params
             ),
-            "parameter": Keyed(
-                "SELECT model_id AS id, value FROM fold.logged_model_params WHERE key = ?", "param"
-            ),
-            "tag": Keyed("SELECT model_id AS id, value FROM fold.logged_model_tags WHERE key = ?"),
+            "parameter": Keyed(sql("logged_models.search_param"), "param"),
+            "tag": Keyed(sql("logged_models.search_tag")),
         },
         prefixes={
             **dict.fromkeys(("attribute", "attributes"), "attribute"),
@@ -84,20 +76,15 @@ def _metrics(cursor: duckdb.DuckDBPyConnection, ids: list[str]) -> dict[str, lis
     """Return the newest metrics of logged models, by model id."""
     metrics: dict[str, list[dict[str, Any]]] = defaultdict(list)
     # Most have none, which is quickly known. The numbers of series say where points are.
-    series = cursor.execute(
-        f"SELECT series FROM fold.series WHERE model_id IN {_marks(ids)}", ids
-    ).fetchall()
+    series = cursor.execute(sql("logged_models.series_of", ids=_marks(ids)), ids).fetchall()
     if not series:
         return metrics
     for model_id, key, value, timestamp, step, name, digest, run_id in cursor.execute(
-        f"""SELECT s.model_id, s.key, p.value, p.timestamp_ms, p.step, s.dataset_name,
-                s.dataset_digest, r.run_id
-            FROM {_POINTS}
-            WHERE s.series IN ({", ".join(str(number) for (number,) in series)})
-            QUALIFY row_number() OVER (
-                PARTITION BY s.model_id ORDER BY p.timestamp_ms DESC, p.step DESC
-            ) <= {_POINTS_MAX}
-            ORDER BY p.timestamp_ms, p.step, s.key, p.value"""
+        sql(
+            "logged_models.metrics_of",
+            series=", ".join(str(number) for (number,) in series),
+            n=_POINTS_MAX,
+        )
     ).fetchall():
         metrics[model_id].append(
             wire.set_fields(
@@ -121,24 +108,17 @@ def _marks(ids: list[str]) -> str:
 def _models(
     cursor: duckdb.DuckDBPyConnection, rest: str, params: Sequence[Any]
 ) -> list[dict[str, Any]]:
-    """Return logged models in MLflow's form. ``rest`` is the query after FROM models l."""
-    found = cursor.execute(
-        "SELECT l.model_id, l.experiment_id, l.name, l.created_at_ms, l.updated_at_ms, "
-        "l.artifact_location, l.status, l.model_type, l.status_message, l.source_run_id "
-        f"FROM fold.logged_models l {rest}",
-        params,
-    ).fetchall()
+    """Return logged models in MLflow's form. ``rest`` is the query after its FROM clause."""
+    found = cursor.execute(sql("logged_models.models", rest=rest), params).fetchall()
     ids = [row[0] for row in found]
 
-    def pairs_of(table: str) -> dict[str, dict[str, str]]:
+    def pairs_of(query: str) -> dict[str, dict[str, str]]:
         pairs: dict[str, dict[str, str]] = defaultdict(dict)
-        for model_id, key, value in cursor.execute(
-            f"SELECT model_id, key, value FROM {table} WHERE model_id IN {_marks(ids)}", ids
-        ).fetchall():
+        for model_id, key, value in cursor.execute(sql(query, ids=_marks(ids)), ids).fetchall():
             pairs[model_id][key] = value
         return pairs
 
-    tags, values = pairs_of("fold.logged_model_tags"), pairs_of("fold.logged_model_params")
+    tags, values = pairs_of("logged_models.tags_of"), pairs_of("logged_models.params_of")
     metrics = _metrics(cursor, ids)
     return [
         {
@@ -315,10 +295,7 @@ def add_model_version(call: Call, model_id: str, name: str, version: int) -> Non
         return
     with _changing:  # the tag is a list, and must keep two entries added at once
         with call.node.read() as cursor:
-            row = cursor.execute(
-                "SELECT value FROM fold.logged_model_tags WHERE model_id = ? AND key = ?",
-                [model_id, _VERSIONS_TAG],
-            ).fetchone()
+            row = cursor.execute(sql("logged_models.tag"), [model_id, _VERSIONS_TAG]).fetchone()
         try:
             versions = json.loads(row[0]) if row else []
         except ValueError:
@@ -435,7 +412,7 @@ def search_logged_models(call: Call) -> dict[str, Any]:
     condition = compile_filter(_entity(datasets, dataset_params), call.get("filter"))
     where, params = condition.sql, list(condition.params)
     if dataset_params and not any(kind == "metric" for kind, _ in condition.fields):
-        where += f" AND l.model_id IN (SELECT s.model_id FROM fold.series s WHERE {datasets})"
+        where += f" AND l.model_id IN ({sql('logged_models.with_datasets', datasets=datasets)})"
         params += dataset_params
     joins, join_params, terms = _order(call.get("order_by", []))
     readable = call.caller.rights.readable_experiments("l.experiment_id")
@@ -451,7 +428,7 @@ def search_logged_models(call: Call) -> dict[str, Any]:
 
 
 def _on_datasets(datasets: list[dict[str, Any]]) -> tuple[str, tuple[str, ...]]:
-    """Return a condition on ``fold.series s``, and its parameters."""
+    """Return a condition on the series ``s``, and its parameters."""
     conditions: list[str] = []
     params: list[str] = []
     for dataset in datasets:
@@ -484,21 +461,16 @@ def _order(clauses: list[dict[str, Any]]) -> tuple[str, list[Any], str]:
                 datasets = " AND ".join(f"s.{name} = ?" for name in given)
                 dataset_params = tuple(clause[name] for name in given)
             joins.append(
-                f""" LEFT JOIN (
-                    SELECT s.model_id, p.value FROM {_POINTS}
-                    WHERE s.key = ? AND s.model_id IS NOT NULL AND {datasets}
-                    QUALIFY row_number() OVER (
-                        PARTITION BY s.model_id ORDER BY p.timestamp_ms DESC, p.step DESC, r.run_id
-                    ) = 1
-                ) o{n} ON o{n}.model_id = l.model_id"""
+                f" LEFT JOIN ({sql('logged_models.newest_metric', datasets=datasets)}) o{n} "
+                f"ON o{n}.model_id = l.model_id"
             )
             params += [key.strip('`"'), *dataset_params]
-            sql, kinds = f"o{n}.value", f" WHEN isnan(o{n}.value) THEN 1"
+            term, kinds = f"o{n}.value", f" WHEN isnan(o{n}.value) THEN 1"
         else:
             attribute = _ATTRIBUTES.get(name)
             if attribute is None:
                 raise InvalidRequest(f"Invalid order by field name: {name}")
-            sql, kinds = attribute.sql, ""
-        terms.append(f"CASE WHEN {sql} IS NULL THEN 2{kinds} ELSE 0 END")
-        terms.append(f"{sql} {'ASC' if clause.get('ascending', True) else 'DESC'}")
+            term, kinds = attribute.sql, ""
+        terms.append(f"CASE WHEN {term} IS NULL THEN 2{kinds} ELSE 0 END")
+        terms.append(f"{term} {'ASC' if clause.get('ascending', True) else 'DESC'}")
     return "".join(joins), params, ", ".join([*terms, "l.created_at_ms DESC", "l.model_id"])

@@ -40,6 +40,7 @@ from modeltrail.api.registry.evidence import latest_metrics
 from modeltrail.consumers.projections import registry_rules as rules
 from modeltrail.consumers.projections.registry import RegistryProjection
 from modeltrail.consumers.projections.requests import Verdict
+from modeltrail.consumers.reading import sql
 from modeltrail.eventlog import REGISTRY
 
 endpoints = Endpoints()
@@ -67,14 +68,8 @@ MODEL = Entity(
     },
     keyed={
         "tag": Keyed(
-            "SELECT entity_id AS id, value FROM fold.history WHERE entity = 'model' "
-            "AND attribute = 'tag' AND to_offset IS NULL AND key = ?",
-            special={
-                PROMPT: "SELECT p.model_key AS id, lower(coalesce(h.value, 'false')) AS value "
-                "FROM fold.models p LEFT JOIN fold.history h ON h.entity = 'model' "
-                "AND h.attribute = 'tag' AND h.entity_id = p.model_key AND h.to_offset IS NULL "
-                f"AND h.key = '{PROMPT}'"
-            },
+            sql("registry.search_model_tag"),
+            special={PROMPT: sql("registry.search_prompt", tag=PROMPT)},
             ordered=False,
         )
     },
@@ -92,17 +87,8 @@ VERSION = Entity(
     },
     keyed={
         "tag": Keyed(
-            "SELECT entity_id || '/' || version AS id, value FROM fold.history "
-            "WHERE entity = 'model_version' AND attribute = 'tag' AND to_offset IS NULL "
-            "AND key = ?",
-            special={
-                PROMPT: "SELECT p.model_key || '/' || p.version AS id, "
-                "lower(coalesce(h.value, 'false')) AS value "
-                "FROM fold.model_versions p LEFT JOIN fold.history h "
-                "ON h.entity = 'model_version' AND h.attribute = 'tag' "
-                "AND h.entity_id = p.model_key AND h.version = p.version "
-                f"AND h.to_offset IS NULL AND h.key = '{PROMPT}'"
-            },
+            sql("registry.search_version_tag"),
+            special={PROMPT: sql("registry.search_prompt_version", tag=PROMPT)},
             ordered=False,
         )
     },
@@ -119,9 +105,6 @@ _SEARCH = {
 
 
 # Reading
-
-
-_FROM_VERSIONS = "fold.model_versions v JOIN fold.models m ON m.model_key = v.model_key"
 
 
 def _number(call: Call) -> int:
@@ -157,12 +140,6 @@ def _decided_version(call: Call, verdict: Verdict) -> dict[str, Any]:
         return {"model_version": version_of(*found)}
 
 
-_DECIDED_AT = """
-    SELECT coalesce(max("offset"), -1) FROM fold.requests
-    WHERE model_key = ? AND version = ? AND accepted AND type = ? AND alias IS NOT DISTINCT FROM ?
-"""
-
-
 def _reason(call: Call, type: str, number: int, alias: str | None = None) -> str | None:
     """Return the version's tag with the reason, unless an earlier decision used it."""
     if call.caller.reason:
@@ -174,7 +151,7 @@ def _reason(call: Call, type: str, number: int, alias: str | None = None) -> str
             return None
         key, said_at, reason = version.model_key, tag.from_offset, tag.value
     with call.node.read(stream=REGISTRY) as cursor:
-        found = cursor.execute(_DECIDED_AT, [key, number, type, alias]).fetchall()
+        found = cursor.execute(sql("registry.last_decision"), [key, number, type, alias]).fetchall()
     return reason if said_at > found[0][0] else None
 
 
@@ -252,9 +229,12 @@ def search_models(call: Call) -> dict[str, Any]:
     readable = call.caller.rights.readable_models("m.model_key")
     with call.node.read(stream=REGISTRY) as cursor:
         keys = cursor.execute(
-            f"SELECT m.model_key FROM fold.models m {order.joins} WHERE NOT m.deleted "
-            f"AND {readable.sql} AND {hidden} AND {condition.sql} "
-            f"ORDER BY {_terms(order, 'm.model')} LIMIT {limit + 1} OFFSET {offset}",
+            sql(
+                "registry.models",
+                joins=order.joins,
+                rest=f"{readable.sql} AND {hidden} AND {condition.sql} "
+                f"ORDER BY {_terms(order, 'm.model')} LIMIT {limit + 1} OFFSET {offset}",
+            ),
             [*order.params, *readable.params, *condition.params],
         ).fetchall()
 
@@ -519,10 +499,12 @@ def search_versions(call: Call) -> dict[str, Any]:
     readable = call.caller.rights.readable_models("m.model_key")
     with call.node.read(stream=REGISTRY) as cursor:
         found = cursor.execute(
-            f"SELECT v.model_key, v.version FROM {_FROM_VERSIONS} {order.joins} "
-            f"WHERE NOT v.deleted AND NOT m.deleted AND {readable.sql} "
-            f"AND {hidden} AND {condition.sql} ORDER BY {_terms(order, *last)} "
-            f"LIMIT {limit + 1} OFFSET {offset}",
+            sql(
+                "registry.versions",
+                joins=order.joins,
+                rest=f"{readable.sql} AND {hidden} AND {condition.sql} "
+                f"ORDER BY {_terms(order, *last)} LIMIT {limit + 1} OFFSET {offset}",
+            ),
             [*order.params, *readable.params, *condition.params],
         ).fetchall()
 

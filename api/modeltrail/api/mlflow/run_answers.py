@@ -14,6 +14,7 @@ from modeltrail.api.artifacts.places import artifact_uri
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.search import Attribute, Entity, Keyed
 from modeltrail.api.runs.live import DELETED, EXPERIMENT_ID
+from modeltrail.consumers.reading import sql
 
 RUN_NAME = "mlflow.runName"
 
@@ -30,22 +31,11 @@ _RECORDED = "r.python_version IS NOT NULL"
 """Whether Modeltrail's producers recorded a run. MLflow's clients send all of these as tags."""
 
 
-def _either(key: str, column: str) -> str:
-    """Return the rows of a tag that may be a column instead. The key is not a user's."""
-    return f"""SELECT run AS id, value FROM fold.tags WHERE key = '{key}'
-        UNION ALL
-        SELECT r.run AS id, r.{column} AS value FROM fold.runs r
-        WHERE {_RECORDED} AND r.{column} <> ''
-        AND r.run NOT IN (SELECT run FROM fold.tags WHERE key = '{key}')"""
-
-
 _ARTIFACT_ROOT = (
     f"coalesce(nullif(e.artifact_location, ''), 'mlflow-artifacts:/' || {EXPERIMENT_ID})"
 )
 _NAME = Attribute("r.name")
 _START = Attribute("r.started_at_ms", "number")
-
-_METRIC_ROWS = "SELECT run AS id, value FROM fold.series WHERE key = ?"
 
 RUN = Entity(
     id="r.run",
@@ -62,28 +52,24 @@ RUN = Entity(
     },
     keyed={
         # One value for each key, as the run shows it: the latest of all models and datasets.
-        "metric": Keyed(
-            """SELECT run AS id, arg_max(value, (step, timestamp_ms, value)) AS value
-               FROM fold.series WHERE key = ? GROUP BY run""",
-            "number",
-        ),
-        "parameter": Keyed(
-            "SELECT run AS id, value FROM fold.params WHERE key = ?", "param", nullable=True
-        ),
+        "metric": Keyed(sql("runs.search_metric"), "number"),
+        "parameter": Keyed(sql("runs.search_param"), "param", nullable=True),
         "tag": Keyed(
-            "SELECT run AS id, value FROM fold.tags WHERE key = ?",
+            sql("runs.search_tag"),
             nullable=True,
             special={
-                RUN_NAME: "SELECT run AS id, name AS value FROM fold.runs WHERE name <> ''",
-                **{key: _either(key, column) for key, column in _COLUMN_OF_TAG.items()},
+                RUN_NAME: sql("runs.search_name"),
+                **{
+                    key: sql("runs.search_column", key=key, column=column, recorded=_RECORDED)
+                    for key, column in _COLUMN_OF_TAG.items()
+                },
             },
         ),
         "dataset": Keyed(
             special={
-                "name": "SELECT run AS id, name AS value FROM fold.datasets",
-                "digest": "SELECT run AS id, digest AS value FROM fold.datasets",
-                "context": "SELECT run AS id, tags['mlflow.data.context'] AS value "
-                "FROM fold.datasets",
+                "name": sql("runs.search_dataset", value="name"),
+                "digest": sql("runs.search_dataset", value="digest"),
+                "context": sql("runs.search_dataset", value="tags['mlflow.data.context']"),
             },
             ordered=False,
         ),
@@ -97,7 +83,9 @@ RUN = Entity(
     },
 )
 
-_RUN_PLAIN = replace(RUN, keyed={**RUN.keyed, "metric": Keyed(_METRIC_ROWS, "number")})
+_RUN_PLAIN = replace(
+    RUN, keyed={**RUN.keyed, "metric": Keyed(sql("runs.search_plain_metric"), "number")}
+)
 
 
 def run_entity(cursor: duckdb.DuckDBPyConnection, fields: Iterable[tuple[str, str]]) -> Entity:
@@ -108,15 +96,7 @@ def run_entity(cursor: duckdb.DuckDBPyConnection, fields: Iterable[tuple[str, st
         fields: Kind and key of the fields in the search.
     """
     keys = [key for kind, key in fields if kind == "metric"]
-    several = (
-        keys
-        and cursor.execute(
-            "SELECT 1 FROM fold.series WHERE list_contains(?::VARCHAR[], key) AND "
-            "(model_id IS NOT NULL OR dataset_name IS NOT NULL "
-            "OR dataset_digest IS NOT NULL) LIMIT 1",
-            [keys],
-        ).fetchone()
-    )
+    several = keys and cursor.execute(sql("runs.has_several"), [keys]).fetchone()
     return RUN if several else _RUN_PLAIN
 
 
@@ -127,7 +107,7 @@ COLUMNS = ", ".join(
         *(f"CASE WHEN {_RECORDED} THEN r.{column} END" for column in _COLUMN_OF_TAG.values()),
     ]
 )  # fmt: skip
-"""The columns that ``runs_of`` needs for each run, over the tables ``FROM_RUNS``."""
+"""The columns that ``runs_of`` needs for each run, over the tables ``from_runs``."""
 _FIXED = 10
 _CLOSE = 4_096
 
@@ -166,20 +146,18 @@ def runs_of(
     """Return whole runs for rows of ``COLUMNS``, in their order."""
     wanted, numbers = among([row[0] for row in rows])
 
-    def of(select: str) -> dict[int, list[tuple[Any, ...]]]:
+    def of(query: str) -> dict[int, list[tuple[Any, ...]]]:
         found: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
-        for row in cursor.execute(f"{select} WHERE run {wanted}", numbers).fetchall():
+        for row in cursor.execute(sql(query, runs=wanted), numbers).fetchall():
             found[row[0]].append(row[1:])
         return found
 
-    params = of("SELECT run, key, value FROM fold.params")
-    tags = of("SELECT run, key, value FROM fold.tags")
-    series = of("SELECT run, key, step, timestamp_ms, value FROM fold.series")
-    datasets = of(
-        "SELECT run, name, digest, source_type, source, schema, profile, tags FROM fold.datasets"
-    )
-    used = of("SELECT run, model_id FROM fold.model_inputs")
-    made = of("SELECT run, model_id, step FROM fold.model_outputs")
+    params = of("runs.params_of")
+    tags = of("runs.tags_of")
+    series = of("runs.series_of")
+    datasets = of("runs.datasets_of")
+    used = of("runs.model_inputs_of")
+    made = of("runs.model_outputs_of")
     runs = []
     for row in rows:
         run = row[0]

@@ -33,6 +33,7 @@ from modeltrail.api.runs.live import (
     LiveRuns,
     from_runs,
 )
+from modeltrail.consumers.reading import sql
 from modeltrail.schemas import pack
 from modeltrail.schemas.limits import EVENT_BYTES_MAX, KEY_CHARACTERS_MAX, RUN_ENDED, RUN_STATUSES
 
@@ -385,11 +386,7 @@ def delete_tag(call: Call) -> dict[str, Any]:
 
 def _tag(call: Call, run: LiveRun, key: str) -> str | None:
     with call.node.read() as cursor:
-        found = cursor.execute(
-            "SELECT t.value FROM fold.tags t JOIN fold.runs r ON r.run = t.run "
-            "WHERE r.run_id = ? AND t.key = ?",
-            [run.run_id, key],
-        ).fetchone()
+        found = cursor.execute(sql("runs.tag"), [run.run_id, key]).fetchone()
     return None if found is None else str(found[0])
 
 
@@ -630,19 +627,6 @@ def _search(
     page = f"LIMIT {limit + 1} OFFSET {offset}"
     tables = f"FROM {from_runs(cursor)}{order.joins} WHERE {' AND '.join(where)}"
     if not order.terms and offset + limit < _NEWEST_MAX:
-        return _newest(tables, offset + limit + 1, page), params
+        return sql("runs.newest", tables=tables, n=offset + limit + 1, page=page), params
     terms = [*order.terms, "r.started_at_ms DESC", "r.run_id"]
     return f"SELECT r.run {tables} ORDER BY {', '.join(terms)} {page}", params
-
-
-def _newest(tables: str, n: int, page: str) -> str:
-    """Return the newest runs. The page is a small part of the matches, so the rest is cut off.
-
-    Runs mostly come in the order of their start, and a top-n would replace its rows again and
-    again.
-    """
-    return f"""
-        WITH found AS MATERIALIZED (SELECT r.run, r.started_at_ms AS start {tables})
-        SELECT f.run FROM found f JOIN fold.runs r ON r.run = f.run
-        WHERE f.start >= (SELECT list_min(max(start, {n})) FROM found)
-        ORDER BY f.start DESC, r.run_id {page}"""

@@ -16,6 +16,7 @@ from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, Endpoints
 from modeltrail.api.registry import webhooks as registry_webhooks
 from modeltrail.consumers.projections import webhooks as definitions
+from modeltrail.consumers.reading import sql
 from modeltrail.consumers.webhooks.deliverer import definition
 
 endpoints = Endpoints()
@@ -47,10 +48,7 @@ _FIELDS = {
 }
 _ID = {"webhook_id": wire.text}
 
-_SELECT = (
-    "SELECT webhook_id, name, url, description, events, status, created_at_ms, updated_at_ms "
-    "FROM fold.webhooks JOIN fold.webhook_secrets USING (webhook_id) WHERE NOT deleted"
-)
+_SELECT = sql("registry.webhooks")
 
 
 def _event_name(event: dict[str, str]) -> str:

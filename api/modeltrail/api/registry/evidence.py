@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from modeltrail.api.node import Node
+from modeltrail.consumers.reading import sql
 from modeltrail.eventlog import RUNS
 from modeltrail.schemas.limits import EVIDENCE_MAX
 
@@ -19,22 +20,12 @@ def latest_metrics(node: Node, model: str, version: int) -> list[dict[str, Any]]
     # In one transaction, so that the position belongs to exactly these values.
     with node.read(stream=RUNS) as cursor:
         # One small query after the other, because planning a join of them all would take longer.
-        run_row = cursor.execute(
-            "SELECT run, partition FROM fold.runs WHERE run_id = ?", [run_id]
-        ).fetchone()
+        run_row = cursor.execute(sql("runs.number"), [run_id]).fetchone()
         if run_row is None:
             return []
         run, partition = run_row
-        found = cursor.execute(
-            """SELECT key, value FROM fold.series WHERE run = ?
-               ORDER BY key, dataset_name, dataset_digest, model_id LIMIT ?""",
-            [run, EVIDENCE_MAX],
-        ).fetchall()
-        position_row = cursor.execute(
-            """SELECT 'runs:' || partition || ':' || (next_offset - 1) FROM fold.positions
-               WHERE stream = 'runs' AND partition = ?""",
-            [partition],
-        ).fetchone()
+        found = cursor.execute(sql("runs.metrics"), [run, EVIDENCE_MAX]).fetchall()
+        position_row = cursor.execute(sql("runs.position"), [partition]).fetchone()
     position = position_row and position_row[0]
     return [
         {

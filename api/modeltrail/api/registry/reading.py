@@ -10,6 +10,7 @@ import duckdb
 from modeltrail.api.answers import one, parse_time, rows
 from modeltrail.api.errors import InvalidRequest
 from modeltrail.api.node import Node
+from modeltrail.consumers.reading import sql
 from modeltrail.eventlog import REGISTRY, Position
 
 AS_OF_NOW = 2**62
@@ -37,7 +38,7 @@ def offset_of(cursor: duckdb.DuckDBPyConnection, as_of: str | None) -> int:
             "SELECT registry_offset_as_of(?)", [parse_time(text, "as_of")]
         ).fetchone()
         return int(found[0]) if found else -1
-    last = cursor.execute('SELECT coalesce(max("offset"), -1) FROM fold.requests').fetchone()
+    last = cursor.execute(sql("registry.last_offset")).fetchone()
     if last is not None and offset > last[0]:
         raise InvalidRequest(
             f"as_of: the registry has no event at offset {offset} yet; its last is {last[0]}"
@@ -55,11 +56,7 @@ def tags_at(
 ) -> dict[tuple[Any, ...], dict[str, str]]:
     """Return the tags of all entities of a kind at an offset, by the values of some columns."""
     found: dict[tuple[Any, ...], dict[str, str]] = {}
-    query = (
-        f"SELECT {', '.join(columns)}, key, value FROM history "
-        "WHERE entity = ? AND attribute = 'tag' AND fold.holds(from_offset, to_offset, ?) "
-        "ORDER BY key"
-    )
+    query = sql("registry.tags_at", columns=", ".join(columns))
     for *who, key, value in cursor.execute(query, [entity, offset]).fetchall():
         found.setdefault(tuple(who), {})[key] = value
     return found
@@ -102,15 +99,7 @@ def _tags_then(
     """
     found: dict[tuple[str, int | None], dict[str, str]] = {}
     for model, version, key, value in cursor.execute(
-        """SELECT named.value, tag.version, tag.key, tag.value
-           FROM history named JOIN history tag USING (model_key)
-           WHERE named.entity = 'model' AND named.attribute = 'name'
-               AND named.value IN (SELECT unnest($names))
-               AND fold.holds(named.from_offset, named.to_offset, $at)
-               AND tag.entity = $entity AND tag.attribute = 'tag'
-               AND fold.holds(tag.from_offset, tag.to_offset, $at)
-           ORDER BY tag.key""",
-        {"entity": entity, "names": names, "at": offset},
+        sql("registry.tags_of_models_at"), {"entity": entity, "names": names, "at": offset}
     ).fetchall():
         found.setdefault((model, version), {})[key] = value
     return found
@@ -168,9 +157,7 @@ def outcomes(node: Node, positions: Sequence[Position]) -> list[Outcome]:
         found = {
             offset: Outcome(accepted, message, experiment_id)
             for offset, accepted, message, experiment_id in cursor.execute(
-                'SELECT "offset", accepted, message, experiment_id FROM fold.requests '
-                'WHERE "offset" IN (SELECT unnest(?::BIGINT[])) AND accepted IS NOT NULL',
-                [[position.offset for position in positions]],
+                sql("registry.outcomes"), [[position.offset for position in positions]]
             ).fetchall()
         }
     undecided = Outcome(False, "it was not applied; see the dead letters", None)

@@ -30,6 +30,7 @@ from modeltrail.api.artifacts.uris import (
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.node import Node
 from modeltrail.consumers.caretaker import Origin
+from modeltrail.consumers.reading import sql
 
 _PROMPT_SOURCES = ("dummy-source", "prompt-template")
 _LOCAL_HOSTS = ("localhost", "127.0.0.1")
@@ -113,10 +114,7 @@ def lineage(
     else:
         raise foreign(source, "model_id")
     if model_id is not None:
-        row = cursor.execute(
-            "SELECT source_run_id FROM fold.logged_models WHERE model_id = ? AND NOT deleted",
-            [model_id],
-        ).fetchone()
+        row = cursor.execute(sql("logged_models.run"), [model_id]).fetchone()
         if row is None:
             raise foreign(source, "model_id")
         run_id = run_id or row[0]
@@ -138,9 +136,7 @@ def _run(cursor: duckdb.DuckDBPyConnection, source: str, named: str, run_id: str
 
 
 def _is_run(cursor: duckdb.DuckDBPyConnection, run_id: str) -> bool:
-    return (
-        cursor.execute("SELECT 1 FROM fold.runs WHERE run_id = ?", [run_id]).fetchone() is not None
-    )
+    return cursor.execute(sql("runs.exists"), [run_id]).fetchone() is not None
 
 
 def _place(
@@ -167,14 +163,7 @@ def _version_source(
     model_id: str | None,
 ) -> Lineage:
     """Return the origin of a version that is made from another one, given by number or alias."""
-    model = cursor.execute(
-        """SELECT m.model_key, EXISTS (
-               SELECT 1 FROM fold.history h WHERE h.entity = 'model' AND h.attribute = 'tag'
-               AND h.entity_id = m.model_key AND h.to_offset IS NULL
-               AND h.key = 'mlflow.prompt.is_prompt' AND lower(h.value) = 'true')
-           FROM fold.models m WHERE m.model = ? AND NOT m.deleted""",
-        [uri.name],
-    ).fetchone()
+    model = cursor.execute(sql("registry.model"), [uri.name]).fetchone()
     if model is None:
         raise NotFound(f"Registered Model with name={uri.name} not found")
     key, is_prompt = model
@@ -185,29 +174,19 @@ def _version_source(
         )
     number = uri.version
     if uri.alias is not None:
-        row = cursor.execute(
-            "SELECT version FROM fold.history WHERE entity = 'alias' AND entity_id = ? "
-            "AND key = ? AND to_offset IS NULL",
-            [key, uri.alias],
-        ).fetchone()
+        row = cursor.execute(sql("registry.alias"), [key, uri.alias]).fetchone()
         if row is None:
             raise InvalidRequest(f"Registered model alias {uri.alias} not found.")
         number = row[0]
     elif number is None:
         row = cursor.execute(
-            "SELECT max(version) FROM fold.model_versions WHERE model_key = $key AND NOT deleted "
-            "AND ($stage IS NULL OR lower(stage) = lower($stage))",
-            {"key": key, "stage": uri.stage},
+            sql("registry.latest_version"), {"key": key, "stage": uri.stage}
         ).fetchone()
         number = row[0] if row else None
         if number is None:
             stage = "" if uri.stage is None else f" and stage '{uri.stage}'"
             raise NotFound(f"No versions of model with name '{uri.name}'{stage} found")
-    found = cursor.execute(
-        "SELECT run_id, model_id FROM fold.model_versions "
-        "WHERE model_key = ? AND version = ? AND NOT deleted",
-        [key, number],
-    ).fetchone()
+    found = cursor.execute(sql("registry.version"), [key, number]).fetchone()
     if found is None:
         raise NotFound(f"Model Version (name={uri.name}, version={number}) not found")
     if run_id not in (None, found[0]) or model_id not in (None, found[1]):

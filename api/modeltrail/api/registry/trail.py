@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 
 from modeltrail.api.answers import parse_time, rows
+from modeltrail.consumers.reading import sql
 
 _COLUMNS = (
     "log_offset, appended_at, event_id, type, actor, actor_verified, client, reason, entity, "
@@ -65,15 +66,6 @@ def trail(
 _IDS = ("experiment_id", "webhook_id", "role_id", "token_id", "entity_id")
 
 
-_NAMES = """
-SELECT 'experiment', experiment_id, name FROM fold.experiments
-UNION ALL SELECT 'registered_model', model_key, model FROM fold.models
-UNION ALL SELECT 'webhook', webhook_id, name FROM fold.webhooks
-UNION ALL SELECT 'role', role_id, name FROM fold.roles
-UNION ALL SELECT 'token', token_id, u.name FROM fold.tokens JOIN fold.users u USING (user_id)
-"""
-
-
 def _names(
     cursor: duckdb.DuckDBPyConnection, events: list[dict[str, Any]]
 ) -> dict[tuple[str, str], str]:
@@ -83,8 +75,8 @@ def _names(
     ids = sorted({str(id) for id in given if id is not None})
     if not ids:
         return {}
-    query = f"SELECT * FROM ({_NAMES}) AS names(kind, id, name) WHERE id IN (SELECT unnest(?))"
-    return {(kind, id): name for kind, id, name in cursor.execute(query, [ids]).fetchall()}
+    found = cursor.execute(sql("registry.names"), [ids]).fetchall()
+    return {(kind, id): name for kind, id, name in found}
 
 
 def _about(event: dict[str, Any], names: Mapping[tuple[str, str], str]) -> str:

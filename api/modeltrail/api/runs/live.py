@@ -12,39 +12,26 @@ import duckdb
 
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.node import Node
+from modeltrail.consumers.reading import sql
 from modeltrail.eventlog import REGISTRY
 
 _RUNS_MAX = 10_000
 _FRESH_S = 1.0
 _LOCKS = 256
 
-FROM_RUNS = """
-    fold.runs r
-    LEFT JOIN fold.experiment_names n
-        ON r.experiment_id IS NULL AND n.name = r.experiment_name
-        AND r.appended_at_ms >= n.from_ms AND r.appended_at_ms < n.to_ms
-    LEFT JOIN fold.experiments e
-        ON e.experiment_id = coalesce(r.experiment_id, n.experiment_id, r.experiment_derived_id)
-"""
-"""The tables of a query about runs: ``r``, and ``e`` for the experiment."""
-_FROM_RUNS_BY_ID = """
-    fold.runs r
-    LEFT JOIN (SELECT NULL::VARCHAR AS experiment_id WHERE FALSE) n ON FALSE
-    LEFT JOIN fold.experiments e ON e.experiment_id = r.experiment_id
-"""
 EXPERIMENT_ID = "coalesce(r.experiment_id, n.experiment_id, r.experiment_derived_id)"
 DELETED = "(r.deleted OR coalesce(e.deleted, FALSE))"
 """A run is deleted by itself, or with its experiment."""
 
 
 def from_runs(cursor: duckdb.DuckDBPyConnection) -> str:
-    """Return ``FROM_RUNS``, without the history of names if every run has its experiment's id.
+    """Return the tables of a query about runs: ``r``, and ``e`` for the experiment.
 
-    MLflow's clients always send the id, and planning the join with the names takes longer than this
-    check.
+    The history of names is left out if every run has its experiment's id. MLflow's clients always
+    send the id, and planning the join with the names takes longer than this check.
     """
-    named = cursor.execute("SELECT 1 FROM fold.runs WHERE experiment_id IS NULL LIMIT 1").fetchone()
-    return FROM_RUNS if named else _FROM_RUNS_BY_ID
+    named = cursor.execute(sql("runs.any_by_name")).fetchone()
+    return sql("runs.from_runs" if named else "runs.from_runs_by_id")
 
 
 @dataclass(slots=True)
@@ -119,7 +106,8 @@ class LiveRuns:
         if known is not None and time.monotonic() - known.read_at_s < _FRESH_S:
             return known
         now = time.monotonic()
-        query = f'SELECT {EXPERIMENT_ID}, r."user", {DELETED} FROM {FROM_RUNS} WHERE r.run_id = ?'
+        tables = sql("runs.from_runs")
+        query = f'SELECT {EXPERIMENT_ID}, r."user", {DELETED} FROM {tables} WHERE r.run_id = ?'
         row = _first_row(node, query, run_id, None)
         if row is None or row[0] is None:
             raise NotFound(f"Run with id={run_id} not found")
@@ -133,8 +121,7 @@ class LiveRuns:
         known = self._experiments.get(experiment_id)
         if known is not None and now - known.read_at_s < _FRESH_S:
             return known
-        query = "SELECT deleted, artifact_location FROM fold.experiments WHERE experiment_id = ?"
-        row = _first_row(node, query, experiment_id, REGISTRY)
+        row = _first_row(node, sql("registry.experiment"), experiment_id, REGISTRY)
         if row is None:
             raise NotFound(f"No Experiment with id={experiment_id} exists")
         found = LiveExperiment(row[0], row[1], now)
@@ -160,13 +147,8 @@ class LiveRuns:
         """Return all params of a run, to be changed together with the log. Hold the run's lock."""
         if run.params is None:
             with node.read() as cursor:
-                run.params = dict(
-                    cursor.execute(
-                        "SELECT p.key, p.value FROM fold.params p "
-                        "JOIN fold.runs r ON r.run = p.run WHERE r.run_id = ?",
-                        [run.run_id],
-                    ).fetchall()
-                )
+                found = cursor.execute(sql("runs.params"), [run.run_id]).fetchall()
+                run.params = dict(found)
         return run.params
 
 
