@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -31,7 +31,7 @@ def model(registry: Registry) -> Registry:
 
 
 def time(offset: int) -> datetime:
-    return datetime.utcfromtimestamp(START_MS / 1000 + offset)
+    return datetime.fromtimestamp(START_MS / 1000 + offset, UTC).replace(tzinfo=None)
 
 
 # Experiments
