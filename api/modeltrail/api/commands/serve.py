@@ -48,7 +48,7 @@ _LAST_EVENTS_S = 5.0
 
 _WARNING = """
   ##########################################################################
-  #  WARNING: listening on {address} without authentication.
+  #  WARNING: listening at {address} without authentication.
   #  Anyone who can reach this address can read, change and delete everything,
   #  under any name. Start again with users and permissions:
   #      modeltrail user create YOUR_NAME --admin
