@@ -113,7 +113,7 @@ def _add_field(parser: Parser, field: Field) -> None:
         more |= {"metavar": "FILE", "type": options.first_line}
         more["help"] = f"file with the {more['help']}"
     elif isinstance(kind, dict) and kind["type"] == "map":
-        more |= {"metavar": "KEY=VALUE", "type": _tag, "action": _Pairs, "help": "tag (repeat it)"}
+        more |= {"metavar": "KEY=VALUE", "type": _tag, "action": _Pairs, "help": "tag (repeatable)"}
         if isinstance(kind["values"], list):
             more |= {"type": _tag_change, "help": "set a tag; KEY- deletes it"}
     elif isinstance(kind, dict):
@@ -151,5 +151,8 @@ def add_verbs(group: str, commands: Any, add: Add) -> None:
         if "{model}" in path:
             parser.add_argument("model", type=options.text, metavar="MODEL")
         parser.add_argument(
-            "--as-of", type=options.moment, metavar="TIME|POSITION", help="as it was then"
+            "--as-of",
+            type=options.moment,
+            metavar="TIME|POSITION",
+            help="state at this time or position",
         )
