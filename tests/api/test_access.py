@@ -21,7 +21,7 @@ from api_server import Job
 from modeltrail.api.access import admin as access_admin
 from modeltrail.api.access import credentials
 from modeltrail.api.access.acts import Level
-from modeltrail.api.access.admin import BY_SERVER, Holder, Target
+from modeltrail.api.access.admin import BY_SERVER, Holder, PermissionTarget
 from modeltrail.api.access.credentials import Passwords, presented
 from modeltrail.api.access.rights import EXPERIMENT, LEVELS, MODEL, Access, Rules
 from modeltrail.api.app import create_app
@@ -528,7 +528,10 @@ def test_permissions_are_intervals(world: World) -> None:
     world.grant("bob", "READ", EXPERIMENT, "/history/*")
     world.grant("bob", "EDIT", EXPERIMENT, "/history/*")
     access_admin.revoke(
-        world.node, BY_SERVER.saying("he left"), Holder("bob"), Target(EXPERIMENT, "/history/*")
+        world.node,
+        BY_SERVER.saying("he left"),
+        Holder("bob"),
+        PermissionTarget(EXPERIMENT, "/history/*"),
     )
     statement = (
         "SELECT permission, to_offset IS NULL FROM permissions_history "

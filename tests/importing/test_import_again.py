@@ -17,8 +17,8 @@ from api_server import Server, modeltrail
 from modeltrail.api.artifacts.store import ArtifactStore
 from modeltrail.api.cli import main
 from modeltrail.api.importing.databases import DatabaseSource
+from modeltrail.api.importing.destinations import NodeDestination, rows
 from modeltrail.api.importing.importer import Importer, Report
-from modeltrail.api.importing.targets import NodeTarget, rows
 from modeltrail.api.node import Node
 from modeltrail.consumers.fold import Fold
 from modeltrail.eventlog import open_log
@@ -70,14 +70,14 @@ def bring(store: TrackingDatabase, node: Node, **options: Any) -> Report:
     """Import into a node."""
     source = DatabaseSource(str(store.path))
     try:
-        return Importer(source, NodeTarget(node), user="eve", **options).run()
+        return Importer(source, NodeDestination(node), user="eve", **options).run()
     finally:
         source.close()
 
 
 def ask(node: Node, statement: str) -> list[tuple[Any, ...]]:
     """The rows of a query."""
-    return list(rows(NodeTarget(node), statement))
+    return list(rows(NodeDestination(node), statement))
 
 
 def test_ids_numbers_and_times_are_kept(store: TrackingDatabase, node: Node) -> None:
@@ -243,7 +243,7 @@ def test_through_sqlalchemy_it_is_the_same(
     source = DatabaseSource(f"sqlite+pysqlite:///{store.path}")
     (tmp_path / "other").mkdir()
     with node_on(tmp_path / "other") as other:
-        second = Importer(source, NodeTarget(other), user="eve").run()
+        second = Importer(source, NodeDestination(other), user="eve").run()
         source.close()
         assert [e.here for e in second.experiments] == [e.here for e in first.experiments]
         tables = "SELECT model, version, stage, source FROM model_versions ORDER BY 2"

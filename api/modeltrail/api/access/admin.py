@@ -30,7 +30,7 @@ class Holder(NamedTuple):
 _ANYBODY = Holder()
 
 
-class Target(NamedTuple):
+class PermissionTarget(NamedTuple):
     """What a permission is for: one entity, or names that match a pattern."""
 
     resource: str
@@ -153,7 +153,7 @@ def grant(
     node: Node,
     asker: Asker,
     holder: Holder,
-    target: Target,
+    target: PermissionTarget,
     permission: str,
     *,
     exists: bool | None = None,
@@ -172,7 +172,7 @@ def grant(
     return node.decide(asker, "GrantPermission", fields)
 
 
-def revoke(node: Node, asker: Asker, holder: Holder, target: Target) -> Verdict:
+def revoke(node: Node, asker: Asker, holder: Holder, target: PermissionTarget) -> Verdict:
     """Revoke a permission. Raises ``Refused``."""
     fields = {**holder._asdict(), **target._asdict()}
     return node.decide(asker, "RevokePermission", fields)
@@ -184,7 +184,7 @@ _IDS = {
 }
 
 
-def target_of(node: Node, resource: str, pattern: str) -> Target:
+def target_of(node: Node, resource: str, pattern: str) -> PermissionTarget:
     """Return the target of a name or pattern: an existing object itself, or the pattern."""
     query = _IDS.get(resource)
     if query is None:
@@ -195,8 +195,8 @@ def target_of(node: Node, resource: str, pattern: str) -> Target:
         with node.read() as cursor:
             row = cursor.execute(sql(query), [pattern]).fetchone()
         if row is not None:
-            return Target(resource, None, str(row[0]))
-    return Target(resource, pattern)
+            return PermissionTarget(resource, None, str(row[0]))
+    return PermissionTarget(resource, pattern)
 
 
 # Listing
@@ -235,7 +235,7 @@ def tokens(cursor: duckdb.DuckDBPyConnection, name: str | None = None) -> list[d
 def permissions(
     cursor: duckdb.DuckDBPyConnection,
     holder: Holder = _ANYBODY,
-    target: Target | None = None,
+    target: PermissionTarget | None = None,
 ) -> list[dict[str, Any]]:
     """Return permissions: of everyone or one holder, for everything or one target."""
     where: list[str] = []
@@ -284,7 +284,7 @@ def members(cursor: duckdb.DuckDBPyConnection) -> set[tuple[int, int]]:
 
 def role_permission(
     cursor: duckdb.DuckDBPyConnection, permission_id: int
-) -> tuple[Holder, Target] | None:
+) -> tuple[Holder, PermissionTarget] | None:
     """Return which role has a permission, and its target; None if no role has it."""
     row = cursor.execute(sql("access.role_permission"), [str(permission_id)]).fetchone()
-    return None if row is None else (Holder(None, row[0]), Target(*row[1:]))
+    return None if row is None else (Holder(None, row[0]), PermissionTarget(*row[1:]))

@@ -24,9 +24,9 @@ from modeltrail.api.commands.common import (
 )
 
 if TYPE_CHECKING:
+    from modeltrail.api.importing.destinations import Destination
     from modeltrail.api.importing.entities import Source
     from modeltrail.api.importing.importer import Report
-    from modeltrail.api.importing.targets import Target
 
 _SHOWN_MAX = 20
 
@@ -39,7 +39,7 @@ def import_mlflow(args: argparse.Namespace) -> int:
         stack.callback(source.close)
         from modeltrail.api.importing.importer import Importer
 
-        target, where = stack.enter_context(_target(args))
+        target, where = stack.enter_context(_destination(args))
         with progress(f"importing {source.identity}") as bar:
             report = Importer(
                 source,
@@ -67,13 +67,13 @@ def _source(args: argparse.Namespace) -> Source:
 
 
 @contextmanager
-def _target(args: argparse.Namespace) -> Iterator[tuple[Target, str]]:
+def _destination(args: argparse.Namespace) -> Iterator[tuple[Destination, str]]:
     """Yield the running server, or a node of this process on the folder."""
-    from modeltrail.api.importing.targets import NodeTarget, ServerTarget
+    from modeltrail.api.importing.destinations import NodeDestination, ServerDestination
 
     server = server_of(args)
     if server is not None:
-        yield ServerTarget(server), server
+        yield ServerDestination(server), server
         return
     from modeltrail.api.artifacts.store import open_storage
     from modeltrail.api.data_folder import DataFolder
@@ -89,7 +89,7 @@ def _target(args: argparse.Namespace) -> Iterator[tuple[Target, str]]:
             where = stack.enter_context(tempfile.TemporaryDirectory())
             folder = DataFolder(Path(where))
         node = stack.enter_context(open_node(folder, where, storage, progress("folding")))
-        yield NodeTarget(node), node.log.url
+        yield NodeDestination(node), node.log.url
 
 
 def _tell(args: argparse.Namespace, report: Report, where: str, seconds: float) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from modeltrail.api.artifacts.store import Stored
 from modeltrail.api.errors import InvalidRequest
+from modeltrail.api.importing.destinations import Destination, rows
 from modeltrail.api.importing.entities import File, Folder
 from modeltrail.api.importing.files import StoredFolder
-from modeltrail.api.importing.targets import Target, rows
 from modeltrail.api.importing.writing import Writer
 from modeltrail.consumers.reading import sql
 
@@ -22,10 +22,10 @@ _EVENTS = {"run": "ArtifactLogged", "model": "LoggedModelArtifactLogged"}
 
 
 class ArtifactCopier:
-    """Copies the files of runs and logged models into the target's artifact store."""
+    """Copies the files of runs and logged models into the destination's artifact store."""
 
-    def __init__(self, target: Target, report: Report) -> None:
-        self._target = target
+    def __init__(self, destination: Destination, report: Report) -> None:
+        self._destination = destination
         self._report = report
 
     def copy(
@@ -46,7 +46,9 @@ class ArtifactCopier:
         files = list(folder.files())
         if not files:
             return
-        here = {path: (size, sha) for path, size, sha in rows(self._target, _QUERIES[kind], [id])}
+        here = {
+            path: (size, sha) for path, size, sha in rows(self._destination, _QUERIES[kind], [id])
+        }
         for file in files:
             report.artifacts += 1
             report.artifact_bytes += file.size_bytes or 0
@@ -86,7 +88,7 @@ class ArtifactCopier:
                 yield piece
 
         try:
-            stored = self._target.store(kind, id, file.path, counted())
+            stored = self._destination.store(kind, id, file.path, counted())
         except InvalidRequest as error:
             self._report.differ(f"{kind} {id}: {error.message}")
             return None

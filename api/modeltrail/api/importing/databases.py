@@ -20,10 +20,10 @@ from modeltrail.api.importing.entities import (
     Experiment,
     LoggedModel,
     Model,
-    Points,
     PointsBuilder,
     Run,
     SourceError,
+    SourcePoints,
     Version,
 )
 from modeltrail.api.importing.files import StoredFolder, folder_at
@@ -296,7 +296,7 @@ class DatabaseSource:
 
     # Points
 
-    def points(self, runs: Sequence[Run]) -> Iterator[Points]:
+    def points(self, runs: Sequence[Run]) -> Iterator[SourcePoints]:
         if self._metric_models is None:
             self._metric_models = set()
             if "logged_model_metrics" in self._rows.tables:
@@ -425,7 +425,7 @@ def model_id_of(source: str) -> str | None:
     return None if found is None else found[1]
 
 
-def _packed(rows: Iterable[Row]) -> Iterator[Points]:
+def _packed(rows: Iterable[Row]) -> Iterator[SourcePoints]:
     builder = PointsBuilder("")
     current = None
     for run_id, key, step, timestamp_ms, value, is_nan, model_id, dataset, digest in rows:

@@ -13,7 +13,7 @@ SeriesKey = tuple[str, str | None, str | None, str | None]
 """Metric key, model id, dataset name, dataset digest."""
 
 POINTS_MAX = 32_768
-"""Maximum number of points in a ``Points``: as many as fit into one event."""
+"""Maximum number of points in a ``SourcePoints``: as many as fit into one event."""
 
 RUN_NAME = "mlflow.runName"
 
@@ -110,7 +110,7 @@ class Model:
 
 
 @dataclass(slots=True)
-class Points:
+class SourcePoints:
     """Up to ``POINTS_MAX`` points of one run, as columns."""
 
     run_id: str
@@ -123,7 +123,7 @@ class Points:
 
 
 class PointsBuilder:
-    """Collects points of one run into ``Points``."""
+    """Collects points of one run into ``SourcePoints``."""
 
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id
@@ -131,7 +131,9 @@ class PointsBuilder:
 
     def _clear(self) -> None:
         self._series: dict[SeriesKey, int] = {}
-        self._columns = Points(self._run_id, [], array("H"), array("q"), array("q"), array("d"))
+        self._columns = SourcePoints(
+            self._run_id, [], array("H"), array("q"), array("q"), array("d")
+        )
 
     def add(self, key: SeriesKey, step: int, timestamp_ms: int, value: float) -> bool:
         """Add a point. Returns True when it is time to ``take``."""
@@ -142,7 +144,7 @@ class PointsBuilder:
         columns.values.append(value)
         return len(columns.index) >= POINTS_MAX
 
-    def take(self) -> Points:
+    def take(self) -> SourcePoints:
         """Return the points so far, and start over."""
         taken = self._columns
         taken.series = list(self._series)
@@ -195,7 +197,7 @@ class Source(Protocol):
         """Return the runs of an experiment, including deleted ones, some hundreds at a time."""
         ...
 
-    def points(self, runs: Sequence[Run]) -> Iterator[Points]:
+    def points(self, runs: Sequence[Run]) -> Iterator[SourcePoints]:
         """Return all metric points of these runs, run after run, each point once."""
         ...
 

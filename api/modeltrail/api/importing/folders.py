@@ -13,11 +13,11 @@ from modeltrail.api.importing.entities import (
     Experiment,
     LoggedModel,
     Model,
-    Points,
     PointsBuilder,
     Run,
     SeriesKey,
     SourceError,
+    SourcePoints,
     Version,
 )
 from modeltrail.api.importing.files import StoredFolder, folder_at, local_path
@@ -194,7 +194,7 @@ class FolderSource:
                             links.append(link)
         return found
 
-    def points(self, runs: Sequence[Run]) -> Iterator[Points]:
+    def points(self, runs: Sequence[Run]) -> Iterator[SourcePoints]:
         for run in runs:
             home = self._root / run.experiment_id
             if not home.is_dir():

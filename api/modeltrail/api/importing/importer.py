@@ -16,17 +16,18 @@ import numpy.typing as npt
 
 from modeltrail.api.errors import ApiError, did_you_mean
 from modeltrail.api.importing.artifacts import ArtifactCopier
+from modeltrail.api.importing.destinations import Destination, DryDestination, rows
 from modeltrail.api.importing.entities import (
     Experiment,
     LoggedModel,
     Model,
-    Points,
     Run,
     Source,
     SourceError,
+    SourcePoints,
 )
 from modeltrail.api.importing.files import is_ours_to_copy
-from modeltrail.api.importing.logged_models import LoggedModels
+from modeltrail.api.importing.logged_models import LoggedModelsHere
 from modeltrail.api.importing.registry import (
     ExperimentsHere,
     model_requests,
@@ -45,7 +46,6 @@ from modeltrail.api.importing.runs import (
     sums_here,
 )
 from modeltrail.api.importing.tally import entries_sum, total
-from modeltrail.api.importing.targets import DryTarget, Target, rows
 from modeltrail.api.importing.writing import Head, Outgoing, Request, Requests, Writer
 from modeltrail.consumers.reading import sql
 from modeltrail.schemas import pack
@@ -131,12 +131,12 @@ class Report:
 
 
 class Importer:
-    """Imports a source into a target."""
+    """Imports a source into a destination."""
 
     def __init__(
         self,
         source: Source,
-        target: Target,
+        destination: Destination,
         *,
         user: str,
         names: Sequence[str] = (),
@@ -148,7 +148,7 @@ class Importer:
 
         Args:
             source: The source to import.
-            target: The target to import into.
+            destination: The destination to import into.
             user: The user who imports.
             names: Only these experiments, and no registered models.
             copy_artifacts: Also copy artifacts of object stores, instead of referring to them.
@@ -156,23 +156,23 @@ class Importer:
             progress: Called with the numbers of runs and points read, and the totals.
         """
         self._source = source
-        self._target = DryTarget(target) if dry_run else target
+        self._destination = DryDestination(destination) if dry_run else destination
         self._names = set(names)
         self._copy_all = copy_artifacts
         self._report = Report(source.identity, dry_run)
         self._progress = progress
         self._done = self._size = 0
         head = Head(source.identity, user)
-        self._requests = Requests(self._target, head)
-        self._outgoing = Outgoing(self._target, head)
-        self._copier = ArtifactCopier(self._target, self._report)
+        self._requests = Requests(self._destination, head)
+        self._outgoing = Outgoing(self._destination, head)
+        self._copier = ArtifactCopier(self._destination, self._report)
 
     def run(self) -> Report:
         """Import and check.
 
         Raises:
             SourceError: the source cannot be read.
-            ApiError: the target refuses events, or cannot be reached.
+            ApiError: the destination refuses events, or cannot be reached.
         """
         self._size = self._source.size() if self._progress else 0
         experiments = self._experiments()
@@ -208,12 +208,12 @@ class Importer:
             self._report.notes.append(
                 "registered models are left out, since only some experiments are imported"
             )
-        here = ExperimentsHere(self._target, self._source.identity)
+        here = ExperimentsHere(self._destination, self._source.identity)
         requests: list[Request] = []
         for experiment in wanted:
             requests += here.requests(experiment, copy_all=self._copy_all)
         self._refused(self._requests.send(requests))
-        here = ExperimentsHere(self._target, self._source.identity)
+        here = ExperimentsHere(self._destination, self._source.identity)
         found = []
         for experiment in wanted:
             one = here.of(experiment)
@@ -240,7 +240,7 @@ class Importer:
     # Logged models
 
     def _logged_models(self, experiment: Experiment, report: ExperimentReport) -> None:
-        models = LoggedModels(self._target, self._source.logged_models(experiment))
+        models = LoggedModelsHere(self._destination, self._source.logged_models(experiment))
         report.logged_models = len(models.found)
         if report.id is None and not self._report.dry_run:
             return
@@ -282,7 +282,7 @@ class Importer:
             # The runs of a deleted experiment are deleted with it, and restored with it.
             for run in runs:
                 run.deleted = False
-        here = runs_here(self._target, [run.run_id for run in runs])
+        here = runs_here(self._destination, [run.run_id for run in runs])
         nothing = Here()
         writers: dict[str, Writer] = {}
         changed: set[str] = set()
@@ -322,13 +322,13 @@ class Importer:
         """Send the missing points. Returns the number of all points of the source."""
         sums: dict[str, tuple[int, int]] = {}
 
-        def read(some: list[Run]) -> Iterator[tuple[Points, npt.NDArray[np.uint64]]]:
+        def read(some: list[Run]) -> Iterator[tuple[SourcePoints, npt.NDArray[np.uint64]]]:
             if not some:
                 return
             for points in self._source.points(some):
                 yield points, hashes_of(points)
 
-        def count(points: Points, hashes: npt.NDArray[np.uint64]) -> None:
+        def count(points: SourcePoints, hashes: npt.NDArray[np.uint64]) -> None:
             n, sum_ = sums.get(points.run_id, (0, 0))
             sums[points.run_id] = (n + len(hashes), (sum_ + total(hashes)) & _SUM)
             self._advance(len(hashes))
@@ -340,11 +340,11 @@ class Importer:
             _send(writers[points.run_id], points)
         for points, hashes in read(known):
             count(points, hashes)
-        ours = sums_here(self._target, [run.run_id for run in known])
+        ours = sums_here(self._destination, [run.run_id for run in known])
         for run in known:
             if ours.get(run.run_id) == sums.get(run.run_id, (0, 0)):
                 continue
-            there = _all_hashes(self._target, run.run_id)
+            there = _all_hashes(self._destination, run.run_id)
             for points, hashes in read([run]):
                 missing = ~np.isin(hashes, there)
                 if missing.any():
@@ -363,9 +363,9 @@ class Importer:
     ) -> None:
         here = {
             **before,
-            **(runs_here(self._target, sorted(changed)) if changed else {}),
+            **(runs_here(self._destination, sorted(changed)) if changed else {}),
         }
-        points = sums_here(self._target, [run.run_id for run in runs])
+        points = sums_here(self._destination, [run.run_id for run in runs])
         for run in runs:
             one = here.get(run.run_id, Here())
             ours = points.get(run.run_id, (0, 0))
@@ -385,7 +385,7 @@ class Importer:
 
     def _lost(self, run: Run) -> int:
         """Return how many points of the source are missing here. There may be other points here."""
-        there = _all_hashes(self._target, run.run_id)
+        there = _all_hashes(self._destination, run.run_id)
         return sum(
             int((~np.isin(hashes_of(points), there)).sum()) for points in self._source.points([run])
         )
@@ -393,7 +393,7 @@ class Importer:
     # Registered models
 
     def _registry(self) -> None:
-        here = models_here(self._target)
+        here = models_here(self._destination)
         requests: list[Request] = []
         models = []
         for model in self._source.models():
@@ -407,7 +407,7 @@ class Importer:
         if self._report.dry_run:
             return
         told = {request.what for request, _ in refused}
-        here = models_here(self._target)
+        here = models_here(self._destination)
         for model in models:
             for request in model_requests(model, here.get(model.name)):
                 if request.what not in told:
@@ -420,10 +420,10 @@ class Importer:
 
     def _experiment_of(self, kind: str, id: str) -> str | None:
         query = "runs.experiment" if kind == "run" else "logged_models.experiment"
-        return next((row[0] for row in rows(self._target, sql(query), [id])), None)
+        return next((row[0] for row in rows(self._destination, sql(query), [id])), None)
 
 
-def _send(writer: Writer, points: Points, which: npt.NDArray[np.bool_] | None = None) -> None:
+def _send(writer: Writer, points: SourcePoints, which: npt.NDArray[np.bool_] | None = None) -> None:
     """Send all or some points of a run."""
     columns: tuple[Any, ...] = (
         points.index, points.steps, points.timestamps_ms, points.values
@@ -437,8 +437,8 @@ def _send(writer: Writer, points: Points, which: npt.NDArray[np.bool_] | None = 
     writer.points += len(columns[0])
 
 
-def _all_hashes(target: Target, run_id: str) -> npt.NDArray[np.uint64]:
-    found = [hashes for _, _, hashes in hashes_here(target, [run_id])]
+def _all_hashes(destination: Destination, run_id: str) -> npt.NDArray[np.uint64]:
+    found = [hashes for _, _, hashes in hashes_here(destination, [run_id])]
     return np.concatenate(found) if found else np.zeros(0, np.uint64)
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from modeltrail.api.importing.destinations import Destination, rows
 from modeltrail.api.importing.entities import LoggedModel
 from modeltrail.api.importing.runs import Event, fitting
-from modeltrail.api.importing.targets import Target, rows
 from modeltrail.consumers.reading import sql
 
 
@@ -23,12 +23,12 @@ class ModelHere:
     tags: dict[str, str] = field(default_factory=dict)
 
 
-class LoggedModels:
+class LoggedModelsHere:
     """The logged models of one experiment of the source, and those here."""
 
-    def __init__(self, target: Target, found: list[LoggedModel]) -> None:
+    def __init__(self, destination: Destination, found: list[LoggedModel]) -> None:
         self.found = found
-        self._target = target
+        self._destination = destination
         self.here = self._read()
 
     def _read(self) -> dict[str, ModelHere]:
@@ -38,7 +38,7 @@ class LoggedModels:
         here = {
             model_id: ModelHere(name, status, deleted)
             for model_id, name, status, deleted in rows(
-                self._target, sql("imports.logged_models"), ids
+                self._destination, sql("imports.logged_models"), ids
             )
         }
         among = "(SELECT unnest(?::VARCHAR[]))"
@@ -46,7 +46,7 @@ class LoggedModels:
             ("params", "logged_models.params_of"),
             ("tags", "logged_models.tags_of"),
         ):
-            for model_id, key, value in rows(self._target, sql(query, ids=among), ids):
+            for model_id, key, value in rows(self._destination, sql(query, ids=among), ids):
                 if model_id in here:
                     getattr(here[model_id], kind)[key] = value
         return here

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from modeltrail.api.importing.destinations import Destination, rows
 from modeltrail.api.importing.entities import Experiment, Model, Version
 from modeltrail.api.importing.files import is_ours_to_copy
-from modeltrail.api.importing.targets import Target, rows
 from modeltrail.api.importing.writing import Request
 from modeltrail.consumers.reading import sql
 
@@ -26,18 +26,20 @@ def _changed(theirs: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, st
 
 
 class ExperimentsHere:
-    """The experiments of the target, and which of them came from the source."""
+    """The experiments of the destination, and which of them came from the source."""
 
-    def __init__(self, target: Target, identity: str) -> None:
+    def __init__(self, destination: Destination, identity: str) -> None:
         self.by_id: dict[str, Experiment] = {}
         self.by_name: dict[str, Experiment] = {}
-        for row in rows(target, sql("imports.experiments")):
+        for row in rows(destination, sql("imports.experiments")):
             found = Experiment(*row)
             self.by_id[found.id] = self.by_name[found.name] = found
-        for experiment_id, key, value in rows(target, sql("imports.experiment_tags")):
+        for experiment_id, key, value in rows(destination, sql("imports.experiment_tags")):
             self.by_id[experiment_id].tags[key] = value
-        self._imported = dict(rows(target, sql("imports.imported_experiments"), [identity]))
-        self._with_runs = {row[0] for row in rows(target, sql("imports.experiments_with_runs"))}
+        self._imported = dict(rows(destination, sql("imports.imported_experiments"), [identity]))
+        self._with_runs = {
+            row[0] for row in rows(destination, sql("imports.experiments_with_runs"))
+        }
 
     def of(self, experiment: Experiment) -> Experiment | None:
         """Return the experiment here that is the source's, or that it was imported as."""
@@ -120,19 +122,21 @@ def new_source(uri: str, experiment_of: Callable[[str, str], str | None], copy_a
     return uri
 
 
-def models_here(target: Target) -> dict[str, tuple[Model, int]]:
-    """Return the registered models of the target, and the next version number of each."""
+def models_here(destination: Destination) -> dict[str, tuple[Model, int]]:
+    """Return the registered models of the destination, and the next version number of each."""
     found: dict[str, tuple[Model, int]] = {}
     keys: dict[str, Model] = {}
     versions: dict[tuple[str, int], Version] = {}
-    for key, name, description, created, updated, following in rows(target, sql("imports.models")):
+    for key, name, description, created, updated, following in rows(
+        destination, sql("imports.models")
+    ):
         model = keys[key] = Model(name, description, created, updated)
         found[name] = (model, following)
-    for row in rows(target, sql("imports.versions")):
+    for row in rows(destination, sql("imports.versions")):
         versions[row[0], row[1]] = version = Version(*row[1:])
         if row[0] in keys:
             keys[row[0]].versions.append(version)
-    for entity, key, number, name, value in rows(target, sql("imports.aliases_and_tags")):
+    for entity, key, number, name, value in rows(destination, sql("imports.aliases_and_tags")):
         if entity == "alias":
             keys[key].aliases[name] = number
         elif entity == "model":

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from modeltrail.api.importing.entities import Points, Run
+from modeltrail.api.importing.destinations import Destination, rows
+from modeltrail.api.importing.entities import Run, SourcePoints
 from modeltrail.api.importing.tally import point_hashes
-from modeltrail.api.importing.targets import Target, rows
 from modeltrail.consumers.reading import sql
 from modeltrail.schemas.limits import KEY_CHARACTERS_MAX, RUN_ENDED, is_too_long
 
@@ -41,13 +41,13 @@ class Here:
     """Path to size in bytes and SHA-256."""
 
 
-def runs_here(target: Target, run_ids: Sequence[str]) -> dict[str, Here]:
+def runs_here(destination: Destination, run_ids: Sequence[str]) -> dict[str, Here]:
     """Return what the fold has of these runs, without unknown ones."""
     ids = [list(run_ids)]
     found = {
         run_id: Here(offset, started, experiment_id, name or "", status, ended, deleted, points)
         for run_id, offset, started, experiment_id, name, status, ended, deleted, points in rows(
-            target,
+            destination,
             sql("imports.runs"),
             ids,
         )
@@ -56,7 +56,7 @@ def runs_here(target: Target, run_ids: Sequence[str]) -> dict[str, Here]:
         return found
 
     def of(columns: str, table: str) -> Iterator[tuple[Any, ...]]:
-        return rows(target, sql("imports.of_runs", columns=columns, table=table), ids)
+        return rows(destination, sql("imports.of_runs", columns=columns, table=table), ids)
 
     for run_id, key, value in of("t.key, t.value", "params"):
         found[run_id].params[key] = value
@@ -183,7 +183,7 @@ def lacking(run: Run, here: Here) -> list[str]:
 # Points
 
 
-def hashes_of(points: Points) -> npt.NDArray[np.uint64]:
+def hashes_of(points: SourcePoints) -> npt.NDArray[np.uint64]:
     """Return the hashes of points of the source."""
     return point_hashes(
         points.series,
@@ -195,13 +195,13 @@ def hashes_of(points: Points) -> npt.NDArray[np.uint64]:
 
 
 def hashes_here(
-    target: Target, run_ids: Sequence[str]
+    destination: Destination, run_ids: Sequence[str]
 ) -> Iterator[tuple[list[str], npt.NDArray[np.intp], npt.NDArray[np.uint64]]]:
     """Return the hashes of all points that the fold has of runs, in pieces.
 
     Each piece has the run ids, for each point an index into them, and the hashes.
     """
-    found = list(rows(target, sql("imports.series"), [list(run_ids)]))
+    found = list(rows(destination, sql("imports.series"), [list(run_ids)]))
     if not found:
         return
     ids = np.array([row[0] for row in found])
@@ -209,7 +209,9 @@ def hashes_here(
     places = {run_id: place for place, run_id in enumerate(runs)}
     run_of = np.array([places[row[1]] for row in found])
     keys = [row[2:] for row in found]
-    for batch in target.batches(sql("imports.points"), [int(ids[0]), int(ids[-1]), ids.tolist()]):
+    for batch in destination.batches(
+        sql("imports.points"), [int(ids[0]), int(ids[-1]), ids.tolist()]
+    ):
         series, steps, times, values = (
             column.to_numpy(zero_copy_only=False) for column in batch.columns
         )
@@ -217,11 +219,11 @@ def hashes_here(
         yield runs, run_of[which], point_hashes(keys, which, steps, times, values)
 
 
-def sums_here(target: Target, run_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+def sums_here(destination: Destination, run_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
     """Return for each run with points here their number and the sum of their hashes."""
     counts: dict[str, int] = {}
     sums: dict[str, int] = {}
-    for runs, which, hashes in hashes_here(target, run_ids):
+    for runs, which, hashes in hashes_here(destination, run_ids):
         count = np.bincount(which, minlength=len(runs))
         total = np.zeros(len(runs), np.uint64)
         np.add.at(total, which, hashes)

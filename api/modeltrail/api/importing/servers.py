@@ -20,10 +20,10 @@ from modeltrail.api.importing.entities import (
     Folder,
     LoggedModel,
     Model,
-    Points,
     PointsBuilder,
     Run,
     SourceError,
+    SourcePoints,
     Version,
 )
 from modeltrail.api.importing.files import folder_at, local_path
@@ -211,7 +211,7 @@ class ServerSource:
         }
         return run
 
-    def points(self, runs: Sequence[Run]) -> Iterator[Points]:
+    def points(self, runs: Sequence[Run]) -> Iterator[SourcePoints]:
         for run in runs:
             links = self._links.get(run.run_id, {})
             builder = PointsBuilder(run.run_id)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from modeltrail.api.importing.targets import Target
+from modeltrail.api.importing.destinations import Destination
 from modeltrail.consumers.database import program_version
 from modeltrail.eventlog import REGISTRY, RUNS, NewEvent
 from modeltrail.schemas import encode, envelope, new_event_id, uuid_from_cause
@@ -51,8 +51,8 @@ class Head:
 class Outgoing:
     """Events of runs and logged models, collected into large appends."""
 
-    def __init__(self, target: Target, head: Head) -> None:
-        self._target = target
+    def __init__(self, destination: Destination, head: Head) -> None:
+        self._destination = destination
         self._head = head
         self._waiting: list[NewEvent] = []
         self._bytes = 0
@@ -86,7 +86,7 @@ class Outgoing:
     def flush(self) -> None:
         """Append the waiting events."""
         if self._waiting:
-            self._target.append(self._waiting)
+            self._destination.append(self._waiting)
         self._waiting = []
         self._bytes = 0
 
@@ -120,8 +120,8 @@ class Writer:
 class Requests:
     """Requests to the registry: one producer for each import."""
 
-    def __init__(self, target: Target, head: Head) -> None:
-        self._target = target
+    def __init__(self, destination: Destination, head: Head) -> None:
+        self._destination = destination
         self._head = head
         self._producer = new_event_id()
         self._sequence = 0
@@ -136,7 +136,7 @@ class Requests:
         refused = []
         for at in range(0, len(requests), _FLUSH_EVENTS):
             some = requests[at : at + _FLUSH_EVENTS]
-            decided = self._target.request([self._event(request) for request in some])
+            decided = self._destination.request([self._event(request) for request in some])
             refused += [
                 (request, outcome.message or "refused")
                 for request, outcome in zip(some, decided, strict=True)

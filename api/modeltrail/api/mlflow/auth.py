@@ -11,7 +11,7 @@ import duckdb
 
 from modeltrail.api.access import admin as access_admin
 from modeltrail.api.access.acts import Level
-from modeltrail.api.access.admin import Holder, Target
+from modeltrail.api.access.admin import Holder, PermissionTarget
 from modeltrail.api.access.rights import EXPERIMENT, LEVELS, MODEL, UserRights
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
@@ -188,13 +188,13 @@ def _check_permission(permission: str) -> str:
     return permission
 
 
-def _entity(call: Call, resource: str) -> Target:
+def _entity(call: Call, resource: str) -> PermissionTarget:
     """Return the entity that a call names. It needs MANAGE."""
     rights = _rights(call)
     if resource == EXPERIMENT:
         experiment_id = call["experiment_id"]
         rights.exists(experiment_id)
-        target, name = Target(EXPERIMENT, None, experiment_id), None
+        target, name = PermissionTarget(EXPERIMENT, None, experiment_id), None
     else:
         name = call["name"]
         target = access_admin.target_of(call.node, MODEL, name)
@@ -204,7 +204,7 @@ def _entity(call: Call, resource: str) -> Target:
     return target
 
 
-def _granted(call: Call, target: Target, what: str) -> dict[str, Any]:
+def _granted(call: Call, target: PermissionTarget, what: str) -> dict[str, Any]:
     with call.node.read() as cursor:
         user = access_admin.user(cursor, call["username"])
         found = access_admin.permissions(cursor, Holder(call["username"]), target)
@@ -213,7 +213,7 @@ def _granted(call: Call, target: Target, what: str) -> dict[str, Any]:
         return {**found[0], "user_id": user["user_id"]}
 
 
-def _grant(call: Call, holder: Holder, target: Target, *, exists: bool) -> None:
+def _grant(call: Call, holder: Holder, target: PermissionTarget, *, exists: bool) -> None:
     """Grant the permission in a call. One must exist before, or must not."""
     access_admin.grant(
         call.node,
@@ -225,20 +225,20 @@ def _grant(call: Call, holder: Holder, target: Target, *, exists: bool) -> None:
     )
 
 
-def _revoke(call: Call, holder: Holder, target: Target) -> None:
+def _revoke(call: Call, holder: Holder, target: PermissionTarget) -> None:
     access_admin.revoke(call.node, call.caller, holder, target)
 
 
 def _declare(resource: str, path: str, field: str, answer: str) -> None:
     of = {field: wire.text, **_USER}
 
-    def shown(call: Call, target: Target) -> dict[str, Any]:
+    def shown(call: Call, target: PermissionTarget) -> dict[str, Any]:
         what = "Experiment" if resource == EXPERIMENT else "Registered model"
         found = _granted(call, target, f"{what} permission with {field}={call[field]}")
         make = _experiment_permission if resource == EXPERIMENT else _model_permission
         return {answer: make(call[field], found["user_id"], found["permission"])}
 
-    def change(call: Call, exists: bool) -> Target:
+    def change(call: Call, exists: bool) -> PermissionTarget:
         target = _entity(call, resource)
         _grant(call, Holder(call["username"]), target, exists=exists)
         return target
@@ -272,7 +272,7 @@ _declare(MODEL, "registered-models", "name", "registered_model_permission")
 # Permissions of a user, as clients of 3.13 and later ask
 
 
-def _target(call: Call, resource_type: str, pattern: str) -> Target:
+def _target(call: Call, resource_type: str, pattern: str) -> PermissionTarget:
     """Return the target of a type and an id in a call. A final ``*`` makes a prefix."""
     resource = _RESOURCES.get(resource_type)
     if resource is None:
@@ -281,7 +281,7 @@ def _target(call: Call, resource_type: str, pattern: str) -> Target:
             f"Valid resource types are: {tuple(_RESOURCES)}"
         )
     if resource == EXPERIMENT and not pattern.endswith("*"):
-        return Target(EXPERIMENT, None, pattern)
+        return PermissionTarget(EXPERIMENT, None, pattern)
     return access_admin.target_of(call.node, resource, pattern)
 
 
@@ -491,13 +491,13 @@ def add_role_permission(call: Call) -> dict[str, Any]:
     return {"role_permission": _of_role(call, holder, target)}
 
 
-def _of_role(call: Call, holder: Holder, target: Target) -> dict[str, Any]:
+def _of_role(call: Call, holder: Holder, target: PermissionTarget) -> dict[str, Any]:
     with call.node.read() as cursor:
         found = access_admin.permissions(cursor, holder, target)
     return _role_permission(holder.role_id or 0, found[0])
 
 
-def _by_id(call: Call) -> tuple[Holder, Target]:
+def _by_id(call: Call) -> tuple[Holder, PermissionTarget]:
     with call.node.read() as cursor:
         found = access_admin.role_permission(cursor, call["role_permission_id"])
     if found is None:

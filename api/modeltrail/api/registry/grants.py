@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modeltrail.api.access.admin import Target
+from modeltrail.api.access.admin import PermissionTarget
 from modeltrail.api.access.caller import Caller
 from modeltrail.api.access.rights import Rights, UserRights
 from modeltrail.api.errors import Forbidden
@@ -28,7 +28,7 @@ def only_own(rights: Rights, user: str | None) -> str | None:
     return rights.user
 
 
-def check_grant(rights: Rights, target: Target, name: str | None) -> None:
+def check_grant(rights: Rights, target: PermissionTarget, name: str | None) -> None:
     """Check whether a caller may grant something.
 
     This needs MANAGE; a prefix needs an administrator.

@@ -1,4 +1,4 @@
-"""The target of an import: a data folder without a server, or a running server."""
+"""The destination of an import: a data folder without a server, or a running server."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _INGEST_BYTES = 16 * 1024 * 1024
 _IMPORT_BYTES = 2 * 1024 * 1024
 
 
-class Target(Protocol):
+class Destination(Protocol):
     """Appends events, decides requests, stores artifacts, and answers queries.
 
-    A query sees everything that was appended through the target before.
+    A query sees everything that was appended through the destination before.
     """
 
     def append(self, events: Sequence[NewEvent]) -> None:
@@ -49,13 +49,15 @@ class Target(Protocol):
         ...
 
 
-def rows(target: Target, statement: str, params: Params = ()) -> Iterator[tuple[Any, ...]]:
+def rows(
+    destination: Destination, statement: str, params: Params = ()
+) -> Iterator[tuple[Any, ...]]:
     """Return the rows of a query."""
-    for batch in target.batches(statement, params):
+    for batch in destination.batches(statement, params):
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
-class NodeTarget:
+class NodeDestination:
     """A node in this process."""
 
     def __init__(self, node: Node) -> None:
@@ -81,7 +83,7 @@ class NodeTarget:
             return upload.finish()
 
 
-class ServerTarget:
+class ServerDestination:
     """A running server."""
 
     def __init__(self, url: str) -> None:
@@ -148,11 +150,11 @@ def _parts(events: Sequence[NewEvent], bytes_max: int) -> Iterator[Sequence[NewE
         yield some
 
 
-class DryTarget:
-    """Reads from a target, and discards everything that would be written to it."""
+class DryDestination:
+    """Reads from a destination, and discards everything that would be written to it."""
 
-    def __init__(self, target: Target) -> None:
-        self._target = target
+    def __init__(self, destination: Destination) -> None:
+        self._destination = destination
 
     def append(self, events: Sequence[NewEvent]) -> None:
         """Do nothing."""
@@ -162,7 +164,7 @@ class DryTarget:
         return [Outcome(True, None, None)] * len(events)
 
     def batches(self, statement: str, params: Params) -> Iterator[pa.RecordBatch]:
-        return self._target.batches(statement, params)
+        return self._destination.batches(statement, params)
 
     def store(self, kind: str, id: str, path: str, pieces: Iterator[bytes]) -> Stored:
         """Do nothing."""
