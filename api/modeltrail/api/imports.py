@@ -1,4 +1,4 @@
-"""What processes of ours do without."""
+"""Imports that this project's processes avoid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class _WithoutPandas:
-    """A finder of modules that says that pandas is not installed."""
+    """A finder of modules that reports pandas as not installed."""
 
     def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:
         if name == "pandas":
@@ -21,7 +21,7 @@ class _WithoutPandas:
 def leave_out_pandas() -> None:
     """Treat pandas as not installed, for the rest of this process.
 
-    Where pandas is installed, Arrow imports it when it converts its first list or array, to find
-    out whether that is one of pandas' own. The import takes 2 s of CPU time, and serves nothing.
+    If pandas is installed, Arrow imports it when it converts its first list or array, to check
+    whether that is a pandas object. The import takes 2 s of CPU time and has no use here.
     """
     sys.meta_path.insert(0, _WithoutPandas())

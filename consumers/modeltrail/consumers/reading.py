@@ -1,9 +1,9 @@
-"""Queries of the fold's own tables, which readers outside this package name nowhere else.
+"""Queries of the fold's own tables, which code outside this package names nowhere else.
 
-Each file of ``queries/`` is about one subject. A query begins at a comment with its name, as in
+Each file of ``queries/`` is about one subject. A query begins with a comment with its name, such as
 ``-- tag: The value of a run's tag``, and is used as ``sql("runs.tag")``. Some are parts of larger
-queries, and some have parts in braces, which the caller fills in with SQL that the program wrote.
-Values that users gave are parameters (``?``), never parts.
+queries. Some have parts in braces, which the caller replaces by SQL that the program wrote. Values
+from users are always parameters (``?``), never parts.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _QUERY = re.compile(r"^-- (\w+): .*\n((?:--.*\n)*)", re.MULTILINE)
 
 
 def sql(name: str, **parts: object) -> str:
-    """The text of a query.
+    """Return the text of a query.
 
     Args:
-        name: File and query, as in ``runs.tag``.
-        parts: What goes in at the names in braces.
+        name: File and query, such as ``runs.tag``.
+        parts: The SQL for the names in braces.
     """
     file, _, query = name.partition(".")
     text = queries(file)[query]
@@ -29,7 +29,7 @@ def sql(name: str, **parts: object) -> str:
 
 @cache
 def queries(file: str) -> dict[str, str]:
-    """The queries of a file, by name."""
+    """Return the queries of a file, by name."""
     text = (resources.files(__package__) / "queries" / f"{file}.sql").read_text(encoding="utf-8")
     _, *rest = _QUERY.split(text)
     return {name: body.strip() for name, body in zip(rest[::3], rest[2::3], strict=True)}

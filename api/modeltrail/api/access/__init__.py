@@ -1,1 +1,1 @@
-"""Access: who asks, what they may do, and the rule of every route."""
+"""Access: who asks, what they may do, and which permission each act needs."""

@@ -83,13 +83,13 @@ class Call:
         reason: str | None = None,
         user: str | None = None,
     ) -> Verdict:
-        """Have the fold decide a request of the caller; see ``Node.decide``.
+        """Let the fold decide a request of the caller; see ``Node.decide``.
 
         Args:
             type: Event type.
-            fields: The event's fields but for the envelope.
-            reason: Why, where no header says it.
-            user: Who acts, where nothing else says it; see ``actor``.
+            fields: The event's fields, without the envelope.
+            reason: The reason, if no header has it.
+            user: The actor, if nothing else says who it is; see ``actor``.
         """
         asker = replace(self.caller, actor=self.actor(user))
         asker = asker.saying(asker.reason or reason)

@@ -93,7 +93,7 @@ def _one(cursor: duckdb.DuckDBPyConnection, webhook_id: str) -> dict[str, Any]:
 
 
 def _given(call: Call) -> dict[str, Any]:
-    """Fields of an event from what the call gives; those that it does not give are None."""
+    """Return the fields of an event from a call. Fields that it does not set are None."""
     return {
         "name": call.get("name") or None,
         "url": call.get("url") or None,

@@ -78,7 +78,7 @@ def first_page() -> Response:
 
 
 def _contradicted(node: Node) -> str | None:
-    """How the log contradicts what was acknowledged, folded or signed of it; None if it does not.
+    """Return how the log contradicts what was acknowledged, folded or signed, or None.
 
     Raises:
         LogError: the log is away.

@@ -1,1 +1,1 @@
-"""The registry: what commands need, what they rest on, and what holds now or held then."""
+"""The registry: commands and their evidence, its current state, and its earlier states."""
