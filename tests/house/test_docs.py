@@ -18,7 +18,7 @@ SOURCES = [
 ]
 
 
-@pytest.mark.parametrize("name", ["events.md", "views.md"])
+@pytest.mark.parametrize("name", ["events.md", "registry.md", "views.md"])
 def test_generated_pages_are_current(name: str) -> None:
     page = generate().PAGES[name]()
     written = (ROOT / "docs" / "reference" / name).read_text(encoding="utf-8")
