@@ -331,6 +331,7 @@ BODIES: Mapping[str, Callable[[Estate], Any]] = {
     "POST /api/v1/models": lambda e: {"model": e.new(f"{next(NUMBERS)}")},
     "PATCH /api/v1/models/{model}": lambda _: {"tags": {"a": "b"}},
     "POST /api/v1/models/{model}/versions": lambda e: {"source": f"runs:/{e.run_id}/model"},
+    "POST /api/v1/models/{model}/versions/{version}/comments": lambda _: {"text": "good"},
     "PATCH /api/v1/models/{model}/versions/{version}": lambda _: {"tags": {"a": "b"}},
     "PUT /api/v1/models/{model}/versions/{version}/stage": lambda _: {"stage": "Staging"},
     "PUT /api/v1/models/{model}/aliases/{alias}": lambda _: {"version": 1},

@@ -184,6 +184,54 @@ def test_webhooks(client: TestClient, node: Node, tmp_path: Path) -> None:
     assert client.get(f"{V1}/webhooks").json()["webhooks"] == []
 
 
+# Comments
+
+
+def test_comments(client: TestClient, node: Node) -> None:
+    version = {"source": "s3://models/digits/1", "create_model": True}
+    client.post(f"{V1}/models/digits/versions", json=version)
+    comments = f"{V1}/models/digits/versions/1/comments"
+    asked = {"X-Modeltrail-Actor": "ada", "X-Modeltrail-Reason": "part of the review"}
+    first = client.post(comments, json={"text": "No overlap."}, headers=asked)
+    assert first.status_code == 200, first.text
+    client.post(comments, json={"text": "Approved."}, headers={"X-Modeltrail-Actor": "grace"})
+    client.patch(f"{V1}/models/digits", json={"name": "numbers"})
+    comments = comments.replace("digits", "numbers")
+    shown = client.get(comments).json()["comments"]
+    assert [(one["comment"], one["added_by"], one["verified"]) for one in shown] == [
+        ("No overlap.", "ada", False),
+        ("Approved.", "grace", False),
+    ]
+    assert client.get(comments, params={"limit": 1}).json()["comments"] == shown[:1]
+    was = {"as_of": first.json()["position"]}
+    old = comments.replace("numbers", "digits")
+    assert client.get(old, params=was).json()["comments"] == shown[:1]
+    with node.read() as cursor:
+        found = cursor.execute(
+            "SELECT model, version, comment FROM comments ORDER BY log_offset"
+        ).fetchall()
+    assert found == [("numbers", 1, "No overlap."), ("numbers", 1, "Approved.")]
+    assert requests(node, "CommentAdded")[0][2] == "part of the review"
+    # Another model that takes the name over has no comments.
+    client.delete(f"{V1}/models/numbers")
+    client.post(f"{V1}/models/numbers/versions", json=version)
+    assert client.get(comments).json()["comments"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "status"),
+    [("1", "  ", 400), ("1", "x" * 100_001, 400), ("2", "x", 404), ("0", "x", 400)],
+)
+def test_comments_that_are_refused(
+    client: TestClient, node: Node, path: str, text: str, status: int
+) -> None:
+    version = {"source": "s3://models/digits/1", "create_model": True}
+    client.post(f"{V1}/models/digits/versions", json=version)
+    asked = client.post(f"{V1}/models/digits/versions/{path}/comments", json={"text": text})
+    assert asked.status_code == status
+    assert requests(node, "CommentAdded") == []
+
+
 # The native API
 
 

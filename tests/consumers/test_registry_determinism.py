@@ -27,7 +27,7 @@ VIEWS = (
     "model_version_tags", "aliases", "stages", "history", "aliases_history", "stages_history",
     "descriptions_history", "model_names_history", "model_tags_history",
     "model_version_tags_history", "experiment_names_history", "experiment_tags_history",
-    "transitions", "audit", "fold.history",
+    "transitions", "comments", "audit", "fold.history",
 )  # fmt: skip
 AS_OF = ("experiments", "models", "model_versions", "aliases", "stages")
 
@@ -69,6 +69,7 @@ requests = st.one_of(
     a("UpdateModelVersion", model=models, version=versions, description=texts),
     a("DeleteModelVersion", model=models, version=versions),
     a("ChangeModelVersionTags", model=models, version=versions, tags=changes),
+    a("CommentAdded", model=models, version=versions, text=texts),
     a(
         "SetRegisteredModelAlias",
         model=models,

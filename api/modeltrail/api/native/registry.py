@@ -36,6 +36,7 @@ from modeltrail.schemas.limits import INT64_MAX
 _EXPERIMENTS = Pages("experiments")
 _MODELS = Pages("models")
 _VERSIONS = Pages("versions")
+_COMMENTS = Pages("comments")
 _STAGES = Pages("stages")
 router = APIRouter(prefix="/api/v1", tags=["registry"], route_class=PooledRoute)
 
@@ -118,6 +119,13 @@ def get_experiment(
 
 
 _MODEL = {"model": "digits", "description": "Reads digits.", "tags": {}, "aliases": {"champion": 3}}
+_COMMENT = {
+    "comment": "Reviewed: the test set has no overlap.",
+    "added_at": "2026-03-01T12:00:00.000000Z",
+    "added_by": "ada",
+    "verified": True,
+    "log_offset": 21,
+}
 _VERSION = {
     "model": "digits",
     "version": 3,
@@ -219,6 +227,38 @@ def get_version(
         found = version_at(cursor, offset, model, version, as_of)
         add_to_versions(cursor, offset, model, [found])
     return answer(found)
+
+
+@router.get(
+    "/models/{model}/versions/{version}/comments",
+    summary="Comments on a version",
+    responses=json_example({"comments": [_COMMENT], "next_page_token": None}),
+)
+def list_comments(
+    model: str,
+    version: Number,
+    node: NodeHere,
+    log_end: LogEnd,
+    as_of: AsOf = None,
+    limit: Limit = 1_000,
+    page_token: PageToken = None,
+) -> Response:
+    """Comments, oldest first, now or at an earlier moment."""
+    last = _COMMENTS.last(page_token, int)
+    with reading(node, log_end) as cursor:
+        offset = offset_of(cursor, as_of)
+        version_at(cursor, offset, model, version, as_of)
+        found = rows(
+            cursor,
+            "SELECT * EXCLUDE (model, version, model_key) FROM comments WHERE version = $version "
+            "AND model_key = (SELECT model_key FROM history WHERE entity = 'model' "
+            "AND attribute = 'name' AND value = $model "
+            "AND fold.holds(from_offset, to_offset, $at)) "
+            "AND log_offset <= $at AND ($after IS NULL OR log_offset > $after) "
+            f"ORDER BY log_offset LIMIT {limit + 1}",
+            {"at": offset, "model": model, "version": version, "after": last and last[0]},
+        )
+    return answer(page(found, limit, _COMMENTS, ["log_offset"]))
 
 
 # Stages

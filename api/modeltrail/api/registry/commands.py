@@ -79,6 +79,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "source": "s3://models/digits/3",
     "stage": "Production",
     "tags": {"team": "vision"},
+    "text": "Reviewed: the test set has no overlap.",
     "token": "mt_...",
     "token_id": 18,
     "tokens_ended": 2,
@@ -258,6 +259,9 @@ COMMANDS: Final = (
         "DeleteModelVersion", _MANAGE_MODEL, native=f"DELETE {_VERSION}", verb="version delete"
     ),
     Command("ImportModelVersion", ADMIN),
+    Command(
+        "CommentAdded", _EDIT_MODEL, native=f"POST {_VERSION}/comments", verb="version comment"
+    ),
     Command(
         "TransitionModelVersionStage",
         _EDIT_MODEL,

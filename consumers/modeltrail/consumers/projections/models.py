@@ -91,6 +91,7 @@ class Models:
             },
             "model_version": {
                 "ChangeModelVersionTags": self._change_version_tags,
+                "CommentAdded": self._comment,
                 "CreateModelVersion": self._create_version,
                 "DeleteModelVersion": self._delete_version,
                 "ImportModelVersion": self._import_version,
@@ -305,6 +306,10 @@ class Models:
         self._ledger.put(version, "description", None, description)
         version.description = description
         self._ledger.touch(version)
+
+    def _comment(self, event: Event) -> None:
+        rules.comment(event["text"])
+        self._version(event)
 
     def _transition(self, event: Event) -> None:
         stage = rules.stage(event["stage"])

@@ -160,6 +160,13 @@ def description(text: str | None) -> None:
     _length("description", text, DESCRIPTION_MAX)
 
 
+def comment(text: str) -> None:
+    """Check a comment."""
+    if not text.strip():
+        _invalid("A comment cannot be empty.")
+    _length("text", text, DESCRIPTION_MAX)
+
+
 def source(uri: str) -> None:
     """Check where a version's files are. The server decides whether a local path is allowed."""
     if not uri:

@@ -57,6 +57,15 @@ SELECT
 FROM fold.history h JOIN fold.models m ON m.model_key = h.entity_id
 WHERE h.entity = 'model_version' AND h.attribute = 'stage' AND h.to_offset IS NULL;
 
+-- The comments are the accepted events themselves.
+CREATE VIEW comments AS
+SELECT
+    m.model, r.version, r.model_key, r.request->>'text' AS comment,
+    fold.at(r.appended_at_ms) AS added_at, r.actor AS added_by, r.actor_verified AS verified,
+    r."offset" AS log_offset
+FROM fold.requests r JOIN fold.models m ON m.model_key = r.model_key
+WHERE r.type = 'CommentAdded' AND r.accepted;
+
 -- Every interval of everything that changes.
 CREATE VIEW history AS
 SELECT
@@ -308,6 +317,16 @@ COMMENT ON COLUMN stages.stage IS 'None, Staging, Production or Archived.';
 COMMENT ON COLUMN stages.set_at IS 'When the log took the event that set it; NULL if it was there from the beginning.';
 COMMENT ON COLUMN stages.set_by IS 'Who set it.';
 COMMENT ON COLUMN stages.reason IS 'The reason that was given.';
+
+COMMENT ON VIEW comments IS 'Comments on model versions, which stay when the version is deleted.';
+COMMENT ON COLUMN comments.model IS 'Current name of the registered model, or its name when it was deleted.';
+COMMENT ON COLUMN comments.version IS 'Version number.';
+COMMENT ON COLUMN comments.model_key IS 'Id of the registered model, which stays the same through renames.';
+COMMENT ON COLUMN comments.comment IS 'The comment.';
+COMMENT ON COLUMN comments.added_at IS 'When the log took the event.';
+COMMENT ON COLUMN comments.added_by IS 'Who added it.';
+COMMENT ON COLUMN comments.verified IS 'Whether a password or token proved that name.';
+COMMENT ON COLUMN comments.log_offset IS 'Registry offset of the event.';
 
 COMMENT ON VIEW history IS 'Everything that changes in the registry, as intervals: each value, when it was valid, who set it and why.';
 COMMENT ON COLUMN history.entity IS 'experiment, model, model_version or alias.';
