@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
@@ -83,6 +83,7 @@ def rules_of(by_pattern: list[tuple[str, str]], by_id: list[tuple[str, str]]) ->
     return rules
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(PATTERNS, st.sampled_from(sorted(LEVELS))), max_size=8),
     st.lists(st.tuples(st.sampled_from("12"), st.sampled_from(sorted(LEVELS))), max_size=2),
@@ -111,6 +112,7 @@ def test_the_most_specific_rule_wins(
     assert rules.level(entity_id, name) == expected
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(PATTERNS, st.sampled_from(sorted(LEVELS))), max_size=6),
     st.lists(st.tuples(st.sampled_from("123"), st.sampled_from(sorted(LEVELS))), max_size=2),

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from access_world import V1, V2, World, open_node
@@ -340,6 +340,7 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(SCHEMES, st.sampled_from(["", "/", "//", "///", "//h/"]), st.lists(PIECES, max_size=8))
 def test_what_is_fetched_is_what_was_checked(
     models: Models, scheme: str, slashes: str, pieces: list[str]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeltrail.api.tables import aligned, cut, drawn, text_width
@@ -26,6 +26,7 @@ TABLES = st.integers(1, 12).flatmap(
 )
 
 
+@settings(deadline=None)
 @given(TABLES, st.integers(40, 200), st.sampled_from([None, 10, 20]))
 def test_every_line_fits_and_has_the_same_width(
     table: tuple[list[str], list[list[object]]], width: int, rows_max: int | None

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from modeltrail.eventlog import (
-    EVENT_BYTES_MAX,
     REGISTRY,
     RUNS,
     EventLog,
@@ -28,6 +27,7 @@ from modeltrail.eventlog import (
     Reader,
     open_log,
 )
+from modeltrail.schemas.limits import EVENT_BYTES_MAX
 
 SPAWN = multiprocessing.get_context("spawn")
 

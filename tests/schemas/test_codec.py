@@ -11,11 +11,10 @@ import avro.schema
 import fastavro
 import pytest
 from fastavro.schema import to_parsing_canonical_form
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeltrail.schemas import (
-    EVENT_BYTES_MAX,
     MARKER,
     Codec,
     Malformed,
@@ -30,6 +29,7 @@ from modeltrail.schemas import (
     writer_schemas,
 )
 from modeltrail.schemas.codec import _types
+from modeltrail.schemas.limits import EVENT_BYTES_MAX
 from schemas.make_samples import value_of as sample_of
 
 ENVELOPE = envelope(producer_id=b"p" * 16, sequence=0, actor="ada", client="test")
@@ -67,6 +67,7 @@ def values(schema: Any, named: dict[str, Any]) -> st.SearchStrategy[Any]:
     }[kind]
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(event_types()).flatmap(
         lambda t: st.tuples(st.just(t), values(_types()[t].schema, {}))
@@ -86,6 +87,7 @@ def test_defaults_fit_their_fields(type: str) -> None:
     assert decoded.keys() >= {f["name"] for f in _types()[type].schema["fields"]}
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_give_an_event_or_a_schema_error(body: bytes) -> None:
     codec = Codec()
@@ -97,6 +99,7 @@ def test_any_bytes_give_an_event_or_a_schema_error(body: bytes) -> None:
         assert decoded.type == known.name
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_damage_gives_an_event_or_a_schema_error(data: st.DataObject) -> None:
     payload = bytearray(encode("TagsChanged", TAGS))

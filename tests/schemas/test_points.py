@@ -9,7 +9,7 @@ from typing import Any
 import avro.io
 import avro.schema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeltrail.schemas import Codec, Malformed, encode, envelope, pack, unpack, writer_schemas
@@ -34,6 +34,7 @@ def same(a: float, b: float) -> bool:
     return struct.pack("<d", a) == struct.pack("<d", b) or (math.isnan(a) and math.isnan(b))
 
 
+@settings(deadline=None)
 @given(st.lists(POINT, max_size=50))
 def test_a_reader_of_another_making_reads_the_points(
     points: list[tuple[int, int, int, float]],
@@ -60,6 +61,7 @@ def test_a_reader_of_another_making_reads_the_points(
     assert [s["key"] for s in event["series"]] == ["loss", "acc 🚀", ""]
 
 
+@settings(deadline=None)
 @given(st.lists(POINT, max_size=50))
 def test_packed_points_are_unpacked(points: list[tuple[int, int, int, float]]) -> None:
     event = Codec().decode(encode("MetricsLogged", metrics_logged(points))).event

@@ -21,10 +21,8 @@ from modeltrail.eventlog.base import (
     last_append_ms,
 )
 from modeltrail.eventlog.opening import open_log
-from modeltrail.schemas.limits import EVENT_BYTES_MAX
 
 __all__ = [
-    "EVENT_BYTES_MAX",
     "REGISTRY",
     "REGISTRY_PARTITION",
     "RUNS",

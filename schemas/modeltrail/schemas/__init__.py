@@ -31,11 +31,9 @@ if TYPE_CHECKING:
         parse_uuid,
         uuid_from_cause,
     )
-    from modeltrail.schemas.limits import EVENT_BYTES_MAX
     from modeltrail.schemas.points import Points, pack, unpack
 
 __all__ = [
-    "EVENT_BYTES_MAX",
     "MARKER",
     "Codec",
     "Decoded",
@@ -59,14 +57,6 @@ __all__ = [
     "writer_schemas",
 ]
 
-_HOME = {
-    "EVENT_BYTES_MAX": "limits",
-    **dict.fromkeys(
-        ("envelope", "experiment_id", "new_event_id", "parse_uuid", "uuid_from_cause"), "identity"
-    ),
-    **dict.fromkeys(("Points", "pack", "unpack"), "points"),
-}
-
 
 def __getattr__(name: str) -> object:
     # Loaded when first used: Avro takes long to import, and a training job needs the limits first.
@@ -74,6 +64,6 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(f"{__name__}.{_HOME.get(name, 'codec')}"), name)
-    globals()[name] = value
+    modules = (import_module(f"{__name__}.{home}") for home in ("codec", "identity", "points"))
+    globals()[name] = value = next(vars(one)[name] for one in modules if name in vars(one))
     return value
