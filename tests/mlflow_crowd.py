@@ -61,7 +61,7 @@ class Crowd:
         done(first, "POST", "registered-models/create", name=MODEL)
         self._start = threading.Barrier(clients)
 
-    def work(self, timeout_s: float = 60) -> list[Done]:
+    def work(self, timeout_s: float = 300) -> list[Done]:
         """Let them all work; what each was told, by its number."""
         with ThreadPoolExecutor(self.clients) as pool:
             working = [pool.submit(self._work, n) for n in range(self.clients)]
@@ -74,7 +74,7 @@ class Crowd:
     def _work(self, n: int) -> Done:
         server, mine = self.servers[n % len(self.servers)], Done()
         for turn in range(self.rounds):
-            self._start.wait(60)
+            self._start.wait(300)
             self._race(server, n, turn, mine)
             run_id = self._log(server, n, turn)
             mine.run_ids.append(run_id)

@@ -12,7 +12,7 @@ from faults.server import NoAnswer, Server
 from mlflow_crowd import ask, done
 
 MODEL = "persistent"
-_PATIENCE_S = 60.0
+_PATIENCE_S = 240.0
 _POINTS = 3
 
 
