@@ -87,7 +87,7 @@ class _Asked:
 
 
 @dataclass(slots=True)
-class _Producer:
+class _OwnProducer:
     id: bytes
     next_sequence: int = 0
 
@@ -106,7 +106,7 @@ class Appender:
         self._queue: deque[_Asked] = deque()
         # Producers by what their events have in common, as the fold counts their numbers. A
         # forgotten producer is replaced by a new one.
-        self._producers: OrderedDict[_Line, _Producer] = OrderedDict()
+        self._producers: OrderedDict[_Line, _OwnProducer] = OrderedDict()
         self._gate = threading.Lock()
         self._turn = threading.Lock()
         self._open = False
@@ -184,10 +184,10 @@ class Appender:
     def _encode(self, asked: _Asked) -> NewEvent:
         if asked.cause is not None:
             event_id = asked.cause
-            producer = _Producer(asked.cause)
+            producer = _OwnProducer(asked.cause)
         else:
             event_id = new_event_id()
-            producer = self._producers.setdefault(asked.line, _Producer(new_event_id()))
+            producer = self._producers.setdefault(asked.line, _OwnProducer(new_event_id()))
             self._producers.move_to_end(asked.line)
             if len(self._producers) > _PRODUCERS_MAX:
                 self._producers.popitem(last=False)

@@ -77,7 +77,7 @@ class _Gap(NamedTuple):
 
 
 @dataclass(slots=True)
-class Producer:
+class KnownProducer:
     """The state of one producer for one actor; a row of ``fold.producers``."""
 
     producer_id: bytes
@@ -119,7 +119,7 @@ class Producer:
 class _Scope:
     """One producer id within one subject of a partition, by actor. The first actor is the owner."""
 
-    by_actor: dict[str, Producer] = field(default_factory=dict)
+    by_actor: dict[str, KnownProducer] = field(default_factory=dict)
     highest: int = -1
 
 
@@ -130,7 +130,7 @@ class Sequences:
         """Make an empty cache; ``prepare`` fills it."""
         self._known: dict[Numbering, _Scope] = {}
         self._new: set[int] = set()
-        self._changed: dict[int, Producer] = {}
+        self._changed: dict[int, KnownProducer] = {}
 
     def prepare(self, con: duckdb.DuckDBPyConnection, batch: Iterable[Incoming]) -> None:
         """Load the unknown producers of a batch."""
@@ -145,7 +145,7 @@ class Sequences:
             {"id": ids, "partition": partitions, "subject": subjects},
         )
         for row in rows:
-            producer = Producer(*row)
+            producer = KnownProducer(*row)
             producer.gaps = [_Gap(*found) for found in _GAP.iter_unpack(row[7])]
             numbering = Numbering(producer.producer_id, producer.partition, producer.subject)
             scope = self._known.setdefault(numbering, _Scope())
@@ -154,7 +154,7 @@ class Sequences:
 
     def accept(
         self, incoming: Incoming, may_have: Callable[[bytes], bool]
-    ) -> tuple[Producer, int] | None:
+    ) -> tuple[KnownProducer, int] | None:
         """Count an event.
 
         Args:
@@ -194,7 +194,7 @@ class Sequences:
             )
         if producer is None:
             check_sequence(sequence, -1)
-            producer = Producer(*numbering, actor, incoming.record.offset)
+            producer = KnownProducer(*numbering, actor, incoming.record.offset)
             scope.by_actor[actor] = producer
             self._known[numbering] = scope
             self._new.add(id(producer))
@@ -218,13 +218,13 @@ class Sequences:
             producer.advance(sequence, event_id)
         return self._taken(producer, missing)
 
-    def _taken(self, producer: Producer, missing: int) -> tuple[Producer, int]:
+    def _taken(self, producer: KnownProducer, missing: int) -> tuple[KnownProducer, int]:
         missing += producer.untold
         producer.untold = 0
         self._changed[id(producer)] = producer
         return producer, missing
 
-    def undo(self, producer: Producer, missing: int, incoming: Incoming) -> None:
+    def undo(self, producer: KnownProducer, missing: int, incoming: Incoming) -> None:
         """Record that a counted event has no effect, so that another one may have its number."""
         envelope = incoming.event["envelope"]
         sequence = envelope["sequence"]
@@ -254,7 +254,7 @@ class Sequences:
         self.__init__()  # type: ignore[misc]
 
 
-def _columns(producers: list[Producer]) -> dict[str, list[object]]:
-    columns = tables.rows(producers, list(Producer.__dataclass_fields__))
+def _columns(producers: list[KnownProducer]) -> dict[str, list[object]]:
+    columns = tables.rows(producers, list(KnownProducer.__dataclass_fields__))
     columns["gaps"] = [b"".join(_GAP.pack(*gap) for gap in p.gaps) for p in producers]
     return columns

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import duckdb
 
-from modeltrail.consumers.sequences import Numbering, Producer
+from modeltrail.consumers.sequences import KnownProducer, Numbering
 from modeltrail.eventlog import LogRecord
 from modeltrail.schemas import Malformed
 from modeltrail.schemas.limits import KEY_CHARACTERS_MAX, TEXT_BYTES_MAX
@@ -73,7 +73,7 @@ class Projection(Protocol):
         """Load what the events of a batch need."""
         ...
 
-    def apply(self, incoming: Incoming, producer: Producer, missing: int) -> None:
+    def apply(self, incoming: Incoming, producer: KnownProducer, missing: int) -> None:
         """Apply an event to the state.
 
         Args:

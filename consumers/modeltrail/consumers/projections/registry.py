@@ -15,7 +15,7 @@ from modeltrail.consumers.projections.models import Models
 from modeltrail.consumers.projections.registry_rules import Rejected
 from modeltrail.consumers.projections.requests import Requests, Verdict
 from modeltrail.consumers.projections.webhooks import Webhooks
-from modeltrail.consumers.sequences import Producer
+from modeltrail.consumers.sequences import KnownProducer
 from modeltrail.eventlog import REGISTRY, LogRecord
 from modeltrail.schemas import Malformed
 
@@ -67,7 +67,7 @@ class RegistryProjection:
     def prepare(self, con: duckdb.DuckDBPyConnection, batch: Sequence[Incoming]) -> None:
         """Do nothing: the whole registry is in memory."""
 
-    def apply(self, incoming: Incoming, producer: Producer, missing: int) -> None:
+    def apply(self, incoming: Incoming, producer: KnownProducer, missing: int) -> None:
         """Decide a request and store the decision.
 
         A refusal by the rules or the state is a decision too, not an error.

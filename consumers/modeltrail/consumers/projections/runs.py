@@ -16,7 +16,7 @@ from modeltrail.consumers.chain import shortened
 from modeltrail.consumers.projections import Incoming, check_entries, check_path
 from modeltrail.consumers.projections.logged_models import LoggedModels
 from modeltrail.consumers.projections.points import PointsWriter, SeriesKey
-from modeltrail.consumers.sequences import Producer
+from modeltrail.consumers.sequences import KnownProducer
 from modeltrail.eventlog import RUNS, LogRecord
 from modeltrail.schemas import Malformed, experiment_id, uuid_from_cause
 from modeltrail.schemas.limits import ID_CHARACTERS_MAX, RUN_ENDED, RUN_STATUSES
@@ -112,7 +112,7 @@ class RunsProjection:
         self.asks_for_registry = False
         """Set if runs request something from the registry. Its reader resets it."""
         self._clear_batch()
-        self._handlers: dict[str, Callable[[_State, Incoming, Producer], None]] = {
+        self._handlers: dict[str, Callable[[_State, Incoming, KnownProducer], None]] = {
             "RunStarted": self._run_started,
             "RunUpdated": self._run_updated,
             "RunEnded": self._run_ended,
@@ -207,7 +207,7 @@ class RunsProjection:
         ):
             by_run[run].series[(key, model_id, name, digest)] = series
 
-    def apply(self, incoming: Incoming, producer: Producer, missing: int) -> None:
+    def apply(self, incoming: Incoming, producer: KnownProducer, missing: int) -> None:
         record, type, event, _ = incoming
         if self._models.handles(type):
             self._models.apply(incoming)
@@ -256,7 +256,7 @@ class RunsProjection:
 
     # One method for each event type. Each checks first, then changes.
 
-    def _run_started(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+    def _run_started(self, state: _State, incoming: Incoming, producer: KnownProducer) -> None:
         event, row = incoming.event, state.row
         if row.started:
             raise Malformed(f"run {row.run_id} was started before")
@@ -294,7 +294,7 @@ class RunsProjection:
             self._packages += [(environment, name, packages[name]) for name in sorted(packages)]
         return environment
 
-    def _run_updated(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+    def _run_updated(self, state: _State, incoming: Incoming, producer: KnownProducer) -> None:
         event, row = incoming.event, state.row
         status = event["status"]
         if status is not None and status not in RUN_STATUSES:
@@ -311,7 +311,7 @@ class RunsProjection:
                 row.message, row.ended_at_ms = None, None
         self._changed[row.run] = state
 
-    def _run_ended(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+    def _run_ended(self, state: _State, incoming: Incoming, producer: KnownProducer) -> None:
         event, row = incoming.event, state.row
         if event["status"] not in RUN_ENDED:
             raise Malformed(f"RunEnded: {event['status']!r} is not FINISHED, FAILED or KILLED")
@@ -320,7 +320,9 @@ class RunsProjection:
         row.ended_at_ms, row.heart_stopped = event["ended_at_ms"], False
         self._changed[row.run] = state
 
-    def _run_heart_stopped(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+    def _run_heart_stopped(
+        self, state: _State, incoming: Incoming, producer: KnownProducer
+    ) -> None:
         event, row = incoming.event, state.row
         still_silent = event["last_seen_offset"] == state.activity.last_seen_offset
         if row.status in RUN_ENDED or not still_silent:
@@ -330,18 +332,18 @@ class RunsProjection:
         row.message = f"no sign of life for more than {event['timeout_ms'] / 1000:g} s"
         self._changed[row.run] = state
 
-    def _run_deleted(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+    def _run_deleted(self, state: _State, incoming: Incoming, producer: KnownProducer) -> None:
         state.row.deleted = True
         self._changed[state.row.run] = state
 
-    def _run_restored(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+    def _run_restored(self, state: _State, incoming: Incoming, producer: KnownProducer) -> None:
         state.row.deleted = False
         self._changed[state.row.run] = state
 
-    def _metrics_logged(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+    def _metrics_logged(self, state: _State, incoming: Incoming, producer: KnownProducer) -> None:
         self._points.add(state.row.run, state.activity, state.series, incoming.event)
 
-    def _params_logged(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+    def _params_logged(self, state: _State, incoming: Incoming, producer: KnownProducer) -> None:
         check_entries("param", incoming.event["params"])
         self._add_params(state, incoming.record, incoming.event["params"])
 
@@ -360,7 +362,7 @@ class RunsProjection:
                     (state.row.run, key, stands, value, record.offset, record.appended_at_ms)
                 )
 
-    def _tags_changed(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+    def _tags_changed(self, state: _State, incoming: Incoming, producer: KnownProducer) -> None:
         check_entries("tag", incoming.event["tags"])
         self._change_tags(state, incoming.event["tags"])
 
@@ -368,13 +370,13 @@ class RunsProjection:
         for key, value in tags.items():
             self._tags[state.row.run, key] = value
 
-    def _datasets_logged(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+    def _datasets_logged(self, state: _State, incoming: Incoming, producer: KnownProducer) -> None:
         # As in MLflow, logging a dataset again does not change it.
         for dataset in incoming.event["datasets"]:
             key = state.row.run, dataset["name"], dataset["digest"]
             self._datasets.setdefault(key, dataset)
 
-    def _artifact_logged(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+    def _artifact_logged(self, state: _State, incoming: Incoming, producer: KnownProducer) -> None:
         event = incoming.event
         path = event["path"]
         check_path("ArtifactLogged", path)
@@ -382,16 +384,16 @@ class RunsProjection:
             **event, "appended_at_ms": incoming.record.appended_at_ms,
         }  # fmt: skip
 
-    def _artifact_deleted(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+    def _artifact_deleted(self, state: _State, incoming: Incoming, producer: KnownProducer) -> None:
         self._artifacts[state.row.run, incoming.event["path"]] = None
 
-    def _heartbeat(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+    def _heartbeat(self, state: _State, incoming: Incoming, producer: KnownProducer) -> None:
         self._count_points(state, producer, incoming.event)
 
-    def _models_logged(self, state: _State, incoming: Incoming, producer: Producer) -> None:
+    def _models_logged(self, state: _State, incoming: Incoming, producer: KnownProducer) -> None:
         self._models.link(state.row.run, incoming.event)
 
-    def _count_points(self, state: _State, producer: Producer, event: dict[str, Any]) -> None:
+    def _count_points(self, state: _State, producer: KnownProducer, event: dict[str, Any]) -> None:
         # A producer's counters are totals. A run may have several producers, whose sum must fit.
         for name in ("points_logged", "points_dropped"):
             if not 0 <= event[name] <= _POINTS_MAX:
@@ -402,7 +404,7 @@ class RunsProjection:
         producer.points_dropped = event["points_dropped"]
 
     def _registration_requested(
-        self, state: _State, incoming: Incoming, producer: Producer
+        self, state: _State, incoming: Incoming, producer: KnownProducer
     ) -> None:
         record, event = incoming.record, incoming.event
         envelope = event["envelope"]
