@@ -156,7 +156,7 @@ class Database:
             folded.next_offset = record.offset + 1
             last[partition] = record
             folded.head = chain(folded.head, record.offset, record.appended_at_ms, record.payload)
-            projection.see(record, folded.head)
+            projection.record_hash(record, folded.head)
             try:
                 type, event = self._codec.decode(record.payload)
             except SchemaError as error:

@@ -138,13 +138,13 @@ def relations_of(tree: Any, existing: frozenset[str], *, admin: bool) -> frozens
         admin: Whether an administrator asks.
     """
     allowed = READER_VIEWS | ADMIN_VIEWS if admin else READER_VIEWS
-    own = {name.lower() for name in _expressions_named(tree)}
-    if own & existing:
+    cte_names = {name.lower() for name in _expressions_named(tree)}
+    if cte_names & existing:
         return None  # which of the two a name means depends on its place
     found: set[str] = set()
     counts = {"expressions": 0, "relations": 0, "nodes": 0}
     try:
-        _check(tree, allowed, own, found, counts)
+        _check(tree, allowed, cte_names, found, counts)
     except _Unlisted:
         return None
     return frozenset(found)
@@ -225,7 +225,7 @@ def _dicts(root: Any) -> Iterator[dict[str, Any]]:
 def _check(
     tree: Any,
     allowed: frozenset[str],
-    own: set[str],
+    cte_names: set[str],
     found: set[str],
     counts: dict[str, int],
 ) -> None:
@@ -242,7 +242,7 @@ def _check(
         if type in _NODES:
             counts["nodes"] += 1
         elif type in _RELATIONS and "class" not in node:
-            counts["relations"] += _relation(node, allowed, own, found)
+            counts["relations"] += _relation(node, allowed, cte_names, found)
         elif "class" in node:
             counts["expressions"] += 1
             _expression(node, type)
@@ -263,7 +263,9 @@ def _allow_order_by_all(node: dict[str, Any]) -> None:
             expression["columns"] = False
 
 
-def _relation(node: dict[str, Any], allowed: frozenset[str], own: set[str], found: set[str]) -> int:
+def _relation(
+    node: dict[str, Any], allowed: frozenset[str], cte_names: set[str], found: set[str]
+) -> int:
     """Check a relation. Returns how many it counts as."""
     if node["type"] == "BASE_TABLE":
         path = [str(part).lower() for part in node["qualified_name"]["path"]]
@@ -271,7 +273,7 @@ def _relation(node: dict[str, Any], allowed: frozenset[str], own: set[str], foun
             found.add(path[1])
         elif len(path) == 1 and path[0] in allowed:
             found.add(path[0])
-        elif len(path) != 1 or path[0] not in own:
+        elif len(path) != 1 or path[0] not in cte_names:
             raise _Unlisted
         return 1
     if node["type"] == "TABLE_FUNCTION":

@@ -47,9 +47,9 @@ class Incoming(NamedTuple):
 class Projection(Protocol):
     """A projection, as the fold calls it, in this order for each batch.
 
-    ``see`` for every record; ``prepare`` once; ``apply`` for each event that was decoded and is not
-    a repeat, and ``pass_over`` for the others; ``write`` once, in the transaction that stores the
-    positions.
+    ``record_hash`` for every record; ``prepare`` once; ``apply`` for each event that was decoded
+    and is not a repeat, and ``pass_over`` for the others; ``write`` once, in the transaction that
+    stores the positions.
     """
 
     stream: str
@@ -62,7 +62,7 @@ class Projection(Protocol):
         """Load the state from the tables, at the start and after a failed transaction."""
         ...
 
-    def see(self, record: LogRecord, hash: bytes) -> None:
+    def record_hash(self, record: LogRecord, hash: bytes) -> None:
         """Record an event's place in the chain, whatever its content.
 
         ``hash`` is that of the chain.

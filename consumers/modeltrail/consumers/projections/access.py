@@ -178,7 +178,7 @@ class Access:
             secret = self._secrets[owner] = Secret(secret_id=owner, hash=hash)
             self._ledger.add(secret)
 
-    def own(self, resource: str, entity_id: str) -> None:
+    def grant_creator(self, resource: str, entity_id: str) -> None:
         """Give the user who created an experiment or model MANAGE on it."""
         request = self._ledger.request
         user = self._users.get(request.actor) if request.actor_verified else None

@@ -37,7 +37,7 @@ class Experiments:
     """Decides the events about experiments."""
 
     def __init__(self, ledger: Ledger, access: Access) -> None:
-        """Write effects to a ledger. ``own`` gives the creator of an experiment MANAGE on it."""
+        """Write effects to a ledger. ``access`` gives the creator of an experiment MANAGE on it."""
         self._ledger = ledger
         self._access = access
         self._by_id: dict[str, Experiment] = {}
@@ -88,7 +88,7 @@ class Experiments:
         )
         self._ledger.put(experiment, "name", None, name)
         self._ledger.put_tags(experiment, event["tags"])
-        self._access.own("experiment", new_id)
+        self._access.grant_creator("experiment", new_id)
         return experiment
 
     def _import(self, event: Event) -> None:

@@ -61,7 +61,7 @@ class Models:
     """Decides the events about registered models and their versions."""
 
     def __init__(self, ledger: Ledger, access: Access) -> None:
-        """Write effects to a ledger. ``own`` gives the creator of a model MANAGE on it."""
+        """Write effects to a ledger. ``access`` gives the creator of a model MANAGE on it."""
         self._ledger = ledger
         self._access = access
         self._by_name: dict[str, Model] = {}
@@ -144,7 +144,7 @@ class Models:
         if description is not None:
             self._ledger.put(model, "description", None, description)
         self._ledger.put_tags(model, tags)
-        self._access.own("registered_model", key)
+        self._access.grant_creator("registered_model", key)
         return model
 
     def _model(self, event: Event) -> Model:

@@ -60,9 +60,9 @@ class RegistryProjection:
             part.load(con)
         self._ledger.load_intervals(con)
 
-    def see(self, record: LogRecord, hash: bytes) -> None:
+    def record_hash(self, record: LogRecord, hash: bytes) -> None:
         """Record an event's place in the chain, whatever its content."""
-        self._requests.see(record, hash)
+        self._requests.record_hash(record, hash)
 
     def prepare(self, con: duckdb.DuckDBPyConnection, batch: Sequence[Incoming]) -> None:
         """Do nothing: the whole registry is in memory."""

@@ -71,7 +71,7 @@ class Requests:
         self._undecoded: dict[int, tuple[int, bytes]] = {}  # by offset: append time and hash
         self._rows: list[Verdict] = []
 
-    def see(self, record: LogRecord, hash: bytes) -> None:
+    def record_hash(self, record: LogRecord, hash: bytes) -> None:
         """Record an event's place in the chain, whatever its content."""
         self._undecoded[record.offset] = record.appended_at_ms, hash
 

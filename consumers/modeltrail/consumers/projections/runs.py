@@ -158,7 +158,7 @@ class RunsProjection:
         }
         self._points.load(con)
 
-    def see(self, record: LogRecord, hash: bytes) -> None:
+    def record_hash(self, record: LogRecord, hash: bytes) -> None:
         """Record an event's place in the chain, whatever its content."""
         self._seen.append(record)
         self._hashes.append(hash)
