@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,6 +25,25 @@ def pytest_configure(config: pytest.Config) -> None:
     # kafka-python leaves the socket of an attempt that failed to the garbage collector.
     never_connected = r"unclosed <socket.*laddr=\('0\.0\.0\.0', \d+\)>"
     config.addinivalue_line("filterwarnings", f"ignore:{never_connected}:ResourceWarning")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Where two processes share the tests, a test that is to be alone waits for the other's.
+
+    Who waits has the turn, so that no test overtakes it. No time limit of a test has begun yet.
+    """
+    if not hasattr(item.config, "workerinput"):
+        return (yield)
+    alone = item.get_closest_marker("alone") is not None
+    with open(__file__) as turn, open(item.config.rootpath / "pyproject.toml") as running:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        fcntl.flock(running, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(turn, fcntl.LOCK_UN)
+        try:
+            return (yield)
+        finally:
+            fcntl.flock(running, fcntl.LOCK_UN)  # said, as a process that a test left may hold it
 
 
 def missing(reason: str) -> NoReturn:

@@ -5,6 +5,7 @@ Tests make the environments that they need; ``python tests/mlflow_client.py`` ma
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -29,6 +30,13 @@ def python_with_mlflow(version: str) -> str:
     given = os.environ.get(setting)
     if given:
         return given
+    _CACHE.mkdir(exist_ok=True)
+    with (_CACHE / f"mlflow{version}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two processes must not make one environment
+        return _made(version, setting)
+
+
+def _made(version: str, setting: str) -> str:
     pins = _PINS / f"requirements-mlflow{version}.txt"
     folder = _CACHE / f"mlflow{version}"
     python = folder / "bin" / "python"

@@ -145,6 +145,7 @@ def _checker(passwords: Passwords) -> Callable[[str, str, str | None, str], bool
     return lambda *asked: asyncio.run(passwords.verify(*asked))
 
 
+@pytest.mark.alone
 def test_a_password_is_remembered_only_as_long_as_it_is_the_users() -> None:
     now = [0.0]
     check = _checker(Passwords(lambda: now[0]))

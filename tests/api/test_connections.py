@@ -99,6 +99,7 @@ _BODY = _HEAD + "Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{
 _UPLOAD = "PUT /api/2.0/mlflow-artifacts/artifacts/0/" + "a" * 32 + "/artifacts/file.bin"
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "begun",
     [

@@ -7,7 +7,10 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent.parent / "benchmarks"))
 
+import pytest
 from crowded import measure, percentile
+
+pytestmark = pytest.mark.alone
 
 # Far above the targets, as others may use the machine that tests run on; still far below what a
 # request takes that waits for the crowd.

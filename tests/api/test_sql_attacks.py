@@ -236,6 +236,7 @@ def test_an_attack_is_bounded(server: Server, name: str) -> None:
     assert server.process.poll() is None
 
 
+@pytest.mark.alone
 def test_log_metric_is_undisturbed_beside_heavy_queries(server: Server) -> None:
     base = "/api/2.0/mlflow/runs"
     run = server.ask(f"{base}/create", {"experiment_id": "0"})["run"]["info"]["run_id"]

@@ -15,6 +15,8 @@ import pytest
 
 from api_server import Server
 
+pytestmark = pytest.mark.alone
+
 HUGE = {
     "fast": "SELECT a.x, b.x FROM (VALUES {0}) a(x), (VALUES {0}) b(x), (VALUES {0}) c(x), "
     "(VALUES {0}) d(x)".format(", ".join(f"({n})" for n in range(60))),

@@ -408,6 +408,7 @@ def test_what_happens_while_nobody_delivers_is_delivered_later(
     assert aliases(receiver.wait(3)) == ["a", "b", "c"]
 
 
+@pytest.mark.alone
 def test_a_stop_breaks_off_what_is_under_way_and_it_is_sent_again(
     trail: Trail, receiver: Receiver
 ) -> None:

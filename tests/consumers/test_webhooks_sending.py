@@ -203,6 +203,7 @@ def trickle() -> Iterator[int]:
     listener.close()
 
 
+@pytest.mark.alone
 def test_an_answer_that_trickles_in_is_given_up(trickle: int) -> None:
     began = time.monotonic()
     with pytest.raises(NoAnswer, match=r"no answer within 0\.3 s"):
@@ -210,6 +211,7 @@ def test_an_answer_that_trickles_in_is_given_up(trickle: int) -> None:
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.alone
 def test_an_abort_ends_what_is_under_way(trickle: int) -> None:
     sender = Sender(allow_private=True)
     timer = threading.Timer(0.2, sender.abort)

@@ -170,6 +170,7 @@ def test_a_reader_sees_appends_of_another_process_within_milliseconds(tmp_path: 
     log.close()
 
 
+@pytest.mark.alone
 def test_waiting_costs_next_to_nothing(tmp_path: Path) -> None:
     log = EmbeddedLog(tmp_path)
     reader = log.reader({})

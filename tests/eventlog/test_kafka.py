@@ -192,6 +192,7 @@ def test_partitions_that_are_added_are_read(
     log.close()
 
 
+@pytest.mark.alone
 def test_opening_and_giving_up_take_no_longer_than_told() -> None:
     before = set(threading.enumerate())
     began = time.monotonic()
@@ -205,6 +206,7 @@ def test_opening_and_giving_up_take_no_longer_than_told() -> None:
     assert [t.name for t in set(threading.enumerate()) - before] == []
 
 
+@pytest.mark.alone
 def test_an_outage_is_told_in_time_and_order_holds_after_it(own_kafka: KafkaBroker) -> None:
     log = open_log(own_kafka.url("t-", "partitions=2"))
     reader = log.reader({})
@@ -397,6 +399,7 @@ def user(broker: KafkaBroker, name: str, password: str = "") -> EventLog:
     return open_log(broker.url("modeltrail-", options))
 
 
+@pytest.mark.alone
 def test_the_broker_of_compose_holds_jobs_to_runs_and_schemas(secured: KafkaBroker) -> None:
     early = user(secured, "jobs")
     with pytest.raises((LogMisconfigured, LogRefused), match=r"modeltrail serve|ACLs"):

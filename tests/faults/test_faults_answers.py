@@ -16,7 +16,7 @@ import pytest
 from faults.server import NoAnswer, Server
 from mlflow_client import MlflowClient, python_with_mlflow
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(600)]
 
 # `modeltrail serve`, which dies after an append while there is a file that says so.
 _DYING = """

@@ -25,6 +25,8 @@ from modeltrail.api.node import Node
 from modeltrail.consumers import Fold
 from modeltrail.eventlog import open_log
 
+pytestmark = pytest.mark.alone
+
 PRELOAD = ("faults.jobs", "modeltrail.eventlog.kafka", "kafka", "modeltrail.producers.writer")
 _FREEZE_S = 8.0  # longer than the broker's session with its own controller
 _PATIENCE_S = 60.0

@@ -20,6 +20,8 @@ from modeltrail.eventlog import open_log
 from modeltrail.producers import process, start_run
 from writers import RunWriter
 
+pytestmark = pytest.mark.alone
+
 _DISK_BYTES = 24 * 1024 * 1024
 _PATIENCE_S = 30.0
 

@@ -19,6 +19,8 @@ from modeltrail.consumers import Fold
 from modeltrail.eventlog import open_log
 from modeltrail.producers import sync
 
+pytestmark = pytest.mark.alone
+
 PRELOAD = (
     "faults.jobs", "http.client", "sqlite3", "modeltrail.eventlog.embedded",
     "modeltrail.producers.channel", "modeltrail.producers.syncing", "modeltrail.producers.writer",

@@ -11,6 +11,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pytest
+
 from faults.account import Account, check_against_rebuild, check_registry
 from faults.chance import chance, rounds
 from faults.jobs import request_of, value_of
@@ -19,6 +21,8 @@ from faults.server import NoAnswer, Server
 from modeltrail.consumers import Fold
 from modeltrail.eventlog import open_log
 from writers import RunWriter
+
+pytestmark = pytest.mark.alone
 
 CLIENTS = ("ann", "bob", "cid")
 PLACES = ["any time", "any time", "append", "commit", "fsync"]

@@ -20,6 +20,8 @@ from faults.chance import chance
 from faults.nursery import Nursery
 from faults.server import Answer, Server
 
+pytestmark = pytest.mark.alone
+
 _PRELOAD = ("faults.jobs", "modeltrail.eventlog.kafka", "kafka", "modeltrail.producers.writer")
 _RACES = 25
 _ASKED_FOR = 5

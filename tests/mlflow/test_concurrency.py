@@ -16,7 +16,7 @@ from mlflow_client import FlowsOfClient
 from mlflow_crowd import Crowd, answers
 from mlflow_persistent import Persistent
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(600)]
 
 _CLIENTS = 16
 _OF_REAL_CLIENTS = 2 * 4 * 3  # versions: clients, threads and rounds of flows/crowd.py

@@ -299,6 +299,7 @@ print(json.dumps([time.monotonic() - began, run.info.run_id]))
 """
 
 
+@pytest.mark.alone
 @pytest.mark.kafka
 def test_the_log_is_away(plugin: Plugin, kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
     prefix = f"plugin-{uuid.uuid4().hex[:8]}-"

@@ -203,6 +203,7 @@ def test_a_wrong_token_keeps_everything(home: Any, server: Ingest, caplog: Any) 
     assert [t for t, _ in server.events()] == ["RunStarted", "MetricsLogged", "RunEnded"]
 
 
+@pytest.mark.alone
 def test_an_outage_from_the_start_costs_the_loop_nothing(home: Any) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -221,6 +222,7 @@ def test_an_outage_from_the_start_costs_the_loop_nothing(home: Any) -> None:
     assert events[-1][0] == "RunEnded"
 
 
+@pytest.mark.alone
 def test_a_target_that_hangs_blocks_neither_log_nor_finish_nor_exit(home: Any) -> None:
     with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as hole:
         url = f"http://127.0.0.1:{hole.server_address[1]}"  # takes connections, never answers
@@ -271,6 +273,7 @@ def test_sync_delivers_what_was_left(home: Any, server: Ingest, monkeypatch: Any
     )
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", ["a hole", "kafka", "http"])
 def test_sync_keeps_its_time_limit(home: Any, kind: str) -> None:
     with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as hole:

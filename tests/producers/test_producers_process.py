@@ -270,6 +270,7 @@ def test_a_full_disk_is_survived(home: Any) -> None:
 AWAY = ("http://127.0.0.1:9", "kafka://127.0.0.1:9/x", "/proc/modeltrail")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("url", AWAY)
 @pytest.mark.parametrize(
     "ending",
@@ -311,6 +312,7 @@ def test_no_time_to_wait_loses_nothing(home: Any) -> None:
     assert steps(home.events()) == list(range(5000))
 
 
+@pytest.mark.alone
 def test_a_target_that_came_back_is_waited_for_again(
     home: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -263,6 +263,7 @@ def test_git_is_recorded_without_credentials(home: Any) -> None:
     assert source["entry_point"].endswith("train.py")
 
 
+@pytest.mark.alone
 def test_a_disk_that_hangs_costs_one_short_pause_and_bounded_memory(
     home: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
