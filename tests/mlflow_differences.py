@@ -457,7 +457,7 @@ WORDS = (
         "right, and say what is wrong where.",
         "filter string|comparator|attributes support|Invalid attribute key|Invalid entity type"
         "|order.by|Invalid comparison|quoted string|list in|value type|Invalid clause"
-        "|Invalid identifier type",
+        "|Invalid identifier type|numeric attribute",
         "Invalid (filter|order_by clause), at character|Wrong at character|cannot be ordered by"
         "|duplicate fields",
     ),
