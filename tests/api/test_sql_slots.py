@@ -93,11 +93,11 @@ def test_readers_that_hang_up_before_the_answer(server: Server, kind: str) -> No
 @pytest.mark.parametrize("kind", HUGE)
 def test_readers_that_stall_lose_their_place_at_the_time_limit(server: Server, kind: str) -> None:
     began = time.monotonic()
-    clients = [ask(server, HUGE[kind], timeout_s=3) for _ in range(AT_ONCE[kind])]
+    clients = [ask(server, HUGE[kind], timeout_s=6) for _ in range(AT_ONCE[kind])]
     try:
         assert clients[0].recv(1000).startswith(b"HTTP/1.1 200")
-        answered(server, SMALL[kind], 20)
-        assert time.monotonic() - began < 20
+        answered(server, SMALL[kind], 40)
+        assert time.monotonic() - began < 40
     finally:
         for client in clients:
             client.close()

