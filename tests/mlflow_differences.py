@@ -476,6 +476,17 @@ WORDS = (
         "|Missing value for required parameter",
     ),
     Words(
+        "What cannot be read within a list or message is refused; MLflow drops it and those after "
+        "it, and finds fault with what is left.",
+        ".",
+        "Invalid value .* for parameter '\\w+[.[].*' supplied:  Hint: Value was of type",
+    ),
+    Words(
+        "A source at any host is a place as good as another, so something else is at fault.",
+        "addresses a host other than",
+        ".",
+    ),
+    Words(
         "Of several things that are wrong with a metric, its key and value are looked at first.",
         "Both dataset_name and dataset_digest must be provided",
         "Invalid value .* for parameter '(metrics.*)?(name|timestamp)' supplied",
