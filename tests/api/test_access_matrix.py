@@ -1,7 +1,7 @@
 """Whom every route and every event type lets: the whole matrix, by role.
 
 The rows come from the routes of the application and from the event types, what is expected from the
-rules in ``modeltrail.api.access``. A request is made up from the names of its fields. A new route
+rules in ``modeltrail.api.rules``. A request is made up from the names of its fields. A new route
 needs a rule; where its fields have names of their own, they go into ``FIELDS``, ``MORE``,
 ``QUERIES`` or ``BODIES``; where it does not answer with 2xx though it is allowed, into ``ANSWERS``.
 """
