@@ -7,8 +7,8 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from api_server import Job
+from modeltrail.limits import ID_CHARACTERS_MAX, TEXT_BYTES_MAX
 from modeltrail.schemas.framing import frame
-from modeltrail.schemas.limits import ID_CHARACTERS_MAX, TEXT_BYTES_MAX
 
 EURO = "€"  # three bytes in UTF-8
 FITS = EURO * (TEXT_BYTES_MAX // 3)

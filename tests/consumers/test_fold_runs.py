@@ -13,8 +13,8 @@ from modeltrail.consumers import Fold
 from modeltrail.consumers.projections.registry import RegistryProjection
 from modeltrail.eventlog import NewEvent
 from modeltrail.eventlog.memory import MemoryLog
+from modeltrail.limits import EVENT_BYTES_MAX
 from modeltrail.schemas import MARKER, encode, envelope, experiment_id
-from modeltrail.schemas.limits import EVENT_BYTES_MAX
 from writers import RunWriter, Writer
 
 RUN = "0123456789abcdef" * 2

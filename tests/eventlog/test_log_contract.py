@@ -27,7 +27,7 @@ from modeltrail.eventlog import (
     Reader,
     open_log,
 )
-from modeltrail.schemas.limits import EVENT_BYTES_MAX
+from modeltrail.limits import EVENT_BYTES_MAX
 
 SPAWN = multiprocessing.get_context("spawn")
 

@@ -23,7 +23,7 @@ MODULES = sorted(
     for part in PARTS
     for path in (ROOT / part / "modeltrail").rglob("*.py")
 )
-PACKAGES = [m for m in MODULES if m.count(".") == 1]
+PACKAGES = [f"modeltrail.{part}" for part in PARTS]
 
 
 def committed() -> list[Path]:

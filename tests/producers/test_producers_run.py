@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
+from modeltrail.limits import ID_CHARACTERS_MAX, TEXT_BYTES_MAX
 from modeltrail.producers import active_run, process, start_run
 from modeltrail.producers.buffer import POINTS_MAX
 from modeltrail.producers.channel import Channel
 from modeltrail.schemas import unpack
-from modeltrail.schemas.limits import ID_CHARACTERS_MAX, TEXT_BYTES_MAX
 
 
 def points(events: list[Any]) -> list[tuple[str, int, float]]:

@@ -14,6 +14,7 @@ from fastavro.schema import to_parsing_canonical_form
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modeltrail.limits import EVENT_BYTES_MAX
 from modeltrail.schemas import (
     MARKER,
     Codec,
@@ -29,7 +30,6 @@ from modeltrail.schemas import (
     writer_schemas,
 )
 from modeltrail.schemas.codec import _types
-from modeltrail.schemas.limits import EVENT_BYTES_MAX
 from schemas.make_samples import value_of as sample_of
 
 ENVELOPE = envelope(producer_id=b"p" * 16, sequence=0, actor="ada", client="test")

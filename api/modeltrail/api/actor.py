@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
-from modeltrail.schemas.limits import REASON_CHARACTERS_MAX
+from modeltrail.limits import REASON_CHARACTERS_MAX
 
 
 class Actor(NamedTuple):

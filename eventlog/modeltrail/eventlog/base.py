@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from modeltrail.schemas.limits import EVENT_BYTES_MAX
+from modeltrail.limits import EVENT_BYTES_MAX
 
 RUNS = "runs"
 REGISTRY = "registry"

@@ -34,7 +34,7 @@ from modeltrail.eventlog.base import (
     Position,
     check_events,
 )
-from modeltrail.schemas.limits import EVENT_BYTES_MAX
+from modeltrail.limits import EVENT_BYTES_MAX
 
 if TYPE_CHECKING:
     from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer

@@ -9,6 +9,13 @@ from contextvars import ContextVar
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from modeltrail.limits import (
+    EXPERIMENT_NAME_CHARACTERS_MAX,
+    ID_CHARACTERS_MAX,
+    KEY_CHARACTERS_MAX,
+    RUN_ENDED,
+    is_too_long,
+)
 from modeltrail.producers import process
 from modeltrail.producers.buffer import POINTS_MAX, SERIES_CHUNK, Mark, Producer, Series
 from modeltrail.producers.settings import Settings, read_settings
@@ -18,13 +25,6 @@ from modeltrail.producers.values import (
     as_step,
     as_text,
     is_key,
-)
-from modeltrail.schemas.limits import (
-    EXPERIMENT_NAME_CHARACTERS_MAX,
-    ID_CHARACTERS_MAX,
-    KEY_CHARACTERS_MAX,
-    RUN_ENDED,
-    is_too_long,
 )
 
 if TYPE_CHECKING:

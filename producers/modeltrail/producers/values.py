@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from modeltrail.schemas.limits import INT64_MAX, KEY_CHARACTERS_MAX
+from modeltrail.limits import INT64_MAX, KEY_CHARACTERS_MAX
 
 
 def as_float(value: Any) -> float:

@@ -19,7 +19,7 @@ from fastavro.repository.base import AbstractSchemaRepository
 from fastavro.schema import fingerprint as _avro_fingerprint
 from fastavro.schema import load_schema, to_parsing_canonical_form
 
-from modeltrail.schemas.limits import EVENT_BYTES_MAX
+from modeltrail.limits import EVENT_BYTES_MAX
 
 _HERE = Path(__file__).parent
 

@@ -8,7 +8,7 @@ from fastapi import Request
 
 from modeltrail.api.access.rights import EVERYTHING, Access, Rights, UserRights
 from modeltrail.api.actor import Actor, Asker
-from modeltrail.schemas.limits import NAME_CHARACTERS_MAX
+from modeltrail.limits import NAME_CHARACTERS_MAX
 
 
 @dataclass(frozen=True)

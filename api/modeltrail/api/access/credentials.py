@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from modeltrail.api.errors import InvalidRequest, TooBusy
 from modeltrail.api.gates import Gate
-from modeltrail.schemas.limits import NAME_CHARACTERS_MAX
+from modeltrail.limits import NAME_CHARACTERS_MAX
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher

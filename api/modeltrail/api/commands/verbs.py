@@ -10,7 +10,7 @@ from typing import Any
 from modeltrail.api.commands import options
 from modeltrail.api.commands.options import Parser
 from modeltrail.api.registry.commands import COMMANDS, REQUIRED, Field
-from modeltrail.schemas.limits import INT64_MAX
+from modeltrail.limits import INT64_MAX
 
 Add = Callable[[Any, str, str, str], Parser]
 """Adds a command to a group, by name, help and function."""

@@ -27,7 +27,7 @@ from modeltrail.api.importing.entities import (
     Version,
 )
 from modeltrail.api.importing.files import StoredFolder, folder_at
-from modeltrail.schemas.limits import MODEL_STATUSES
+from modeltrail.limits import MODEL_STATUSES
 
 _RUNS = 250
 _ROWS = 20_000

@@ -21,7 +21,7 @@ from modeltrail.api.importing.entities import (
     Version,
 )
 from modeltrail.api.importing.files import StoredFolder, folder_at, local_path
-from modeltrail.schemas.limits import MODEL_STATUSES, RUN_STATUSES
+from modeltrail.limits import MODEL_STATUSES, RUN_STATUSES
 
 _RUNS = 250
 _META = "meta.yaml"

@@ -13,7 +13,7 @@ from modeltrail.api.importing.destinations import Destination, rows
 from modeltrail.api.importing.entities import Run, SourcePoints
 from modeltrail.api.importing.tally import point_hashes
 from modeltrail.consumers.reading import sql
-from modeltrail.schemas.limits import KEY_CHARACTERS_MAX, RUN_ENDED, is_too_long
+from modeltrail.limits import KEY_CHARACTERS_MAX, RUN_ENDED, is_too_long
 
 Event = tuple[str, int | None, dict[str, Any]]
 """Type, time and fields."""

@@ -9,8 +9,8 @@ from typing import Any
 from modeltrail.api.importing.destinations import Destination
 from modeltrail.consumers.database import program_version
 from modeltrail.eventlog import REGISTRY, RUNS, NewEvent
+from modeltrail.limits import NAME_CHARACTERS_MAX
 from modeltrail.schemas import encode, envelope, new_event_id, uuid_from_cause
-from modeltrail.schemas.limits import NAME_CHARACTERS_MAX
 
 _FLUSH_BYTES = 4 * 1024 * 1024
 _FLUSH_EVENTS = 2_000

@@ -30,7 +30,7 @@ from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, CountedRoute, Endpoints, caller
 from modeltrail.api.node import Node
 from modeltrail.consumers.reading import sql
-from modeltrail.schemas.limits import NAME_CHARACTERS_MAX
+from modeltrail.limits import NAME_CHARACTERS_MAX
 
 endpoints = Endpoints()
 

@@ -28,7 +28,7 @@ from modeltrail.api.mlflow.unanswered import Attempt, Unanswered
 from modeltrail.api.node import Node
 from modeltrail.api.pages import Pages
 from modeltrail.consumers.projections.requests import Verdict
-from modeltrail.schemas.limits import NAME_CHARACTERS_MAX
+from modeltrail.limits import NAME_CHARACTERS_MAX
 
 _PREFIXES = ("/api", "/ajax-api")
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]

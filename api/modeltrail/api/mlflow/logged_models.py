@@ -22,7 +22,7 @@ from modeltrail.api.pages import Pages
 from modeltrail.api.registry.commands import act_of
 from modeltrail.api.runs.live import LiveRuns
 from modeltrail.consumers.reading import sql
-from modeltrail.schemas.limits import KEY_CHARACTERS_MAX, MODEL_STATUSES
+from modeltrail.limits import KEY_CHARACTERS_MAX, MODEL_STATUSES
 
 endpoints = Endpoints()
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from modeltrail.api.errors import InvalidRequest
 from modeltrail.api.mlflow import wire
+from modeltrail.limits import KEY_CHARACTERS_MAX
 from modeltrail.schemas import Malformed, pack
-from modeltrail.schemas.limits import KEY_CHARACTERS_MAX
 
 _ALWAYS = 3  # key, value, timestamp
 

@@ -34,8 +34,8 @@ from modeltrail.api.runs.live import (
     from_runs,
 )
 from modeltrail.consumers.reading import sql
+from modeltrail.limits import EVENT_BYTES_MAX, KEY_CHARACTERS_MAX, RUN_ENDED, RUN_STATUSES
 from modeltrail.schemas import pack
-from modeltrail.schemas.limits import EVENT_BYTES_MAX, KEY_CHARACTERS_MAX, RUN_ENDED, RUN_STATUSES
 
 endpoints = Endpoints()
 

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs
 import orjson
 
 from modeltrail.api.errors import InvalidRequest
-from modeltrail.schemas.limits import ID_CHARACTERS_MAX, INT64_MAX, TEXT_BYTES_MAX, is_too_long
+from modeltrail.limits import ID_CHARACTERS_MAX, INT64_MAX, TEXT_BYTES_MAX, is_too_long
 
 PARAM_VALUE_CHARACTERS_MAX = 6_000
 TAG_VALUE_CHARACTERS_MAX = 8_000

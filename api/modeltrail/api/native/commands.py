@@ -17,7 +17,7 @@ from modeltrail.api.registry.commands import EXAMPLES, REQUIRED, Command, Field,
 from modeltrail.api.registry.grants import user_rights
 from modeltrail.api.registry.performing import perform
 from modeltrail.api.routing import PooledRoute
-from modeltrail.schemas.limits import REASON_CHARACTERS_MAX
+from modeltrail.limits import REASON_CHARACTERS_MAX
 
 _WHY: dict[str, Any] = {
     "description": "Why; it stays in the trail.",

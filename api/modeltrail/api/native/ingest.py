@@ -21,6 +21,13 @@ from modeltrail.api.runs.rights import Batch, thing_of
 from modeltrail.consumers.caretaker import absolute_source
 from modeltrail.consumers.sequences import check_sequence
 from modeltrail.eventlog import RUNS, NewEvent, Position
+from modeltrail.limits import (
+    ID_CHARACTERS_MAX,
+    KEY_CHARACTERS_MAX,
+    RUN_ENDED,
+    TEXT_BYTES_MAX,
+    is_too_long,
+)
 from modeltrail.schemas import (
     Malformed,
     encode,
@@ -31,13 +38,6 @@ from modeltrail.schemas import (
 )
 from modeltrail.schemas import UnknownSchema as UnknownWriterSchema
 from modeltrail.schemas.framing import MEDIA_TYPE, unframe
-from modeltrail.schemas.limits import (
-    ID_CHARACTERS_MAX,
-    KEY_CHARACTERS_MAX,
-    RUN_ENDED,
-    TEXT_BYTES_MAX,
-    is_too_long,
-)
 
 router = APIRouter(prefix="/api/v1", tags=["ingest"], route_class=PooledRoute)
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from modeltrail.api.access.caller import Caller, caller_of, sign_in
 from modeltrail.api.node import Node
-from modeltrail.schemas.limits import NAME_CHARACTERS_MAX
+from modeltrail.limits import NAME_CHARACTERS_MAX
 
 
 async def node_of(request: Request) -> Node:

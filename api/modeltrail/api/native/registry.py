@@ -31,7 +31,7 @@ from modeltrail.api.registry.reading import (
     version_at,
 )
 from modeltrail.api.routing import PooledRoute
-from modeltrail.schemas.limits import INT64_MAX
+from modeltrail.limits import INT64_MAX
 
 _EXPERIMENTS = Pages("experiments")
 _MODELS = Pages("models")

@@ -21,7 +21,7 @@ from modeltrail.api.native.parameters import (
 )
 from modeltrail.api.pages import Pages
 from modeltrail.api.routing import PooledRoute
-from modeltrail.schemas.limits import RunStatus
+from modeltrail.limits import RunStatus
 
 _RUNS = Pages("runs")
 _POINTS = Pages("points")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from modeltrail.api.access.acts import ADMIN, RUN_ACTS, Act, Kind, Level, Mention
-from modeltrail.schemas.limits import EVIDENCE_MAX, INT64_MAX
+from modeltrail.limits import EVIDENCE_MAX, INT64_MAX
 
 EDIT, MANAGE = Level.EDIT, Level.MANAGE
 REQUIRED: Final = "(required)"

@@ -7,7 +7,7 @@ from typing import Any
 from modeltrail.api.node import Node
 from modeltrail.consumers.reading import sql
 from modeltrail.eventlog import RUNS
-from modeltrail.schemas.limits import EVIDENCE_MAX
+from modeltrail.limits import EVIDENCE_MAX
 
 
 def latest_metrics(node: Node, model: str, version: int) -> list[dict[str, Any]]:

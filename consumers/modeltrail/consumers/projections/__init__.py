@@ -9,8 +9,8 @@ import duckdb
 
 from modeltrail.consumers.sequences import KnownProducer, Numbering
 from modeltrail.eventlog import LogRecord
+from modeltrail.limits import KEY_CHARACTERS_MAX, TEXT_BYTES_MAX
 from modeltrail.schemas import Malformed
-from modeltrail.schemas.limits import KEY_CHARACTERS_MAX, TEXT_BYTES_MAX
 
 
 def check_entries(kind: str, entries: Mapping[str, str | None]) -> None:

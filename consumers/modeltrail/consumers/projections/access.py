@@ -17,7 +17,7 @@ from modeltrail.consumers.projections import registry_rules as rules
 from modeltrail.consumers.projections.ledger import Decisions, Entity, Ledger, Row
 from modeltrail.consumers.projections.registry_rules import Rejected
 from modeltrail.consumers.projections.requests import Event
-from modeltrail.schemas.limits import NAME_CHARACTERS_MAX
+from modeltrail.limits import NAME_CHARACTERS_MAX
 
 PERMISSIONS: Final = ("NO_PERMISSIONS", "DENY", "READ", "USE", "EDIT", "MANAGE")
 """What can be granted. The first two deny everything, whatever other permissions say."""

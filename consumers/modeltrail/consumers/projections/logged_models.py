@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from modeltrail.consumers import tables
 from modeltrail.consumers.projections import Incoming, check_entries, check_path
+from modeltrail.limits import ID_CHARACTERS_MAX, MODEL_STATUSES
 from modeltrail.schemas import Malformed
-from modeltrail.schemas.limits import ID_CHARACTERS_MAX, MODEL_STATUSES
 
 _KEPT_MAX = 50_000
 

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from modeltrail.consumers import tables
+from modeltrail.limits import KEY_CHARACTERS_MAX
 from modeltrail.schemas import Malformed, points
-from modeltrail.schemas.limits import KEY_CHARACTERS_MAX
 
 SeriesKey = tuple[str, str | None, str | None, str | None]
 """Metric key, model id, dataset name, dataset digest."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NoReturn
 from urllib.parse import unquote, urlparse
 
-from modeltrail.schemas.limits import EXPERIMENT_NAME_CHARACTERS_MAX, KEY_CHARACTERS_MAX
+from modeltrail.limits import EXPERIMENT_NAME_CHARACTERS_MAX, KEY_CHARACTERS_MAX
 
 INVALID = "INVALID_PARAMETER_VALUE"
 MISSING = "RESOURCE_DOES_NOT_EXIST"

@@ -18,8 +18,8 @@ from modeltrail.consumers.projections.logged_models import LoggedModels
 from modeltrail.consumers.projections.points import PointsWriter, SeriesKey
 from modeltrail.consumers.sequences import KnownProducer
 from modeltrail.eventlog import RUNS, LogRecord
+from modeltrail.limits import ID_CHARACTERS_MAX, RUN_ENDED, RUN_STATUSES
 from modeltrail.schemas import Malformed, experiment_id, uuid_from_cause
-from modeltrail.schemas.limits import ID_CHARACTERS_MAX, RUN_ENDED, RUN_STATUSES
 
 _POINTS_MAX = 2**40
 _KEPT_MAX = 50_000

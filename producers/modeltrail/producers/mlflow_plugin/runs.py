@@ -26,6 +26,7 @@ from mlflow.utils.validation import (
     _validate_tag,
 )
 
+from modeltrail.limits import RUN_ENDED
 from modeltrail.producers import process
 from modeltrail.producers.buffer import Mark, Series
 from modeltrail.producers.environment import user_name
@@ -37,7 +38,6 @@ from modeltrail.producers.mlflow_plugin.known import (
     Point,
 )
 from modeltrail.producers.run import Run, new_run_id
-from modeltrail.schemas.limits import RUN_ENDED
 
 logger = logging.getLogger("modeltrail")
 

@@ -1,6 +1,6 @@
 """Limits on what events may contain, for producers, the HTTP APIs, imports and the fold.
 
-The module imports nothing heavy: a training job reads the limits before it loads the codec.
+It is not in ``modeltrail.schemas``, which imports the codec: a training job needs the limits first.
 """
 
 from __future__ import annotations
