@@ -42,12 +42,7 @@ def _say(args: argparse.Namespace, body: Any, text: str) -> int:
 
 
 def _users(args: argparse.Namespace) -> list[dict[str, Any]]:
-    def read(cursor: Any) -> list[dict[str, Any]]:
-        from modeltrail.api.access.admin import users
-
-        return users(cursor)
-
-    return accounts(args, "users", read)
+    return accounts(args, "users", lambda admin, cursor: admin.users(cursor))
 
 
 def _check_user(args: argparse.Namespace, found: list[Any]) -> None:
@@ -120,13 +115,9 @@ def token_create(args: argparse.Namespace) -> int:
 
 def token_list(args: argparse.Namespace) -> int:
     """Print all tokens, without their secrets."""
-
-    def read(cursor: Any) -> list[dict[str, Any]]:
-        from modeltrail.api.access.admin import tokens
-
-        return tokens(cursor, args.user)
-
-    found = accounts(args, "tokens", read, user=args.user)
+    found = accounts(
+        args, "tokens", lambda admin, cursor: admin.tokens(cursor, args.user), user=args.user
+    )
     _check_user(args, found)
     return listed(args, found, ["token_id", "user", "description", "expires_at", "created_at"])
 
@@ -142,13 +133,8 @@ def token_revoke(args: argparse.Namespace) -> int:
 
 def role_list(args: argparse.Namespace) -> int:
     """Print all roles."""
-
-    def read(cursor: Any) -> list[dict[str, Any]]:
-        from modeltrail.api.access.admin import roles
-
-        return roles(cursor)
-
-    return listed(args, accounts(args, "roles", read), ["role_id", "role", "description"])
+    found = accounts(args, "roles", lambda admin, cursor: admin.roles(cursor))
+    return listed(args, found, ["role_id", "role", "description"])
 
 
 # Permissions
@@ -161,12 +147,12 @@ def _of(args: argparse.Namespace) -> dict[str, str]:
 
 
 def _permissions(args: argparse.Namespace) -> list[dict[str, Any]]:
-    def read(cursor: Any) -> list[dict[str, Any]]:
-        from modeltrail.api.access.admin import Holder, permissions
-
-        return permissions(cursor, Holder(args.user))
-
-    return accounts(args, "permissions", read, user=args.user)
+    return accounts(
+        args,
+        "permissions",
+        lambda admin, cursor: admin.permissions(cursor, admin.Holder(args.user)),
+        user=args.user,
+    )
 
 
 def permission_grant(args: argparse.Namespace) -> int:

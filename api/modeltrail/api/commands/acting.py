@@ -110,7 +110,7 @@ def listed(args: argparse.Namespace, found: list[dict[str, Any]], columns: list[
 def accounts(
     args: argparse.Namespace,
     name: str,
-    read: Callable[[duckdb.DuckDBPyConnection], list[dict[str, Any]]],
+    read: Callable[[Any, duckdb.DuckDBPyConnection], list[dict[str, Any]]],
     **query: Any,
 ) -> list[dict[str, Any]]:
     """Return a list of users, tokens, roles or permissions, of the server or of the folder.
@@ -118,12 +118,14 @@ def accounts(
     Args:
         args: The options with the place.
         name: Name of the list: ``users``, ``tokens`` ...
-        read: Reads it from the folder.
+        read: Reads it from the folder, with the module ``access.admin`` and a cursor.
         query: The query for the server.
     """
     server = server_of(args)
     if server is not None:
         found: list[dict[str, Any]] = ask_json(server, f"/api/v1/{name}", **query)[name]
         return found
+    from modeltrail.api.access import admin
+
     with local_node(args) as (node, _), node.read() as cursor:
-        return read(cursor)
+        return read(admin, cursor)

@@ -108,8 +108,6 @@ class Command:
     """
     verb: str = ""
     """Its words on the command line."""
-    area: str = "registry"
-    """Its section in the API's document. ``access`` exists only on a server with ``--auth``."""
     hidden: tuple[str, ...] = ()
     """Fields of the event that callers cannot give."""
     given: tuple[Mapping[str, Any], ...] = ()
@@ -128,6 +126,11 @@ class Command:
         return "/api/v1" + self.native.partition(" ")[2]
 
     @property
+    def area(self) -> str:
+        """Return its section in the API's document; ``access`` exists only with ``--auth``."""
+        return _AREAS.get(self.path.split("/")[3], "registry")
+
+    @property
     def doc(self) -> str:
         """Return its description."""
         return str(_schema(self.type)["doc"])
@@ -144,6 +147,17 @@ class Command:
     def body(self) -> tuple[Field, ...]:
         """Return the fields that are not in the path."""
         return tuple(field for field in self.fields if f"{{{field.name}}}" not in self.path)
+
+
+_AREAS = {
+    **dict.fromkeys(("permissions", "roles", "tokens", "users"), "access"),
+    "webhooks": "webhooks",
+}
+
+
+def _given(name: str, type: Any, doc: str, **default: Any) -> Mapping[str, Any]:
+    """Describe what callers give, as a schema describes a field."""
+    return {"name": name, "type": type, "doc": doc, **default}
 
 
 def _field(described: Mapping[str, Any]) -> Field:
@@ -188,218 +202,133 @@ _EDIT_MODEL = Act(Kind.MODEL, EDIT)
 _MANAGE_MODEL = Act(Kind.MODEL, MANAGE)
 _OWN = Act(Kind.ACCOUNT, MANAGE)
 _GRANT = Act(Kind.GRANTABLE, MANAGE)
-_PASSWORD = {
-    "name": "password",
-    "type": ["null", "string"],
-    "doc": "Password; a user without one has tokens only.",
-}
-_PATTERN = {"name": "pattern", "type": "string", "doc": "A name, or a prefix followed by `*`."}
+_PATTERN = _given("pattern", "string", "A name, or a prefix followed by `*`.")
+_PASSWORD = _given("password", ["null", "string"], "Password; a user without one has tokens only.")
+_HOOK = "/webhooks/{webhook_id}"
+_ROLE = "/roles/{role_id}"
 
 COMMANDS: Final = (
     Command(
         "CreateExperiment",
         Act(Kind.NEW_EXPERIMENT, EDIT),
-        native="POST /experiments",
-        verb="experiment create",
+        "POST /experiments",
+        "experiment create",
         returns=("experiment_id",),
     ),
     Command(
         "RenameExperiment",
         Act(Kind.EXPERIMENT, EDIT, _new_name(Kind.NEW_EXPERIMENT)),
-        native=f"PATCH {_EXPERIMENT}",
-        verb="experiment rename",
+        f"PATCH {_EXPERIMENT}",
+        "experiment rename",
     ),
-    Command(
-        "ChangeExperimentTags",
-        _EDIT_EXPERIMENT,
-        native=f"PATCH {_EXPERIMENT}",
-        verb="experiment tag",
-    ),
-    Command(
-        "DeleteExperiment",
-        _MANAGE_EXPERIMENT,
-        native=f"DELETE {_EXPERIMENT}",
-        verb="experiment delete",
-    ),
+    Command("ChangeExperimentTags", _EDIT_EXPERIMENT, f"PATCH {_EXPERIMENT}", "experiment tag"),
+    Command("DeleteExperiment", _MANAGE_EXPERIMENT, f"DELETE {_EXPERIMENT}", "experiment delete"),
     Command(
         "RestoreExperiment",
         _MANAGE_EXPERIMENT,
-        native=f"POST {_EXPERIMENT}/restore",
-        verb="experiment restore",
+        f"POST {_EXPERIMENT}/restore",
+        "experiment restore",
     ),
     Command("ImportExperiment", ADMIN),
-    Command(
-        "CreateRegisteredModel",
-        Act(Kind.NEW_MODEL, EDIT),
-        native="POST /models",
-        verb="model create",
-    ),
+    Command("CreateRegisteredModel", Act(Kind.NEW_MODEL, EDIT), "POST /models", "model create"),
     Command(
         "RenameRegisteredModel",
         Act(Kind.MODEL, EDIT, _new_name(Kind.NEW_MODEL)),
-        native=f"PATCH {_MODEL}",
-        verb="model rename",
+        f"PATCH {_MODEL}",
+        "model rename",
     ),
-    Command("UpdateRegisteredModel", _EDIT_MODEL, native=f"PATCH {_MODEL}", verb="model describe"),
-    Command("ChangeRegisteredModelTags", _EDIT_MODEL, native=f"PATCH {_MODEL}", verb="model tag"),
-    Command("DeleteRegisteredModel", _MANAGE_MODEL, native=f"DELETE {_MODEL}", verb="model delete"),
+    Command("UpdateRegisteredModel", _EDIT_MODEL, f"PATCH {_MODEL}", "model describe"),
+    Command("ChangeRegisteredModelTags", _EDIT_MODEL, f"PATCH {_MODEL}", "model tag"),
+    Command("DeleteRegisteredModel", _MANAGE_MODEL, f"DELETE {_MODEL}", "model delete"),
     Command("ImportRegisteredModel", ADMIN),
-    # And READ on its source.
+    # And READ on what it is made from.
     Command(
         "CreateModelVersion",
         _EDIT_MODEL,
-        native=f"POST {_MODEL}/versions",
-        verb="version create",
+        f"POST {_MODEL}/versions",
+        "version create",
         hidden=("refusal",),
         returns=("model", "version"),
     ),
-    Command("UpdateModelVersion", _EDIT_MODEL, native=f"PATCH {_VERSION}", verb="version describe"),
-    Command("ChangeModelVersionTags", _EDIT_MODEL, native=f"PATCH {_VERSION}", verb="version tag"),
-    Command(
-        "DeleteModelVersion", _MANAGE_MODEL, native=f"DELETE {_VERSION}", verb="version delete"
-    ),
+    Command("UpdateModelVersion", _EDIT_MODEL, f"PATCH {_VERSION}", "version describe"),
+    Command("ChangeModelVersionTags", _EDIT_MODEL, f"PATCH {_VERSION}", "version tag"),
+    Command("DeleteModelVersion", _MANAGE_MODEL, f"DELETE {_VERSION}", "version delete"),
     Command("ImportModelVersion", ADMIN),
-    Command(
-        "CommentAdded", _EDIT_MODEL, native=f"POST {_VERSION}/comments", verb="version comment"
-    ),
-    Command(
-        "TransitionModelVersionStage",
-        _EDIT_MODEL,
-        native=f"PUT {_VERSION}/stage",
-        verb="stage set",
-    ),
-    Command("SetRegisteredModelAlias", _EDIT_MODEL, native=f"PUT {_ALIAS}", verb="alias set"),
-    Command(
-        "DeleteRegisteredModelAlias", _EDIT_MODEL, native=f"DELETE {_ALIAS}", verb="alias delete"
-    ),
+    Command("CommentAdded", _EDIT_MODEL, f"POST {_VERSION}/comments", "version comment"),
+    Command("TransitionModelVersionStage", _EDIT_MODEL, f"PUT {_VERSION}/stage", "stage set"),
+    Command("SetRegisteredModelAlias", _EDIT_MODEL, f"PUT {_ALIAS}", "alias set"),
+    Command("DeleteRegisteredModelAlias", _EDIT_MODEL, f"DELETE {_ALIAS}", "alias delete"),
     Command(
         "CreateWebhook",
         ADMIN,
-        native="POST /webhooks",
-        verb="webhooks create",
-        area="webhooks",
+        "POST /webhooks",
+        "webhooks create",
         given=(
-            {"name": "secret", "type": ["null", "string"], "doc": "Secret that signs deliveries."},
-            {
-                "name": "status",
-                "type": "string",
-                "default": "ACTIVE",
-                "doc": "ACTIVE, or DISABLED for none of the events until that is changed.",
-            },
+            _given("secret", ["null", "string"], "Secret that signs deliveries."),
+            _given("status", "string", "ACTIVE, or DISABLED for no deliveries.", default="ACTIVE"),
         ),
         returns=("webhook_id",),
     ),
     Command(
         "UpdateWebhook",
         ADMIN,
-        native="PATCH /webhooks/{webhook_id}",
-        verb="webhooks update",
-        area="webhooks",
-        given=(
-            {
-                "name": "secret",
-                "type": ["null", "string"],
-                "doc": "New secret; the empty string for none.",
-            },
-        ),
+        f"PATCH {_HOOK}",
+        "webhooks update",
+        given=(_given("secret", ["null", "string"], "New secret; the empty string for none."),),
     ),
-    Command(
-        "DeleteWebhook",
-        ADMIN,
-        native="DELETE /webhooks/{webhook_id}",
-        verb="webhooks delete",
-        area="webhooks",
-    ),
+    Command("DeleteWebhook", ADMIN, f"DELETE {_HOOK}", "webhooks delete"),
     Command(
         "CreateUser",
         ADMIN,
-        native="POST /users",
-        area="access",
+        "POST /users",
         hidden=("password_hash",),
         given=(_PASSWORD,),
         returns=("user_id",),
     ),
-    # Users may change their own password. Everything else is for administrators.
+    # Users may change their own password; the rest is for administrators.
     Command(
         "UpdateUser",
         _OWN,
-        native="PATCH /users/{user}",
-        area="access",
+        "PATCH /users/{user}",
         hidden=("password_hash", "end_tokens"),
         given=(
             _PASSWORD,
-            {
-                "name": "current_password",
-                "type": ["null", "string"],
-                "doc": "Of a caller who changes their own and signed in with a token.",
-            },
-            {
-                "name": "keep_tokens",
-                "type": "boolean",
-                "doc": "Whether the user's tokens outlive the password.",
-            },
+            _given(
+                "current_password",
+                ["null", "string"],
+                "Of a caller who changes their own and signed in with a token.",
+            ),
+            _given("keep_tokens", "boolean", "Whether the user's tokens outlive the password."),
         ),
         returns=("tokens_ended", "tokens_left"),
     ),
-    Command("DeleteUser", ADMIN, native="DELETE /users/{user}", area="access"),
+    Command("DeleteUser", ADMIN, "DELETE /users/{user}"),
     Command(
         "CreateToken",
         _OWN,
-        native="POST /tokens",
-        area="access",
+        "POST /tokens",
         hidden=("token_hash", "made_by_token"),
-        given=(
-            {
-                "name": "user",
-                "type": ["null", "string"],
-                "doc": "Whose; by default the caller's.",
-            },
-        ),
+        given=(_given("user", ["null", "string"], "Whose; by default the caller's."),),
         returns=("token", "token_id", "expires_at_ms", "user"),
     ),
-    Command("RevokeToken", _OWN, native="DELETE /tokens/{token_id}", area="access"),
-    Command(
-        "CreateRole",
-        ADMIN,
-        native="POST /roles",
-        verb="role create",
-        area="access",
-        returns=("role_id",),
-    ),
-    Command(
-        "UpdateRole", ADMIN, native="PATCH /roles/{role_id}", verb="role update", area="access"
-    ),
-    Command(
-        "DeleteRole", ADMIN, native="DELETE /roles/{role_id}", verb="role delete", area="access"
-    ),
-    Command(
-        "AssignRole",
-        ADMIN,
-        native="PUT /roles/{role_id}/users/{user}",
-        verb="role assign",
-        area="access",
-    ),
-    Command(
-        "UnassignRole",
-        ADMIN,
-        native="DELETE /roles/{role_id}/users/{user}",
-        verb="role unassign",
-        area="access",
-    ),
-    # For a pattern of names: administrators.
+    Command("RevokeToken", _OWN, "DELETE /tokens/{token_id}"),
+    Command("CreateRole", ADMIN, "POST /roles", "role create", returns=("role_id",)),
+    Command("UpdateRole", ADMIN, f"PATCH {_ROLE}", "role update"),
+    Command("DeleteRole", ADMIN, f"DELETE {_ROLE}", "role delete"),
+    Command("AssignRole", ADMIN, f"PUT {_ROLE}/users/{{user}}", "role assign"),
+    Command("UnassignRole", ADMIN, f"DELETE {_ROLE}/users/{{user}}", "role unassign"),
+    # For a pattern of names instead of one of them: administrators.
     Command(
         "GrantPermission",
         _GRANT,
-        native="PUT /permissions",
-        area="access",
+        "PUT /permissions",
         hidden=("entity_id", "exists"),
         given=(_PATTERN,),
     ),
     Command(
         "RevokePermission",
         _GRANT,
-        native="DELETE /permissions",
-        area="access",
+        "DELETE /permissions",
         hidden=("entity_id",),
         given=(_PATTERN,),
     ),
