@@ -184,6 +184,29 @@ def test_webhooks(client: TestClient, node: Node, tmp_path: Path) -> None:
     assert client.get(f"{V1}/webhooks").json()["webhooks"] == []
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/models", {"model": "\ud800"}),
+        ("POST", "/models", {"model": "m", "reason": "\ud800"}),
+        ("POST", "/models", {"model": "m", "tags": {"\ud800": "x"}}),
+        ("POST", "/models/m/versions", {"source": "m", "run_id": "\ud800"}),
+        ("PATCH", "/experiments/0", {"tags": {"a": "\ud800"}}),
+        ("PUT", "/permissions", {"user": "ada", "resource": "experiment", "pattern": "\ud800",
+                                 "permission": "READ"}),
+    ],
+)  # fmt: skip
+def test_what_is_no_text_is_refused(
+    world: World, method: str, path: str, body: dict[str, Any]
+) -> None:
+    headers = {**world.headers["root"], "Content-Type": "application/json"}
+    end = world.node.log.end()
+    refused = world.client.request(method, f"{V1}{path}", content=json.dumps(body), headers=headers)
+    assert refused.status_code == 400, refused.text
+    assert "surrogate" in refused.json()["message"]
+    assert world.node.log.end() == end
+
+
 # Comments
 
 

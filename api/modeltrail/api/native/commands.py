@@ -7,7 +7,7 @@ from inspect import Parameter, Signature
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, create_model
 from pydantic import Field as PydanticField
 from starlette.responses import Response
 
@@ -23,7 +23,18 @@ _WHY: dict[str, Any] = {
     "description": "Why; it stays in the trail.",
     "max_length": REASON_CHARACTERS_MAX,
 }
-_PLAIN = {"string": str, "long": int, "boolean": bool, "double": float}
+
+
+def _checked(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair cannot be encoded in UTF-8") from None
+    return value
+
+
+_Text = Annotated[str, AfterValidator(_checked)]
+_PLAIN: dict[str, Any] = {"string": _Text, "long": int, "boolean": bool, "double": float}
 
 
 class _Strict(BaseModel):
@@ -57,7 +68,7 @@ def _type(field: Field) -> Any:
 
 def _body(name: str, commands: Sequence[Command], fields: Sequence[Field]) -> type[BaseModel]:
     """Return the model of a request body for one of some commands."""
-    described: dict[str, Any] = {"reason": (str | None, PydanticField(None, **_WHY))}
+    described: dict[str, Any] = {"reason": (_Text | None, PydanticField(None, **_WHY))}
     for field in fields:
         free = field.nullable or len(commands) > 1
         default = field.default
@@ -123,7 +134,7 @@ def _endpoint(commands: Sequence[Command]) -> Callable[..., Response]:
         for one in fields if optional else ():
             query = Query(description=one.doc, **one.limits)
             parameters.append(parameter(one.name, Annotated[_type(one) | None, query], None))
-        parameters.append(parameter("reason", Annotated[str | None, Query(**_WHY)], None))
+        parameters.append(parameter("reason", Annotated[_Text | None, Query(**_WHY)], None))
     parameters += [parameter("node", NodeHere), parameter("caller", CallerHere)]
     parameters.append(parameter("body", body | None, None) if optional else parameter("body", body))
     endpoint.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
