@@ -254,6 +254,7 @@ def test_what_has_a_name_but_no_events_is_no_mistake(
     assert json.loads(capsys.readouterr().out) == []
 
 
+@pytest.mark.timeout(600)  # every command, with two values of each option
 def test_absurd_values_that_are_right_give_an_answer_or_a_message(
     shared: Server,
     capsys: pytest.CaptureFixture[str],
