@@ -532,3 +532,13 @@ def test_every_public_column_is_described(registry: Registry) -> None:
         "SELECT function_name FROM duckdb_functions() WHERE comment IS NULL AND NOT internal"
         " AND schema_name = 'main'"
     ) == []  # fmt: skip
+
+
+def test_a_refused_change_of_a_role_changes_nothing(registry: Registry) -> None:
+    registry.do("CreateRole", role="reviewers", description=None)
+    (role_id,) = registry.values("SELECT role_id FROM roles")
+    change = {"role_id": int(role_id), "role": "approvers", "description": "d" * 100_001}
+    code, _ = registry.refused("UpdateRole", **change)
+    assert code == "INVALID_PARAMETER_VALUE"
+    assert registry.do("CreateRole", role="approvers", description=None).accepted
+    assert registry.values("SELECT role FROM roles ORDER BY role") == ["approvers", "reviewers"]
