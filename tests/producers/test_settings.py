@@ -22,7 +22,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("MODELTRAIL_"):
             monkeypatch.delenv(name)
-    monkeypatch.setattr(settings, "_said", set())
+    monkeypatch.setattr(settings, "_reported", set())
 
 
 def test_the_known_variables_are_those_of_the_docs() -> None:
