@@ -102,7 +102,8 @@ def test_a_server_from_start_to_stop(serve: Serve, tmp_path: Path) -> None:
     assert (verdict["ok"], verdict["events"], verdict["compared"]) == (True, 4, 4)
     registry = verdict["partitions"]["registry:0"]
     assert (registry["events"], registry["compared"], registry["signed_offset"]) == (2, 2, 1)
-    assert verdict["checkpoints"] == 1
+    # One is signed at the stop; on a slow machine one after the first event came before it.
+    assert verdict["checkpoints"] in (1, 2)
 
     then = tmp_path / "then.duckdb"
     position = ["--until", "registry:0:0", "--into", str(then)]

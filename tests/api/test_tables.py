@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modeltrail.api.tables import aligned, cut, drawn, text_width
@@ -26,7 +26,7 @@ TABLES = st.integers(1, 12).flatmap(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(TABLES, st.integers(40, 200), st.sampled_from([None, 10, 20]))
 def test_every_line_fits_and_has_the_same_width(
     table: tuple[list[str], list[list[object]]], width: int, rows_max: int | None
