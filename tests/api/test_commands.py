@@ -329,7 +329,17 @@ def test_on_a_folder(
     assert main(["alias", "set", "numbers", "champion", "7"]) == 1
     assert "version=7) not found" in capsys.readouterr().err
     assert main(["role", "list", "--json"]) == 0
-    assert [role["role"] for role in json.loads(capsys.readouterr().out)] == ["reviewers"]
+    (role,) = json.loads(capsys.readouterr().out)
+    assert role["role"] == "reviewers"
+    of = ["--model", "num*"]
+    role_id = str(role["role_id"])
+    assert main(["permission", "grant", "READ", "--role", role_id, *of]) == 0
+    assert main(["permission", "list", "--json"]) == 0
+    (granted,) = (p for p in json.loads(capsys.readouterr().out.partition("\n")[2]) if p["role"])
+    assert (granted["role"], granted["permission"]) == ("reviewers", "READ")
+    assert main(["permission", "revoke", "--role", role_id, *of]) == 0
+    assert main(["permission", "revoke", *of]) == 1
+    assert "NAME or --role ID" in capsys.readouterr().err
 
 
 def test_on_a_server(

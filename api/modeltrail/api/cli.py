@@ -635,11 +635,12 @@ def _access(add: Callable[..., Parser]) -> None:
         "permission",
         "manage permissions on experiments and registered models",
         "  modeltrail permission grant ada EDIT --experiment '/search-team/*'\n"
-        "  modeltrail permission grant ci READ --model digits",
+        "  modeltrail permission grant ci READ --model digits\n"
+        "  modeltrail permission grant READ --role 17 --model 'search-*'",
         None,
     ).add_subparsers(dest="what", metavar="COMMAND", required=True)
     p = _one(permission, "grant", "grant a permission, or deny access", "access:permission_grant")
-    p.add_argument("user", type=options.text, metavar="NAME")
+    _add_holder(p)
     p.add_argument(
         "permission",
         metavar="PERMISSION",
@@ -650,7 +651,7 @@ def _access(add: Callable[..., Parser]) -> None:
     _add_of(p)
     _add_reason(p)
     p = _one(permission, "revoke", "revoke a permission", "access:permission_revoke")
-    p.add_argument("user", type=options.text, metavar="NAME")
+    _add_holder(p)
     _add_of(p)
     _add_reason(p)
     p = _one(permission, "list", "list all permissions", "access:permission_list")
@@ -665,6 +666,16 @@ def _one(group: Any, name: str, help: str, command: str) -> Parser:
     _add_data(p, server=True)
     _add_json(p)
     return p
+
+
+def _add_holder(parser: Parser) -> None:
+    parser.add_argument("user", type=options.text, metavar="NAME", nargs="?", help="a user")
+    parser.add_argument(
+        "--role",
+        type=options.whole(0, 2**62),
+        metavar="ID",
+        help="a role instead of a user; role list shows the ids",
+    )
 
 
 def _add_of(parser: Parser) -> None:

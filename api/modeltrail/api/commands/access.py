@@ -140,6 +140,16 @@ def role_list(args: argparse.Namespace) -> int:
 # Permissions
 
 
+def _holder(args: argparse.Namespace) -> dict[str, Any]:
+    if (args.user is None) == (args.role is None):
+        raise CommandError("name the user or the role that holds the permission: NAME or --role ID")
+    return {"user": args.user} if args.role is None else {"role_id": args.role}
+
+
+def _name(args: argparse.Namespace) -> str:
+    return f"role {args.role}" if args.user is None else str(args.user)
+
+
 def _of(args: argparse.Namespace) -> dict[str, str]:
     if args.experiment is not None:
         return {"resource": "experiment", "pattern": args.experiment}
@@ -158,7 +168,7 @@ def _permissions(args: argparse.Namespace) -> list[dict[str, Any]]:
 def permission_grant(args: argparse.Namespace) -> int:
     """Grant or change a permission."""
     of = _of(args)
-    body = {"user": args.user, **of, "permission": args.permission}
+    body = {**_holder(args), **of, "permission": args.permission}
     ask(args, "GrantPermission", body)
     pattern = of["pattern"]
     if not pattern.endswith("*") and any(
@@ -167,15 +177,15 @@ def permission_grant(args: argparse.Namespace) -> int:
     ):
         kind = of["resource"].replace("_", " ")
         note(f"there is no {kind} {pattern!r} yet; the permission is for one that gets this name")
-    return _say(args, body, f"{args.user} has {args.permission} on {of['pattern']}")
+    return _say(args, body, f"{_name(args)} has {args.permission} on {of['pattern']}")
 
 
 def permission_revoke(args: argparse.Namespace) -> int:
     """Revoke a permission."""
     of = _of(args)
-    body = {"user": args.user, **of}
+    body = {**_holder(args), **of}
     ask(args, "RevokePermission", body)
-    return _say(args, body, f"{args.user} has no permission for {of['pattern']} any more")
+    return _say(args, body, f"{_name(args)} has no permission for {of['pattern']} any more")
 
 
 def permission_list(args: argparse.Namespace) -> int:
