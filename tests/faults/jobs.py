@@ -165,7 +165,7 @@ class _Client(threading.Thread):
             report("done", self.name, position, event_id, key, False, None)
         else:
             position = str(verdict.position)
-            report("done", self.name, position, verdict.event_id, key, True, verdict.version)
+            report("done", self.name, position, verdict.id, key, True, verdict.version)
 
 
 MODELS = ("digits", "faces", "voices")

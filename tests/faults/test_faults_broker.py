@@ -89,7 +89,7 @@ class Asker(threading.Thread):
             position, event_id = refused.details["position"], refused.details["event_id"]
             self.done.append(["done", self.name, position, event_id, key, False, None])
         else:
-            position, event_id = str(verdict.position), verdict.event_id
+            position, event_id = str(verdict.position), verdict.id
             self.done.append(["done", self.name, position, event_id, key, True, verdict.version])
         return True
 

@@ -64,14 +64,8 @@ def test_killed_nodes(tmp_path: Path) -> None:
             early = random.random() < 0.2  # while it opens its files
             if not early:
                 assert child.next() == ["ready"], nursery.errors.read_text()
-            reports = []
-            if n % 20 == 9:  # however slow the machine is, some decisions are told
-                while (report := child.next()) is not None:
-                    reports.append(report)
-                    if report[0] == "done":
-                        break
             time.sleep(random.uniform(0, 0.3))
-            for report in [*reports, *child.kill()]:
+            for report in child.kill():
                 if report[0] == "ask":
                     # Asked again only with a key: else it could take effect twice.
                     again[report[1]] = [report[2]] if report[2][2] is not None else []
@@ -87,7 +81,8 @@ def test_killed_nodes(tmp_path: Path) -> None:
         check_registry(account, fold.cursor())
         check_against_rebuild(account.log, fold)
         repeats = sum(r.repeat for r in account.requests)
-    assert done
+    assert any(accepted for *_, accepted, _ in done)
+    assert "Exception in thread" not in (said := nursery.errors.read_text()), said
     print(f"{len(done)} decisions told, {repeats} repeated")  # noqa: T201
 
 
