@@ -18,6 +18,8 @@ from modeltrail.eventlog.memory import MemoryLog
 from modeltrail.schemas import Codec
 from writers import JUMPS, RunWriter, Writer, stolen
 
+pytestmark = pytest.mark.timeout(600)  # dozens of examples, each with several folds
+
 VIEWS = (
     "runs", "params", "param_conflicts", "tags", "metrics", "latest_metrics", "datasets",
     "artifacts", "packages", "registrations", "dead_letters", "positions", "experiments",

@@ -302,6 +302,7 @@ def test_only_what_was_accepted_while_the_webhook_was_there_active_and_asked_for
     trail.update(webhook, events=["registered_model.created"])
     trail.alias("not asked for")
     trail.update(webhook, events=ALIASES)
+    receiver.wait(2)
     trail.alias("c")
     trail.do("DeleteWebhook", webhook_id=webhook)
     trail.alias("deleted")

@@ -32,7 +32,11 @@ def open_log(url: str, *, create: bool = True) -> EventLog:
     if kind == "folder":
         from modeltrail.eventlog.embedded import EmbeddedLog
 
-        return EmbeddedLog(path_of(url), create=create)
+        try:
+            folder = path_of(url)
+        except LogMisconfigured as error:
+            raise LogMisconfigured(f"{error}; {_FORMS}") from None
+        return EmbeddedLog(folder, create=create)
     if kind == "kafka":
         from modeltrail.eventlog.kafka import KafkaLog
 
