@@ -22,9 +22,6 @@ def pytest_configure(config: pytest.Config) -> None:
     # Tests start hundreds of processes: where this is set, each compiles all that it imports.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
-    # kafka-python leaves the socket of an attempt that failed to the garbage collector.
-    never_connected = r"unclosed <socket.*laddr=\('0\.0\.0\.0', \d+\)>"
-    config.addinivalue_line("filterwarnings", f"ignore:{never_connected}:ResourceWarning")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
