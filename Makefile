@@ -19,8 +19,8 @@ help: ## List the targets
 run: .venv/installed ## Set up, serve http://127.0.0.1:5000, and the first time log a real sweep (PORT=, DATA=)
 	@$(BIN)/python examples/first_run.py --port $(PORT) --data $(DATA)
 
-test: .venv/installed ## Set up and run every test (ARGS= goes to pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+test: .venv/installed ## Set up and run every test, in two processes (ARGS= goes to pytest)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/installed ## Lint, types, import directions, schema compatibility
 	@$(BIN)/ruff check .
