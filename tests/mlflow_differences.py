@@ -468,18 +468,15 @@ WORDS = (
         "Invalid value .* for parameter '(run_)?view_type' supplied",
     ),
     Words(
-        "Of several fields, each names the first that it cannot read; we look first for those that "
-        "have to be there, and take an empty text for none. Where there is one, MLflow wants the "
-        "names of an enum in all others, and may blame a number, which it takes alone.",
+        "A field that cannot be read is refused first. MLflow drops it and those after it, or "
+        "wants the names of an enum in all others, and finds fault with what is left.",
+        ".",
         "Invalid value .* for parameter '.*' supplied:  Hint: Value was of type",
-        "Invalid value .* for parameter '.*' supplied:  Hint: Value was of type"
-        "|Missing value for required parameter",
     ),
     Words(
-        "What cannot be read within a list or message is refused; MLflow drops it and those after "
-        "it, and finds fault with what is left.",
-        ".",
-        "Invalid value .* for parameter '\\w+[.[].*' supplied:  Hint: Value was of type",
+        "We look first for the fields that have to be there, and take an empty text for none.",
+        "Invalid value .* for parameter '.*' supplied:  Hint: Value was of type",
+        "Missing value for required parameter",
     ),
     Words(
         "A source at any host is a place as good as another, so something else is at fault.",
