@@ -199,7 +199,8 @@ def test_kill_9_then_sync_delivers_all_that_was_written_once_and_in_order(home: 
         found = steps(events)
         assert found == list(range(len(found)))
     assert len(by_run) >= 4
-    assert home.outboxes() == []
+    # Killed while it makes its outbox, a job leaves an empty hidden one, which goes after an hour.
+    assert [name for name in home.outboxes() if not name.startswith(".")] == []
 
 
 def test_a_living_process_keeps_its_outbox(home: Any) -> None:
