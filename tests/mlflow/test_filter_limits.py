@@ -43,7 +43,6 @@ def _search(client: TestClient, what: str, filter: str, order_by: list[str]) -> 
 _SEARCHES = ("runs", "experiments", "registered-models", "model-versions", "logged-models")
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("what", _SEARCHES)
 @pytest.mark.parametrize("word", [" AND ", " OR "])
 @pytest.mark.parametrize("conditions", [KEYED_CONDITIONS_MAX, KEYED_CONDITIONS_MAX + 1, 900, 1500])
@@ -63,7 +62,6 @@ def test_many_conditions_are_answered_or_refused_in_time(
         assert len(answer.text) < 5_000
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize(
     ("filter", "status"),
     [
