@@ -53,6 +53,7 @@ def test_every_kind_of_request_says_what_it_is_about() -> None:
     one = {"model": "digits", "version": 1}
     do("UpdateModelVersion", "model digits version 1", description="d", **one)
     do("ChangeModelVersionTags", "model digits version 1", tags={"a": "b"}, **one)
+    do("CommentAdded", "model digits version 1", text="as good as the last", **one)
     do("TransitionModelVersionStage", "model digits version 1 to Production",
        stage="Production", **one)  # fmt: skip
     do("SetRegisteredModelAlias", "model digits@best version 1", alias="best", **one)
