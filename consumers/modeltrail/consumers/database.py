@@ -114,8 +114,7 @@ class Database:
 
         1. decode; an event that cannot be decoded becomes a dead letter
         2. drop repeats, by producer id and sequence number; another event with a used number
-           becomes
-           a dead letter
+           becomes a dead letter
         3. apply each event to the projections' state; one that cannot be applied becomes a dead
            letter
         4. announce the verdicts; whatever happens from here on, the same will be decided again

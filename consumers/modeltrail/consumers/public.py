@@ -17,8 +17,8 @@ def _words(text: str) -> frozenset[str]:
 READER_VIEWS: Final = _words("""
     aliases aliases_history artifacts audit comments datasets descriptions_history
     experiment_names_history experiment_tags experiment_tags_history experiments history
-    latest_metrics
-    logged_model_artifacts logged_model_metrics logged_model_params logged_model_tags logged_models
+    latest_metrics logged_model_artifacts logged_model_metrics logged_model_params
+    logged_model_tags logged_models
     metrics model_inputs model_names_history model_outputs model_tags model_tags_history
     model_version_tags model_version_tags_history model_versions models packages param_conflicts
     params positions registrations runs stages stages_history tags transitions

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from modeltrail.api.access import admin as access_admin
 from modeltrail.api.access.admin import Holder
-from modeltrail.api.native.parameters import CallerHere, NodeHere, answer, json_example, reading
+from modeltrail.api.native.parameters import CallerHere, NodeHere, answer, json_example
 from modeltrail.api.registry.grants import only_own, user_rights
 from modeltrail.api.routing import PooledRoute
 
@@ -50,7 +50,7 @@ _PERMISSION = {
 def list_users(node: NodeHere, caller: CallerHere) -> Response:
     """All users for administrators, otherwise the caller."""
     name = only_own(user_rights(caller), None)
-    with reading(node, False) as cursor:
+    with node.read() as cursor:
         return answer({"users": access_admin.users(cursor, name)})
 
 
@@ -58,7 +58,7 @@ def list_users(node: NodeHere, caller: CallerHere) -> Response:
 def list_tokens(node: NodeHere, caller: CallerHere, user: str | None = None) -> Response:
     """Tokens without their secrets; all for administrators, otherwise the caller's."""
     name = only_own(user_rights(caller), user)
-    with reading(node, False) as cursor:
+    with node.read() as cursor:
         return answer({"tokens": access_admin.tokens(cursor, name)})
 
 
@@ -70,7 +70,7 @@ def list_tokens(node: NodeHere, caller: CallerHere, user: str | None = None) -> 
 def list_permissions(node: NodeHere, caller: CallerHere, user: str | None = None) -> Response:
     """All permissions for administrators, otherwise the caller's."""
     name = only_own(user_rights(caller), user)
-    with reading(node, False) as cursor:
+    with node.read() as cursor:
         found = access_admin.permissions(cursor, Holder(name))
     return answer({"permissions": found})
 
@@ -79,7 +79,7 @@ def list_permissions(node: NodeHere, caller: CallerHere, user: str | None = None
 def list_roles(node: NodeHere, caller: CallerHere) -> Response:
     """All roles with their users. For administrators."""
     user_rights(caller).admin()
-    with reading(node, False) as cursor:
+    with node.read() as cursor:
         names = {user["user_id"]: user["user"] for user in access_admin.users(cursor)}
         members = access_admin.members(cursor)
         roles = access_admin.roles(cursor)

@@ -17,7 +17,6 @@ from modeltrail.api.native.parameters import (
     PageToken,
     answer,
     json_example,
-    reading,
 )
 from modeltrail.api.pages import Pages
 from modeltrail.api.registry.trail import trail
@@ -90,7 +89,7 @@ def audit(
         "until": until,
     }
     last = _EVENTS.last(page_token, int)
-    with reading(node, log_end) as cursor:
+    with node.read(log_end=log_end) as cursor:
         events = trail(cursor, filters, limit + 1, None if last is None else last[0])
     return answer(page(events, limit, _EVENTS, ["log_offset"]))
 
@@ -130,7 +129,7 @@ def audit_artifacts(
     `total` counts them on all pages; `elsewhere` lists versions whose files are stored elsewhere.
     """
     last = _ARTIFACTS.last(page_token, str, str, str)
-    with reading(node, log_end) as cursor:
+    with node.read(log_end=log_end) as cursor:
         roots, elsewhere = check.roots(cursor, run, model)
         records = check.recorded(cursor, roots, limit + 1, last)
         total = check.count(cursor, roots)

@@ -22,7 +22,6 @@ from modeltrail.api.native.parameters import (
     PageToken,
     answer,
     json_example,
-    reading,
 )
 from modeltrail.api.native.webhooks import delivery_status
 from modeltrail.api.node import Node
@@ -305,7 +304,7 @@ def dead_letters(
     where, values = "true", []
     if (last := _DEAD_LETTERS.last(page_token, str, int, int)) is not None:
         where, values = "(stream, partition, log_offset) > (?, ?, ?)", last
-    with reading(node, log_end) as cursor:
+    with node.read(log_end=log_end) as cursor:
         found = rows(
             cursor,
             "SELECT * REPLACE (left(payload_hex, 2000) AS payload_hex) FROM dead_letters "

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
-import duckdb
 from fastapi import Depends, Header, Query, Request
 from starlette.responses import Response
 
@@ -90,13 +87,6 @@ def answer(body: Any, status: int = 200) -> Response:
     """Return a JSON answer."""
     data = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Response(data.encode("utf-8", "replace"), status, media_type="application/json")
-
-
-@contextmanager
-def reading(node: Node, log_end: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Yield a cursor that sees everything that this node acknowledged."""
-    with node.read(log_end=log_end) as cursor:
-        yield cursor
 
 
 def json_example(example: Any, description: str = "Done.") -> dict[int | str, dict[str, Any]]:

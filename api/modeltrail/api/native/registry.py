@@ -17,7 +17,6 @@ from modeltrail.api.native.parameters import (
     PageToken,
     answer,
     json_example,
-    reading,
 )
 from modeltrail.api.pages import Pages
 from modeltrail.api.registry.reading import (
@@ -74,7 +73,7 @@ def list_experiments(
     """Experiments by name, now or at an earlier moment."""
     last = _EXPERIMENTS.last(page_token, str)
     readable, values = caller.rights.readable_experiments("experiment_id").named()
-    with reading(node, log_end) as cursor:
+    with node.read(log_end=log_end) as cursor:
         offset = offset_of(cursor, as_of)
         found = rows(
             cursor,
@@ -103,7 +102,7 @@ def get_experiment(
     experiment_id: str, node: NodeHere, log_end: LogEnd, as_of: AsOf = None
 ) -> Response:
     """An experiment, now or at an earlier moment."""
-    with reading(node, log_end) as cursor:
+    with node.read(log_end=log_end) as cursor:
         offset = offset_of(cursor, as_of)
         experiment = one(
             cursor,
@@ -153,7 +152,7 @@ def list_models(
     """Registered models by name, now or at an earlier moment."""
     last = _MODELS.last(page_token, str)
     readable, values = caller.rights.readable_models("model", "model").named()
-    with reading(node, log_end) as cursor:
+    with node.read(log_end=log_end) as cursor:
         offset = offset_of(cursor, as_of)
         found = rows(
             cursor,
@@ -169,7 +168,7 @@ def list_models(
 @router.get("/models/{model}", summary="One registered model", responses=json_example(_MODEL))
 def get_model(model: str, node: NodeHere, log_end: LogEnd, as_of: AsOf = None) -> Response:
     """A registered model, now or at an earlier moment, under its name at that time."""
-    with reading(node, log_end) as cursor:
+    with node.read(log_end=log_end) as cursor:
         offset = offset_of(cursor, as_of)
         found = model_at(cursor, offset, model, as_of)
         add_to_models(cursor, offset, [found])
@@ -195,7 +194,7 @@ def list_versions(
 ) -> Response:
     """Versions, newest first, now or at an earlier moment."""
     last = _VERSIONS.last(page_token, int)
-    with reading(node, log_end) as cursor:
+    with node.read(log_end=log_end) as cursor:
         offset = offset_of(cursor, as_of)
         model_at(cursor, offset, model, as_of)
         found = rows(
@@ -222,7 +221,7 @@ def get_version(
     as_of: AsOf = None,
 ) -> Response:
     """A version with stage, tags and aliases, now or at an earlier moment."""
-    with reading(node, log_end) as cursor:
+    with node.read(log_end=log_end) as cursor:
         offset = offset_of(cursor, as_of)
         found = version_at(cursor, offset, model, version, as_of)
         add_to_versions(cursor, offset, model, [found])
@@ -245,7 +244,7 @@ def list_comments(
 ) -> Response:
     """Comments, oldest first, now or at an earlier moment."""
     last = _COMMENTS.last(page_token, int)
-    with reading(node, log_end) as cursor:
+    with node.read(log_end=log_end) as cursor:
         offset = offset_of(cursor, as_of)
         version_at(cursor, offset, model, version, as_of)
         found = rows(
@@ -286,7 +285,7 @@ def get_stage(
     as_of: AsOf = None,
 ) -> Response:
     """The stage, who set it, when and why; now or at an earlier moment."""
-    with reading(node, log_end) as cursor:
+    with node.read(log_end=log_end) as cursor:
         return answer(
             one(
                 cursor,
@@ -320,7 +319,7 @@ def list_stages(
     """The stage of every version, now or at an earlier moment: what was in Production that day."""
     model_after, version_after = _STAGES.last(page_token, str, int) or (None, None)
     readable, values = caller.rights.readable_models("model", "model").named()
-    with reading(node, log_end) as cursor:
+    with node.read(log_end=log_end) as cursor:
         found = rows(
             cursor,
             "SELECT * FROM stages_at($at) WHERE ($model IS NULL OR model = $model) "
@@ -359,7 +358,7 @@ _ALIAS = {
 )
 def list_aliases(model: str, node: NodeHere, log_end: LogEnd, as_of: AsOf = None) -> Response:
     """Aliases, their versions, who set them, when and why; now or at an earlier moment."""
-    with reading(node, log_end) as cursor:
+    with node.read(log_end=log_end) as cursor:
         offset = offset_of(cursor, as_of)
         model_at(cursor, offset, model, as_of)
         return answer({"aliases": aliases_at(cursor, offset, model)})
@@ -378,7 +377,7 @@ def get_alias(
     as_of: AsOf = None,
 ) -> Response:
     """The version that an alias points at, now or at an earlier moment, who set it, and why."""
-    with reading(node, log_end) as cursor:
+    with node.read(log_end=log_end) as cursor:
         return answer(
             one(
                 cursor,

@@ -17,7 +17,6 @@ from modeltrail.api.native.parameters import (
     PageToken,
     answer,
     json_example,
-    reading,
 )
 from modeltrail.api.pages import Pages
 from modeltrail.api.routing import PooledRoute
@@ -102,7 +101,7 @@ def list_runs(
         f"SELECT * FROM runs WHERE {' AND '.join(where)} "
         f"ORDER BY appended_at DESC, run_id DESC LIMIT {limit + 1}"
     )
-    with reading(node, log_end) as cursor:
+    with node.read(log_end=log_end) as cursor:
         found = rows(cursor, query, values)
     return answer(page(found, limit, _RUNS, ["appended_at", "run_id"]))
 
@@ -131,7 +130,7 @@ def get_run(
     ] = False,
 ) -> Response:
     """A run with params, tags, latest metrics, datasets, artifacts, and whether it is complete."""
-    with reading(node, log_end) as cursor:
+    with node.read(log_end=log_end) as cursor:
         run = one(
             cursor, "SELECT * FROM runs WHERE run_id = ?", [run_id], f"there is no run {run_id!r}"
         )
@@ -177,7 +176,7 @@ def metric_history(
 ) -> Response:
     """Points by step, then timestamp, then value. NaN and infinities are text."""
     skip = max((_POINTS.last(page_token, int) or [0])[0], 0)
-    with reading(node, log_end) as cursor:
+    with node.read(log_end=log_end) as cursor:
         one(cursor, "SELECT 1 FROM runs WHERE run_id = ?", [run_id], f"there is no run {run_id!r}")
         points = rows(
             cursor,

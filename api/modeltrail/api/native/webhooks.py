@@ -21,7 +21,6 @@ from modeltrail.api.native.parameters import (
     PageToken,
     answer,
     json_example,
-    reading,
 )
 from modeltrail.api.node import Node
 from modeltrail.api.pages import Pages
@@ -121,7 +120,7 @@ def webhooks(node: NodeHere, log_end: LogEnd) -> Response:
 
     `delivery` is null on a server that does not deliver.
     """
-    with reading(node, log_end) as cursor:
+    with node.read(log_end=log_end) as cursor:
         found = rows(cursor, "FROM webhooks ORDER BY created_at, webhook_id")
     delivery = delivery_status(node)
     if delivery is not None:
