@@ -6,7 +6,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
@@ -76,31 +76,37 @@ def first_page() -> Response:
     return HTMLResponse(_PAGE.format(version=program_version(), queries=queries))
 
 
-def _contradicted(node: Node) -> str | None:
-    """Return how the log contradicts what was acknowledged, folded or signed, or None.
+class _Compared(NamedTuple):
+    """The log's end beside what this node knows of the log."""
 
-    Raises:
-        LogError: the log is away.
-    """
-    # the greater of both, for each partition
-    known = Counter(node.acknowledged()) | Counter(node.fold.positions())
+    contradiction: str | None
+    """How the log contradicts what was acknowledged, folded or signed; or None."""
+    positions: dict[str, int]
+    """Next offset to fold, by partition."""
+    lag: dict[str, int]
+    """Events that are not folded yet, by partition."""
+
+
+def _compared(node: Node) -> _Compared:
+    """Compare what this node knows of the log with the log's end. Raises ``LogError``."""
+    positions = node.fold.positions()
+    # The greater of both, for each partition. The end is read later, so that it is not below them.
+    known = Counter(node.acknowledged()) | Counter(positions)
     end = node.log.end()
+    contradiction = node.fold.contradicted
     for partition, offset in sorted(known.items()):
         if offset > end.get(partition, 0):
-            return (
+            contradiction = (
                 f"the log of {partition} ends at {end.get(partition, 0)}, but had an event at "
                 f"offset {offset - 1}: it was cut. Stop the server, keep the data folder as it is, "
                 "and see: modeltrail audit verify"
             )
-    return node.fold.contradicted
-
-
-def _lag(node: Node) -> tuple[dict[str, int], dict[str, int]]:
-    """Return the positions of the fold, and events behind the log's end, by partition."""
-    positions = node.fold.positions()
-    end = node.log.end()
-    done = {str(p): positions.get(p, 0) for p in sorted(end)}
-    return done, {str(p): max(0, n - positions.get(p, 0)) for p, n in sorted(end.items())}
+            break
+    return _Compared(
+        contradiction,
+        {str(p): positions.get(p, 0) for p in sorted(end)},
+        {str(p): max(0, n - positions.get(p, 0)) for p, n in sorted(end.items())},
+    )
 
 
 @router.get(
@@ -129,8 +135,7 @@ def health(node: NodeHere) -> Response:
         "webhooks": delivery_status(node),
     }
     try:
-        contradicted = _contradicted(node)
-        _, body["lag"] = _lag(node)
+        contradicted, _, body["lag"] = _compared(node)
     except LogError as error:
         return answer({**body, "status": "unavailable", "reason": f"the log is away: {error}"}, 503)
     behind = sum(max(0, n - status.positions.get(p, 0)) for p, n in node.end_at_start.items())
@@ -186,13 +191,14 @@ class _Metrics:
         )
         yield _gauge("dead_letters", "Events that could not be applied.", status.dead_letters)
         try:
-            whole = _contradicted(self._node) is None
-            done, lag = _lag(self._node)
+            contradicted, done, lag = _compared(self._node)
         except LogError:
             yield _gauge("log_ok", "1 if the log can be reached.", 0)
         else:
             yield _gauge("log_ok", "1 if the log can be reached.", 1)
-            yield _gauge("trail_ok", "0 if the log is not what was folded or signed.", whole)
+            yield _gauge(
+                "trail_ok", "0 if the log is not what was folded or signed.", contradicted is None
+            )
             yield _by_partition("fold_next_offset", "Next offset to fold.", done)
             yield _by_partition(
                 "fold_lag_events", "Events in the log that are not folded yet.", lag
@@ -270,7 +276,7 @@ def status(node: NodeHere) -> Response:
         "webhooks": delivery_status(node),
     }
     try:
-        body["positions"], body["lag"] = _lag(node)
+        _, body["positions"], body["lag"] = _compared(node)
     except LogError as error:
         body["positions"] = {str(p): n for p, n in sorted(found.positions.items())}
         body["lag"], body["log_error"] = None, str(error)
