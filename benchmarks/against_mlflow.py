@@ -40,7 +40,7 @@ from server import serve
 
 from modeltrail.eventlog import open_log
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 from mlflow_client import python_with_mlflow
 
 _SCRIPT = str(Path(__file__).with_name("client_calls.py"))

@@ -160,7 +160,7 @@ CALLS = {f.__name__: f for f in (
 
 def main() -> None:
     """Do what the command line says."""
-    from mlflow import MlflowClient  # type: ignore[attr-defined]  # none of ours
+    from mlflow import MlflowClient
 
     what, url, arguments = sys.argv[1:]
     print(json.dumps(CALLS[what](MlflowClient(url), **json.loads(arguments))))

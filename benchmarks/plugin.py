@@ -21,7 +21,7 @@ from pathlib import Path
 from against_mlflow import mlflow_server
 from server import serve
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 from mlflow_client import python_with_mlflow
 from plugin_install import install_plugin
 

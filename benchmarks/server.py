@@ -88,7 +88,7 @@ def which_log(log: str | None, kafka: bool, folder: Path) -> Iterator[str | None
     if not kafka:
         yield log
         return
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
     from kafka_broker import KafkaBroker
 
     with KafkaBroker(folder / "kafka", heap_mb=1024) as broker:

@@ -13,7 +13,9 @@ import pytest
 
 from modeltrail.eventlog import open_log
 
-sys.path.insert(0, str(Path(__file__).parent))  # `import kafka_broker`, from any test folder
+sys.path.insert(
+    0, str(Path(__file__).parent / "support")
+)  # `import kafka_broker`, from any test folder
 
 from kafka_broker import KafkaBroker, KafkaMissing
 

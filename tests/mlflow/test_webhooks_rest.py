@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from mlflow.conftest import Ask
 from modeltrail.api.node import Node
 from modeltrail.consumers.webhooks.deliverer import Deliverer, Webhooks
 from modeltrail.consumers.webhooks.http import Sender
 from modeltrail.consumers.webhooks.secrets import Secrets
 from webhook_receiver import Receiver, Reply, eventually
 
+Ask = Callable[..., Any]
 EVENTS = [{"entity": "REGISTERED_MODEL", "action": "CREATED"}]
 
 

@@ -30,7 +30,7 @@ from modeltrail.schemas import (
     writer_schemas,
 )
 from modeltrail.schemas.codec import _types
-from schemas.make_samples import value_of as sample_of
+from schema_samples import value_of as sample_of
 
 ENVELOPE = envelope(producer_id=b"p" * 16, sequence=0, actor="ada", client="test")
 TAGS = {"envelope": ENVELOPE, "run_id": "r", "tags": {"a": "1"}}

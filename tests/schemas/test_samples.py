@@ -41,7 +41,7 @@ def test_every_sample_decodes_to_the_same_values_for_ever(sample: Path) -> None:
 @pytest.mark.parametrize("version", released_versions())
 def test_every_released_schema_has_a_sample(version: str) -> None:
     have = {p.stem for p in SAMPLES if p.parent.name == version}
-    assert have == set(_version(version)), "run tests/schemas/make_samples.py for the new version"
+    assert have == set(_version(version)), "run tests/support/schema_samples.py for the new version"
 
 
 def test_a_released_schema_is_never_edited() -> None:

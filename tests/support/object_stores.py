@@ -19,7 +19,7 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_CACHE = Path(__file__).parent.parent / ".cache"
+_CACHE = Path(__file__).parents[2] / ".cache"
 _AZURITE = "3.37.0"
 # Azurite's, which its documentation tells everybody.
 _AZURE_KEY = (

@@ -1,6 +1,7 @@
 """Unmodified MLflow clients, each in an environment of its own.
 
-Tests make the environments that they need; ``python tests/mlflow_client.py`` makes all beforehand.
+Tests make the environments that they need. ``python tests/support/mlflow_client.py`` makes all of
+them beforehand.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Any
 
 import pytest
 
-_PINS = Path(__file__).parent / "mlflow"
-_CACHE = Path(__file__).parent.parent / ".cache"
+_PINS = Path(__file__).parents[1] / "mlflow"
+_CACHE = Path(__file__).parents[2] / ".cache"
 
 
 def python_with_mlflow(version: str) -> str:

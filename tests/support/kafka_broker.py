@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 VERSION = "4.4.0"
-CACHE = Path(__file__).resolve().parents[1] / ".cache" / f"kafka-{VERSION}"
+CACHE = Path(__file__).resolve().parents[2] / ".cache" / f"kafka-{VERSION}"
 
 # kafka-tools-api is named by the broker's pom, but is not needed to run one, and was not
 # published for every release.

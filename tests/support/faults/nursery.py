@@ -110,12 +110,12 @@ class Nursery:
         self.errors = folder / "errors.txt"
         """What children write to standard error."""
         self._child: Child | None = None
-        tests = str(Path(__file__).parents[1])
+        support = str(Path(__file__).parents[1])
         with self.errors.open("ab") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "faults.nursery", *preload],
                 cwd=folder,
-                env={**os.environ, **environment, "PYTHONPATH": tests},
+                env={**os.environ, **environment, "PYTHONPATH": support},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

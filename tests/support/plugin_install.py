@@ -8,7 +8,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 _NEEDED = ("fastavro", "kafka", "crc32c", "zstandard", "lz4")
 
 

@@ -1,6 +1,6 @@
 """Write the samples of a version of the schemas: run once, before the version is released.
 
-``python tests/schemas/make_samples.py v1``. A sample that exists is never written again.
+``python tests/support/schema_samples.py v1``. A sample that exists is never written again.
 """
 
 import base64
@@ -12,7 +12,7 @@ from typing import Any
 from modeltrail.schemas import Codec, encode, pack
 from modeltrail.schemas.codec import _version
 
-SAMPLES = Path(__file__).parent / "samples"
+SAMPLES = Path(__file__).parents[1] / "schemas" / "samples"
 
 
 def jsonable(value: Any) -> Any:
