@@ -175,6 +175,7 @@ def views() -> str:
     """Return the page of all public views, by name."""
     fold = Fold(open_log("memory:"), None)
     fold.open()
+    fold.describe()
     con = fold.cursor()
     try:
         found = con.execute(

@@ -515,6 +515,7 @@ def test_every_registry_event_type_is_decided(registry: Registry) -> None:
 
 
 def test_every_public_column_is_described(registry: Registry) -> None:
+    registry.database.describe()
     views = {
         "experiments", "experiment_tags", "models", "model_tags", "model_versions",
         "model_version_tags", "aliases", "stages", "aliases_history", "stages_history", "history",

@@ -136,6 +136,8 @@ class DataFolder:
                 else:
                     fold = Fold(log, None)  # in memory, because nothing can be stored here
                 fold.open(progress)
+                if not self.writable():
+                    fold.describe()
                 try:
                     fold.catch_up(progress=progress)
                     yield log, fold

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -72,8 +74,17 @@ class Database:
         self.asks_for_registry = False
         self.connection = store.connect(path, limits)
         if store.version_of(self.connection) is None:
-            _create(self.connection, self._projections.values())
+            _create(self.connection)
+            if path is not None:
+                self.describe()
         self._load()
+
+    def describe(self) -> None:
+        """Add the comments of views and columns, which takes as long as all the rest of a start.
+
+        A database in memory is without them until then.
+        """
+        self.connection.execute("".join(_COMMENT.findall(_definitions())))
 
     def close(self) -> None:
         """Checkpoint and close."""
@@ -260,13 +271,28 @@ class Database:
         return decodable
 
 
-def _create(con: duckdb.DuckDBPyConnection, projections: Iterable[Projection]) -> None:
-    con.execute("BEGIN TRANSACTION")
-    con.execute("CREATE SCHEMA fold")
-    tables.script(con, __package__, "fold.sql")
-    for projection in projections:
-        projection.create(con)
-    tables.script(con, f"{__package__}.projections", "views.sql")
+_DEFINITIONS = (
+    "runs",
+    "logged_models",
+    "registry",
+    "registry_views",
+    "access",
+    "webhooks",
+    "views",
+)
+_COMMENT = re.compile(r"^COMMENT ON (?:[^';]|'[^']*')+;$", re.M)
+
+
+@cache
+def _definitions() -> str:
+    """Return the statements that define tables and views, in an order that they allow."""
+    files = ("fold.sql", *(f"projections/{name}.sql" for name in _DEFINITIONS))
+    return "".join((resources.files(__package__) / file).read_text("utf-8") for file in files)
+
+
+def _create(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("BEGIN TRANSACTION; CREATE SCHEMA fold")
+    con.execute(_COMMENT.sub("", _definitions()))
     con.execute(
         "INSERT INTO fold.meta VALUES ('version', ?), ('program', ?)",
         [str(store.PROJECTION_VERSION), program_version()],

@@ -147,7 +147,13 @@ class Fold:
             if not self._is_usable(path):
                 path = None
         self._database = Database(path, self._codec, self._limits)
+        if path is None:
+            self.describe()
         self._positions = self._database.positions()
+
+    def describe(self) -> None:
+        """Add the comments of views and columns to a database in memory; a file has them."""
+        self._opened().describe()
 
     def _is_usable(self, path: Path) -> bool:
         if not path.exists():

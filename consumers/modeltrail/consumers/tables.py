@@ -7,7 +7,6 @@ few values.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from itertools import chain
 from typing import Any
 
@@ -153,8 +152,3 @@ def scalar(con: duckdb.DuckDBPyConnection, sql: str) -> Any:
 def rows(items: Sequence[Any], names: Sequence[str]) -> dict[str, list[Any]]:
     """Return columns of the named attributes of objects."""
     return {name: [getattr(item, name) for item in items] for name in names}
-
-
-def script(con: duckdb.DuckDBPyConnection, package: str, file: str) -> None:
-    """Run the statements of a ``.sql`` file beside the code of a package."""
-    con.execute((resources.files(package) / file).read_text(encoding="utf-8"))

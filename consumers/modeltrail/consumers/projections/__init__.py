@@ -54,10 +54,6 @@ class Projection(Protocol):
 
     stream: str
 
-    def create(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Create the tables in an empty database."""
-        ...
-
     def load(self, con: duckdb.DuckDBPyConnection) -> None:
         """Load the state from the tables, at the start and after a failed transaction."""
         ...

@@ -70,10 +70,6 @@ class LoggedModels:
         self._inputs: dict[tuple[int, str], None] = {}
         self._outputs: dict[tuple[int, str, int], None] = {}
 
-    def create(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Create the tables in an empty database."""
-        tables.script(con, __package__, "logged_models.sql")
-
     def forget(self) -> None:
         """Clear the state after a failed transaction."""
         self._models.clear()

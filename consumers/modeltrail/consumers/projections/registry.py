@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import duckdb
 
-from modeltrail.consumers import tables
 from modeltrail.consumers.projections import Incoming
 from modeltrail.consumers.projections.access import Access
 from modeltrail.consumers.projections.experiments import Experiments
@@ -47,11 +46,6 @@ class RegistryProjection:
         }
 
     # -- the runner's interface -------------------------------------------------------------
-
-    def create(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Create the tables and views in an empty database."""
-        for file in ("registry.sql", "registry_views.sql", "access.sql", "webhooks.sql"):
-            tables.script(con, __package__, file)
 
     def load(self, con: duckdb.DuckDBPyConnection) -> None:
         """Load the state from the tables, at the start or after a failed transaction."""

@@ -143,10 +143,6 @@ class RunsProjection:
         self._packages: list[tuple[str, str, str]] = []
         self._registrations: list[dict[str, Any]] = []
 
-    def create(self, con: duckdb.DuckDBPyConnection) -> None:
-        tables.script(con, __package__, "runs.sql")
-        self._models.create(con)
-
     def load(self, con: duckdb.DuckDBPyConnection) -> None:
         self._runs.clear()
         self._models.forget()
