@@ -48,7 +48,7 @@ def unchained() -> Iterator[None]:
     """Leave the chain out."""
     with (
         patch("modeltrail.consumers.database.chain", lambda previous, *rest: previous),
-        patch.object(RunsProjection, "see", lambda self, record, hash: None),
+        patch.object(RunsProjection, "record_hash", lambda self, record, hash: None),
     ):
         yield
 

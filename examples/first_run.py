@@ -1,5 +1,8 @@
 """What `make run` does: serve a folder and, the first time, log a real sweep into it.
 
+The sweep leaves two versions of a model. They are promoted, one request is refused, and the
+promotion is rolled back, so that every page has something to show.
+
 python examples/first_run.py [--port 5000] [--data ./modeltrail-data]
 """
 
@@ -15,6 +18,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -22,6 +26,7 @@ from typing import Any
 HERE = Path(__file__).parent
 PROGRAM = Path(sys.executable).parent / "modeltrail"
 MODEL = "digits-classifier"
+VERSIONS = 2
 START_TIMEOUT_S = 60.0
 
 QUESTIONS = {
@@ -48,11 +53,13 @@ def say(text: str = "") -> None:
     print(text, flush=True)  # noqa: T201
 
 
-def call(method: str, url: str, body: dict[str, Any] | None = None) -> Any:
+def call(
+    method: str, url: str, body: dict[str, Any] | None = None, actor: str = getpass.getuser()
+) -> Any:
     """Make one request of the API; returns its JSON."""
     data = None if body is None else json.dumps(body).encode()
     # A server without --auth accepts this name and records that it is not verified.
-    headers = {"Content-Type": "application/json", "X-Modeltrail-Actor": getpass.getuser()}
+    headers = {"Content-Type": "application/json", "X-Modeltrail-Actor": actor}
     request = urllib.request.Request(url, data, headers, method=method)
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)
@@ -104,13 +111,11 @@ def sql(data: Path, query: str) -> str:
     return (done.stdout or done.stderr).rstrip()
 
 
-def sweep(url: str) -> None:
-    """Log the sweep through the server."""
+def fill(url: str, script: str) -> None:
+    """Log the runs of a script through the server."""
     # One thread a process: the trials are what runs side by side.
     settings = {"MODELTRAIL_URL": url, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    subprocess.run(
-        [sys.executable, HERE / "digits_sweep.py"], env={**os.environ, **settings}, check=True
-    )
+    subprocess.run([sys.executable, HERE / script], env={**os.environ, **settings}, check=True)
 
 
 def rows(url: str, statement: str) -> list[list[Any]]:
@@ -119,35 +124,59 @@ def rows(url: str, statement: str) -> list[list[Any]]:
     return list(answer["rows"])
 
 
-def promote(url: str) -> None:
-    """Promote the version that the sweep asked for, with the reason and what it is to replace."""
+def versions(url: str) -> list[tuple[int, float]]:
+    """Wait for the versions that the sweep asked for; returns their numbers and accuracies."""
     deadline = time.monotonic() + START_TIMEOUT_S
-    newest = f"""
+    query = f"""
         SELECT v.version, m.value FROM model_versions v
         JOIN latest_metrics m ON m.run_id = v.run_id AND m.key = 'val_accuracy'
-        WHERE v.model = '{MODEL}' ORDER BY v.version DESC LIMIT 1"""
-    while not (found := rows(url, newest)):
+        WHERE v.model = '{MODEL}' ORDER BY v.version"""
+    while len(found := rows(url, query)) < VERSIONS:
         if time.monotonic() > deadline:
             raise SystemExit(f"no version of {MODEL} appeared; see {url}/health")
         time.sleep(0.1)
-    ((version, accuracy),) = found
-    reason = f"best of the sweep: val_accuracy {accuracy:.4f}"
-    version_url = f"{url}/api/v1/models/{MODEL}/versions/{version}"
-    alias_url = f"{url}/api/v1/models/{MODEL}/aliases/champion"
+    return [(version, accuracy) for version, accuracy in found]
+
+
+def promote(url: str) -> None:
+    """Promote both versions, one after the other, lose a race, and roll back.
+
+    Each request says which version it is to replace, so that only one of two pipelines wins.
+    """
+    (first, accuracy), (second, better) = versions(url)
+    model_url = f"{url}/api/v1/models/{MODEL}"
+
+    def champion(version: int, expected: int, reason: str, actor: str) -> None:
+        fields = {"version": version, "expected": expected, "reason": reason}
+        call("PUT", f"{model_url}/aliases/champion", fields, actor)
+
+    def stage(version: int, stage: str, reason: str, actor: str) -> None:
+        fields = {"stage": stage, "reason": reason}
+        call("PUT", f"{model_url}/versions/{version}/stage", fields, actor)
+
     # Only if no other version has become the champion meanwhile: 0 means there is none.
-    call("PUT", alias_url, {"version": version, "expected": 0, "reason": reason})
-    call("PUT", f"{version_url}/stage", {"stage": "Production", "reason": reason})
-    say(f"Registered {MODEL} version {version}, now @champion and in Production.")
+    champion(first, 0, f"first of the sweep: val_accuracy {accuracy:.4f}", "ada")
+    stage(first, "Production", "first release", "ada")
+    stage(second, "Staging", "shadow traffic for a day", "grace")
+    champion(second, first, f"better in the sweep: val_accuracy {better:.4f}", "grace")
+    comment = {"text": "Reads sevens with a bar as twos: see the scanned forms."}
+    call("POST", f"{model_url}/versions/{second}/comments", comment, "ada")
+    try:
+        champion(first, first, "nightly refresh", "nightly")
+    except urllib.error.HTTPError as refused:
+        say(f"Refused, as @champion was no longer version {first}: {json.load(refused)['message']}")
+    champion(first, second, "rollback: wrong on scanned forms, incident 41", "ada")
+    say(f"{MODEL} has {VERSIONS} versions; after a rollback, version {first} is @champion.")
 
 
 def show(url: str, data: Path) -> None:
     """The first time fill the folder; then say where to look and answer the questions."""
+    say(f"\nOpen {url} in a browser.")
     if not rows(url, "SELECT 1 FROM runs LIMIT 1"):
-        say("An empty folder: running a sweep of twelve trials into it (half a minute) ...")
-        sweep(url)
+        say("The folder is empty: running a sweep of twelve trials into it (half a minute) ...")
+        fill(url, "digits_sweep.py")
+        fill(url, "troubled_runs.py")
         promote(url)
-    say(f"\nLook at   {url}        what is here")
-    say(f"          {url}/docs   the API")
     for number, (question, query) in enumerate(QUESTIONS.items(), 1):
         command = f"modeltrail sql --data {shlex.quote(str(data))} ..."
         say(f"\n{number}. {question}   ({command})")
