@@ -317,6 +317,7 @@ def test_points_are_a_set_and_the_latest_is_the_greatest(
         latest = cursor.execute(
             "SELECT key, step, epoch_ms(timestamp), value, points FROM latest_metrics"
         ).fetchall()
+        extremes = cursor.execute("SELECT key, min_value, max_value FROM latest_metrics").fetchall()
         counted = cursor.execute("SELECT points_stored FROM runs").fetchall()
         cursor.close()
     finally:
@@ -337,6 +338,9 @@ def test_points_are_a_set_and_the_latest_is_the_greatest(
         k: repr((s, t, _value(v))) for k, (s, t, v) in greatest.items()
     }
     assert sum(row[4] for row in latest) == len(expected) == counted[0][0]
+    for key, *found in extremes:
+        finite = [_value(v) for k, _, _, v in expected if k == key and math.isfinite(_value(v))]
+        assert found == ([min(finite), max(finite)] if finite else [None, None])
 
 
 def _value(ordered: tuple[bool, float]) -> float:

@@ -122,6 +122,18 @@ def test_nan_infinities_late_steps_and_repeated_points(trail: Trail) -> None:
     assert trail.sql("SELECT step, value, points FROM latest_metrics") == [(5, 1.0, 4)]
 
 
+def test_extremes_are_those_of_all_finite_values(trail: Trail) -> None:
+    run = RunWriter(RUN)
+    t = 1_700_000_000_000
+    extremes = "SELECT key, min_value, max_value FROM latest_metrics ORDER BY key"
+    trail.append(run.points(("m", 5, t, math.nan), ("n", 1, t, math.inf)))
+    assert trail.sql(extremes) == [("m", None, None), ("n", None, None)]
+    trail.append(run.points(("m", 6, t, -0.0), ("n", 2, t, -math.inf), ("n", 3, t, math.nan)))
+    assert str(trail.sql(extremes)) == "[('m', 0.0, 0.0), ('n', None, None)]"
+    trail.append(run.points(("m", 7, t, 0.5)), run.points(("m", 1, t, -4.0), ("m", 8, t, math.inf)))
+    assert trail.sql(extremes) == [("m", -4.0, 0.5), ("n", None, None)]
+
+
 def test_a_run_that_logs_after_its_end_loses_nothing(trail: Trail) -> None:
     run = RunWriter(RUN)
     trail.append(run.started(), run.ended(), run.metric("late", 1, 1.0))

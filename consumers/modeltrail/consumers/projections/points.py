@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import duckdb
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from modeltrail.consumers import tables
 from modeltrail.limits import KEY_CHARACTERS_MAX
@@ -50,13 +51,13 @@ class PointsWriter:
     def load(self, con: duckdb.DuckDBPyConnection) -> None:
         """Load the latest point of every series."""
         found = con.execute(
-            "SELECT series, step, timestamp_ms, value, points FROM fold.series"
+            "SELECT series, step, timestamp_ms, value, points,"
+            " coalesce(min_value, 'inf') AS min_value, coalesce(max_value, '-inf') AS max_value"
+            " FROM fold.series"
         ).fetchnumpy()
         self._count = self._saved = int(found["series"].max()) + 1 if len(found["series"]) else 0
         self._latest = _Latest(self._count)
-        self._latest.put(
-            found["series"], found["step"], found["timestamp_ms"], found["value"], found["points"]
-        )
+        self._latest.put(found)
         self._clear()
 
     def add(
@@ -129,6 +130,7 @@ class PointsWriter:
             firsts, lasts = batch.groups()
             stored = lasts - firsts + 1
             self._latest.advance(batch, lasts, stored)
+            self._latest.widen(batch, firsts)
             touched = batch.series[firsts]
             for series, count in zip(touched.tolist(), stored.tolist(), strict=True):
                 self._owners[series].points_stored += count
@@ -233,7 +235,10 @@ class _Batch:
 
 
 class _Latest:
-    """The latest point and the number of points of every series, as arrays by series."""
+    """The latest point, the extremes and the number of points of every series, as arrays by series.
+
+    The extremes of a series without a finite value are inf and -inf.
+    """
 
     def __init__(self, size: int) -> None:
         size = max(1024, 2 * size)
@@ -241,18 +246,22 @@ class _Latest:
         self.times = np.zeros(size, np.int64)
         self.values = np.zeros(size, np.float64)
         self.points = np.zeros(size, np.int64)
+        self.lows = np.full(size, np.inf)
+        self.highs = np.full(size, -np.inf)
 
     def grow(self, size: int) -> None:
         if size > len(self.steps):
             old, count = self, len(self.steps)
             bigger = _Latest(size)
-            for name in ("steps", "times", "values", "points"):
+            for name in ("steps", "times", "values", "points", "lows", "highs"):
                 getattr(bigger, name)[:count] = getattr(old, name)
                 setattr(self, name, getattr(bigger, name))
 
-    def put(self, series: Any, steps: Any, times: Any, values: Any, points: Any) -> None:
-        self.steps[series], self.times[series] = steps, times
-        self.values[series], self.points[series] = values, points
+    def put(self, rows: dict[str, Any]) -> None:
+        series = rows["series"]
+        self.steps[series], self.times[series] = rows["step"], rows["timestamp_ms"]
+        self.values[series], self.points[series] = rows["value"], rows["points"]
+        self.lows[series], self.highs[series] = rows["min_value"], rows["max_value"]
 
     def before_or_at(self, batch: _Batch, firsts: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
         """Return for each series whether its first point in the batch is not after the latest."""
@@ -279,12 +288,27 @@ class _Latest:
         self.values[moved] = values[greater]
         self.points[series] += stored
 
-    def columns(self, series: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+    def widen(self, batch: _Batch, firsts: npt.NDArray[np.intp]) -> None:
+        """Extend the extremes of each series by the finite values in the batch."""
+        series = batch.series[firsts]
+        finite = np.isfinite(batch.values)
+        # Adding 0.0 makes -0.0 to 0.0: which of them is smaller must not depend on the batches.
+        lows = highs = batch.values + 0.0
+        if not finite.all():
+            lows, highs = np.where(finite, lows, np.inf), np.where(finite, highs, -np.inf)
+        self.lows[series] = np.minimum(self.lows[series], np.minimum.reduceat(lows, firsts))
+        self.highs[series] = np.maximum(self.highs[series], np.maximum.reduceat(highs, firsts))
+
+    def columns(self, series: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any] | pa.Array]:
+        lows, highs = self.lows[series], self.highs[series]
+        none = lows > highs
         return {
             "points": self.points[series],
             "step": self.steps[series],
             "timestamp_ms": self.times[series],
             "value": self.values[series],
+            "min_value": pa.array(lows, mask=none),
+            "max_value": pa.array(highs, mask=none),
         }
 
 

@@ -93,7 +93,8 @@ CREATE TABLE fold.environments (
     environment VARCHAR NOT NULL, name VARCHAR NOT NULL, version VARCHAR NOT NULL
 );
 
--- What points belong to, with the latest point: the greatest by step, then timestamp, then value.
+-- What points belong to, with the latest point (the greatest by step, then timestamp, then value) and
+-- the least and greatest finite value.
 CREATE TABLE fold.series (
     series INTEGER NOT NULL,
     run INTEGER NOT NULL,
@@ -104,7 +105,9 @@ CREATE TABLE fold.series (
     points BIGINT NOT NULL,
     step BIGINT NOT NULL,
     timestamp_ms BIGINT NOT NULL,
-    value DOUBLE NOT NULL
+    value DOUBLE NOT NULL,
+    min_value DOUBLE,
+    max_value DOUBLE
 );
 
 CREATE TABLE fold.points (

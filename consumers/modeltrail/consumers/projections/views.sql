@@ -77,7 +77,7 @@ JOIN fold.runs r ON r.run = s.run;
 CREATE VIEW latest_metrics AS
 SELECT
     r.run_id, s.key, s.step, fold.at(s.timestamp_ms) AS "timestamp", s.value, s.points,
-    s.model_id, s.dataset_name, s.dataset_digest
+    s.min_value, s.max_value, s.model_id, s.dataset_name, s.dataset_digest
 FROM fold.series s JOIN fold.runs r ON r.run = s.run;
 
 CREATE VIEW datasets AS
@@ -202,13 +202,15 @@ COMMENT ON COLUMN metrics.model_id IS 'Logged model that it describes.';
 COMMENT ON COLUMN metrics.dataset_name IS 'Dataset that it was computed on.';
 COMMENT ON COLUMN metrics.dataset_digest IS 'Digest of that dataset.';
 
-COMMENT ON VIEW latest_metrics IS 'The latest point of every metric of a run: the greatest by step, then timestamp, then value.';
+COMMENT ON VIEW latest_metrics IS 'The latest point of every metric of a run (the greatest by step, then timestamp, then value), and the extremes of all its points.';
 COMMENT ON COLUMN latest_metrics.run_id IS 'Id of the run.';
 COMMENT ON COLUMN latest_metrics.key IS 'Metric key.';
 COMMENT ON COLUMN latest_metrics.step IS 'Step of the latest point.';
 COMMENT ON COLUMN latest_metrics."timestamp" IS 'When it was logged, by the clock of the producer.';
 COMMENT ON COLUMN latest_metrics.value IS 'Its value.';
 COMMENT ON COLUMN latest_metrics.points IS 'Number of points of the metric.';
+COMMENT ON COLUMN latest_metrics.min_value IS 'Least finite value of all points; NULL if every value is NaN or infinite.';
+COMMENT ON COLUMN latest_metrics.max_value IS 'Greatest finite value of all points; NULL if every value is NaN or infinite.';
 COMMENT ON COLUMN latest_metrics.model_id IS 'Logged model that it describes.';
 COMMENT ON COLUMN latest_metrics.dataset_name IS 'Dataset that it was computed on.';
 COMMENT ON COLUMN latest_metrics.dataset_digest IS 'Digest of that dataset.';
