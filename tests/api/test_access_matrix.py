@@ -338,6 +338,7 @@ BODIES: Mapping[str, Callable[[Estate], Any]] = {
     "POST /api/v1/users": lambda _: {"user": f"new-{next(NUMBERS)}"},
     "PATCH /api/v1/users/{user}": lambda _: {"admin": False},
     "POST /api/v1/tokens": lambda e: {"user": e.user},
+    "POST /api/v1/session": lambda e: {"user": e.user, "password": "no password of theirs"},
     "PUT /api/v1/roles/{role_id}/users/{user}": lambda _: {},
     "POST /api/v1/roles": lambda _: {"role": f"new-{next(NUMBERS)}"},
     "PATCH /api/v1/roles/{role_id}": lambda _: {"description": "x"},
@@ -400,6 +401,7 @@ ANSWERS: Mapping[str, int] = {
         404,
     ),
     "PUT /api/v1/schemas/{fingerprint}": 400,  # no schema
+    "POST /api/v1/session": 401,  # the user has no password
     "GET /2.0/mlflow-artifacts/presigned/{path:path}": 501,
     "POST artifacts/presigned-upload-url": 501,
     "POST artifacts/presigned-download-url": 501,

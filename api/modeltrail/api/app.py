@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from modeltrail.api import native, rules
+from modeltrail.api.access.caller import COOKIE
 from modeltrail.api.access.rights import Access
 from modeltrail.api.errors import ApiError
 from modeltrail.api.guard import Counters, Guard, Hosts
@@ -27,6 +28,7 @@ from modeltrail.api.native import (
     operation,
     registry,
     runs,
+    session,
     sql,
     webhooks,
 )
@@ -102,7 +104,18 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     checks = [Depends(rules.check)] if access is not None else []
-    for part in (operation, ingest, importing, runs, artifacts, registry, audit, sql, webhooks):
+    for part in (
+        operation,
+        session,
+        ingest,
+        importing,
+        runs,
+        artifacts,
+        registry,
+        audit,
+        sql,
+        webhooks,
+    ):
         app.include_router(part.router, dependencies=checks)
     app.include_router(commands.router, dependencies=checks)
     app.include_router(artifacts.models, dependencies=checks)
@@ -118,12 +131,28 @@ def create_app(
 _CHALLENGE = 'Basic realm="modeltrail", charset="UTF-8"'
 
 
-def _api_error(_: Request, error: Exception) -> Response:
+def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    headers = {"WWW-Authenticate": _CHALLENGE} if error.status == 401 else {}
+    headers = {}
+    if error.status == 401 and not _is_script(request):
+        headers["WWW-Authenticate"] = _CHALLENGE
     if error.status in (429, 503):
         headers["Retry-After"] = str(error.details.get("retry_after_s", 1))
     return JSONResponse(error.body(), error.status, headers)
+
+
+def _is_script(request: Request) -> bool:
+    """Return whether a page's script asks: a challenge would make the browser ask for a password.
+
+    Browsers leave ``Sec-Fetch-Mode`` out over plain HTTP; ``X-Requested-With`` says the same.
+    """
+    headers = request.headers
+    return (
+        headers.get("sec-fetch-mode", "navigate") != "navigate"
+        or "x-requested-with" in headers
+        or COOKIE in request.cookies
+        or request.url.path == "/api/v1/session"
+    )
 
 
 def _invalid(_: Request, error: Exception) -> Response:

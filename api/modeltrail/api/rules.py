@@ -312,6 +312,10 @@ OTHERS: Final[Mapping[str, Rule]] = {
     "GET /metrics": signed_in,
     "GET /api/v1/status": signed_in,
     "GET /api/v1/whoami": signed_in,
+    # Whoever has the password may sign in, and whoever has the cookie may end it.
+    "POST /api/v1/session": public,
+    "GET /api/v1/session": signed_in,
+    "DELETE /api/v1/session": public,
     "GET /api/v1/schemas": signed_in,
     "GET /api/v1/schemas/{fingerprint}": signed_in,
     "PUT /api/v1/schemas/{fingerprint}": signed_in,

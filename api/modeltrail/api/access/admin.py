@@ -18,6 +18,8 @@ from modeltrail.consumers.projections.requests import Verdict
 from modeltrail.consumers.reading import sql
 
 BY_SERVER = Asker(Actor(SERVER, True))
+SESSION_S = 12 * 3600
+"""How long a session lasts, in seconds."""
 
 
 class Holder(NamedTuple):
@@ -112,6 +114,7 @@ def create_token(
     description: str | None = None,
     expires_at_ms: int | None = None,
     made_by: Token | None = None,
+    kind: str = "token",
 ) -> MadeToken:
     """Create a token of a user.
 
@@ -134,6 +137,7 @@ def create_token(
         "token_hash": hash,
         "expires_at_ms": expires_at_ms,
         "made_by_token": None if made_by is None else made_by.token_id,
+        "kind": kind,
     }
     verdict = node.decide(asker, "CreateToken", fields)
     token_id = verdict.offset
@@ -147,6 +151,23 @@ def create_token(
                 token_id=token_id,
             )
     return MadeToken(verdict, user, token, token_id, expires_at_ms)
+
+
+def create_session(node: Node, asker: Asker, user: str, made_by: Token | None) -> MadeToken:
+    """Create the token of a browser's session. Raises ``Refused``.
+
+    Args:
+        node: The node.
+        asker: Who signs in.
+        user: Their name.
+        made_by: The token that they signed in with, which the session does not outlive.
+    """
+    expires_at_ms = int((time.time() + SESSION_S) * 1000)
+    if made_by is not None and made_by.expires_at_ms is not None:
+        expires_at_ms = min(expires_at_ms, made_by.expires_at_ms)
+    return create_token(
+        node, asker, user, expires_at_ms=expires_at_ms, made_by=made_by, kind="session"
+    )
 
 
 def grant(
@@ -226,7 +247,7 @@ def tokens(cursor: duckdb.DuckDBPyConnection, name: str | None = None) -> list[d
     return _listed(
         cursor,
         'SELECT token_id::BIGINT AS token_id, "user", description, expires_at, created_at, '
-        "created_by, made_by_token::BIGINT AS made_by_token "
+        "created_by, made_by_token::BIGINT AS made_by_token, kind "
         'FROM tokens WHERE ? IS NULL OR "user" = ? ORDER BY created_at, token_id',
         [name, name],
     )

@@ -6,9 +6,14 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from modeltrail.api.access.credentials import Presented
 from modeltrail.api.access.rights import EVERYTHING, Access, Rights, UserRights
 from modeltrail.api.actor import Actor, Asker
+from modeltrail.api.guard import check_same_origin
 from modeltrail.limits import NAME_CHARACTERS_MAX
+
+COOKIE = "modeltrail_session"
+"""The cookie of a session; its value is a token."""
 
 
 @dataclass(frozen=True)
@@ -19,19 +24,23 @@ class Caller(Asker):
 
 
 async def sign_in(request: Request) -> Rights:
-    """Authenticate the caller by the header ``Authorization``.
+    """Authenticate the caller by the header ``Authorization``, or by the cookie of a session.
 
     Raises:
         Unauthenticated: the server requires authentication, and the request has none.
+        Forbidden: it has the cookie and changes something, but not from a page of this server.
         TooBusy: after too many wrong passwords.
         Unavailable: the server does not know its users yet.
     """
     access: Access | None = request.app.state.access
     if access is not None and not hasattr(request.state, "rights"):
         address = request.client.host if request.client else ""
-        request.state.rights = await access.authenticate(
-            request.headers.get("authorization"), address
-        )
+        authorization, cookie = request.headers.get("authorization"), request.cookies.get(COOKIE)
+        if authorization is None and cookie is not None:
+            check_same_origin(request.scope)
+            request.state.rights = await access.sign_in(Presented(None, cookie), address)
+        else:
+            request.state.rights = await access.authenticate(authorization, address)
     return rights_of(request)
 
 

@@ -174,6 +174,18 @@ class Rights:
     token: Token | None = None
     """The token that the user signed in with; None for a password."""
 
+    def reads_everything(self) -> bool:
+        """Return whether the caller may read everything."""
+        return True
+
+    def may_create(self, resource: str) -> bool:
+        """Return whether there are names under which the caller may create something."""
+        return True
+
+    def level(self, resource: str, of: str) -> Level:
+        """Return what is allowed with an experiment, by id, or a model, by name; NONE without."""
+        return Level.MANAGE
+
     def admin(self) -> None:
         """Check that the caller may administer the server."""
 
@@ -328,6 +340,10 @@ class Access:
                 "MLFLOW_TRACKING_PASSWORD, or with a token in MLFLOW_TRACKING_TOKEN or "
                 "MODELTRAIL_TOKEN."
             )
+        return await self.sign_in(shown, address)
+
+    async def sign_in(self, shown: Presented, address: str) -> UserRights:
+        """Return the rights of who presents a password or token. Raises like ``authenticate``."""
         state = self._current()
         if state is None:
             state = await SIGN_IN.run(self.state)
@@ -432,8 +448,17 @@ class UserRights(Rights):
             )
 
     def reads_everything(self) -> bool:
-        """Return whether the user may read everything."""
         return self._reads_all(EXPERIMENT) and self._reads_all(MODEL)
+
+    def may_create(self, resource: str) -> bool:
+        rules = self._user.rules[resource]
+        granted = (*rules.by_name.values(), *rules.prefixes.values())
+        return self.is_admin or "" not in rules.prefixes or max(granted) >= Level.EDIT
+
+    def level(self, resource: str, of: str) -> Level:
+        if resource == EXPERIMENT:
+            return self.experiment_level(of) if of in self._state.experiments else Level.NONE
+        return self.model_level(of) if of in self._state.models else Level.NONE
 
     def _reads_all(self, resource: str) -> bool:
         rules = self._user.rules[resource]

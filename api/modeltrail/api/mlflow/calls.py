@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
-from modeltrail.api.access.caller import Caller, caller_of, sign_in
+from modeltrail.api.access.caller import COOKIE, Caller, caller_of, sign_in
 from modeltrail.api.access.rights import Rights
 from modeltrail.api.actor import Actor
 from modeltrail.api.errors import Unavailable
@@ -262,7 +262,11 @@ def _answerer(
 def _said(request: Request, body: bytes) -> Key:
     """Return everything that identifies a request: its content and its sender."""
     headers = request.headers
-    who = (headers.get("authorization"), headers.get("x-modeltrail-actor"))
+    who = (
+        headers.get("authorization"),
+        request.cookies.get(COOKIE),
+        headers.get("x-modeltrail-actor"),
+    )
     return (request.url.path, request.scope["query_string"], body, *who)
 
 

@@ -30,6 +30,7 @@ _TOKEN = {
     "created_at": "2026-03-01T12:00:00.000000Z",
     "created_by": "ada",
     "made_by_token": None,
+    "kind": "token",
 }
 _ROLE = {"role_id": 18, "role": "reviewers", "description": None, "users": ["ada"]}
 _PERMISSION = {

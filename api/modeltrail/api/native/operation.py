@@ -15,7 +15,6 @@ from modeltrail.api.answers import page, rows
 from modeltrail.api.errors import Unavailable
 from modeltrail.api.guard import Counters
 from modeltrail.api.native.parameters import (
-    CallerHere,
     Limit,
     LogEnd,
     NodeHere,
@@ -281,17 +280,6 @@ def status(node: NodeHere) -> Response:
         body["positions"] = {str(p): n for p, n in sorted(found.positions.items())}
         body["lag"], body["log_error"] = None, str(error)
     return answer(body)
-
-
-@router.get(
-    "/api/v1/whoami",
-    tags=["operation"],
-    summary="Under which name this server knows you",
-    responses=json_example({"actor": "ada", "verified": True}),
-)
-def whoami(caller: CallerHere) -> Response:
-    """The name that your events will have, and whether your token proves it."""
-    return answer({"actor": caller.actor.name, "verified": caller.actor.verified})
 
 
 @router.get(

@@ -307,7 +307,7 @@ COMMANDS: Final = (
         "CreateToken",
         _OWN,
         "POST /tokens",
-        hidden=("token_hash", "made_by_token"),
+        hidden=("token_hash", "made_by_token", "kind"),
         given=(_given("user", ["null", "string"], "Whose; by default the caller's."),),
         returns=("token", "token_id", "expires_at_ms", "user"),
     ),

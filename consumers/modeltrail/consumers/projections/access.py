@@ -27,6 +27,11 @@ RESOURCES: Final = ("experiment", "registered_model")
 SERVER: Final = "modeltrail"
 """The name of the server itself as an actor. No user can have it."""
 
+TOKEN_KINDS: Final = ("token", "session")
+"""What a token is: one that its user made, or a browser's cookie after a sign-in."""
+SESSIONS_MAX = 100
+"""Most sessions of a user at a time. Another sign-in ends the oldest."""
+
 PATTERN_MAX = 501
 
 
@@ -57,6 +62,7 @@ class Token(Entity):
     description: Final[str | None]
     expires_at_ms: Final[int | None]
     made_by_token: Final[str | None]
+    token_kind: Final[str]
     created_at_ms: Final[int]
     created_by: Final[str]
 
@@ -275,9 +281,13 @@ class Access:
     def _create_token(self, event: Event) -> None:
         user = self._user(event["user"])
         rules.description(event["description"])
+        if event["kind"] not in TOKEN_KINDS:
+            raise Rejected(rules.INVALID, f"Invalid kind. Valid kinds are: {TOKEN_KINDS}")
         maker = event["made_by_token"]
         if maker is not None:
             self._check_maker(str(maker), event["expires_at_ms"])
+        if event["kind"] == "session":
+            self._end_old_sessions(user)
         token = self._ledger.begin(
             Token(
                 token_id=self._new_id(),
@@ -285,6 +295,7 @@ class Access:
                 description=event["description"],
                 expires_at_ms=event["expires_at_ms"],
                 made_by_token=None if maker is None else str(maker),
+                token_kind=event["kind"],
                 **self._ledger.created(),
             )
         )
@@ -300,6 +311,14 @@ class Access:
             if one.made_by_token in ended and one.user_id == token.user_id:
                 ended[one.token_id] = one
         self._end_tokens(ended.values())
+
+    def _end_old_sessions(self, user: User) -> None:
+        """End the sessions of a user that have expired, and the oldest if there are too many."""
+        now = self._ledger.request.appended_at_ms
+        sessions = [one for one in self._tokens_of(user) if one.token_kind == "session"]
+        kept = [one for one in sessions if one.expires_at_ms is None or one.expires_at_ms > now]
+        kept = kept[-(SESSIONS_MAX - 1) :]
+        self._end_tokens([one for one in sessions if one not in kept])
 
     def _check_maker(self, token_id: str, expires_at_ms: int | None) -> None:
         maker = self._tokens.get(token_id)

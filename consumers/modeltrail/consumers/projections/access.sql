@@ -17,6 +17,7 @@ CREATE TABLE fold.tokens (
     description VARCHAR,
     expires_at_ms BIGINT,
     made_by_token VARCHAR,
+    token_kind VARCHAR NOT NULL,
     created_at_ms BIGINT NOT NULL,
     updated_at_ms BIGINT NOT NULL,
     created_by VARCHAR NOT NULL,
@@ -68,7 +69,7 @@ CREATE VIEW tokens AS
 SELECT
     t.token_id, u.name AS "user", t.description,
     fold.at(t.expires_at_ms) AS expires_at, fold.at(t.created_at_ms) AS created_at, t.created_by,
-    t.made_by_token
+    t.made_by_token, t.token_kind AS kind
 FROM fold.tokens t JOIN fold.users u ON u.user_id = t.user_id
 WHERE NOT t.deleted;
 
@@ -145,6 +146,7 @@ COMMENT ON COLUMN tokens.expires_at IS 'When it ends; NULL for never.';
 COMMENT ON COLUMN tokens.created_at IS 'When the log took the event that created it.';
 COMMENT ON COLUMN tokens.created_by IS 'Who created it.';
 COMMENT ON COLUMN tokens.made_by_token IS 'Id of the token that its maker signed in with; NULL for a password.';
+COMMENT ON COLUMN tokens.kind IS 'token, or session for the cookie of a browser that signed in.';
 
 COMMENT ON VIEW roles IS 'Roles: permissions that several users share.';
 COMMENT ON COLUMN roles.role_id IS 'Id of the role: the registry offset of the event that created it.';
