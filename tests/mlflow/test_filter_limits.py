@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from access_world import V2, open_node
 from modeltrail.api.app import create_app
-from modeltrail.api.mlflow.search import (
+from modeltrail.api.search import (
     CONDITIONS_MAX,
     KEYED_CONDITIONS_MAX,
     LISTED_MAX,

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeltrail.api.errors import InvalidRequest
-from modeltrail.api.mlflow.search import (
+from modeltrail.api.search import (
     Attribute,
     Entity,
     Keyed,

@@ -10,14 +10,14 @@ from modeltrail.api.artifacts.places import artifact_location
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, Endpoints
-from modeltrail.api.mlflow.search import (
+from modeltrail.api.runs.live import EXPERIMENT_ID, LiveRuns, from_runs
+from modeltrail.api.search import (
     Attribute,
     Entity,
     Keyed,
     compile_filter,
     compile_order,
 )
-from modeltrail.api.runs.live import EXPERIMENT_ID, LiveRuns, from_runs
 from modeltrail.consumers.reading import sql
 
 endpoints = Endpoints()

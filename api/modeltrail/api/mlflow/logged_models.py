@@ -17,10 +17,10 @@ from modeltrail.api.mlflow.artifacts import list_under
 from modeltrail.api.mlflow.calls import Call, Endpoints
 from modeltrail.api.mlflow.experiments import tags_of
 from modeltrail.api.mlflow.names import made_up_name
-from modeltrail.api.mlflow.search import Attribute, Entity, Keyed, compile_filter
 from modeltrail.api.pages import Pages
 from modeltrail.api.registry.commands import act_of
 from modeltrail.api.runs.live import LiveRuns
+from modeltrail.api.search import Attribute, Entity, Keyed, compile_filter
 from modeltrail.consumers.reading import sql
 from modeltrail.limits import KEY_CHARACTERS_MAX, MODEL_STATUSES
 

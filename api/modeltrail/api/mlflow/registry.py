@@ -26,7 +26,10 @@ from modeltrail.api.mlflow.registered import (
     version_by_key,
     version_of,
 )
-from modeltrail.api.mlflow.search import (
+from modeltrail.api.pages import Pages
+from modeltrail.api.registry import sources
+from modeltrail.api.registry.evidence import latest_metrics
+from modeltrail.api.search import (
     Attribute,
     Entity,
     Keyed,
@@ -34,9 +37,6 @@ from modeltrail.api.mlflow.search import (
     compile_filter,
     compile_order,
 )
-from modeltrail.api.pages import Pages
-from modeltrail.api.registry import sources
-from modeltrail.api.registry.evidence import latest_metrics
 from modeltrail.consumers.projections import registry_rules as rules
 from modeltrail.consumers.projections.registry import RegistryProjection
 from modeltrail.consumers.projections.requests import Verdict

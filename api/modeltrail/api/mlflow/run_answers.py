@@ -12,8 +12,8 @@ import duckdb
 
 from modeltrail.api.artifacts.places import artifact_uri
 from modeltrail.api.mlflow import wire
-from modeltrail.api.mlflow.search import Attribute, Entity, Keyed
 from modeltrail.api.runs.live import DELETED, EXPERIMENT_ID
+from modeltrail.api.search import Attribute, Entity, Keyed
 from modeltrail.consumers.reading import sql
 
 RUN_NAME = "mlflow.runName"

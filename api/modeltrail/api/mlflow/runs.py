@@ -25,7 +25,6 @@ from modeltrail.api.mlflow.run_answers import (
     run_entity,
     runs_of,
 )
-from modeltrail.api.mlflow.search import compile_filter, compile_order
 from modeltrail.api.runs.live import (
     DELETED,
     EXPERIMENT_ID,
@@ -33,6 +32,7 @@ from modeltrail.api.runs.live import (
     LiveRuns,
     from_runs,
 )
+from modeltrail.api.search import compile_filter, compile_order
 from modeltrail.consumers.reading import sql
 from modeltrail.limits import EVENT_BYTES_MAX, KEY_CHARACTERS_MAX, RUN_ENDED, RUN_STATUSES
 from modeltrail.schemas import pack
