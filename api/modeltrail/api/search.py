@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, NoReturn
 
 from modeltrail.api.errors import InvalidRequest
@@ -37,11 +38,15 @@ _NUMBER_OPS = ("=", "!=", "<", "<=", ">", ">=")
 _TEXT_OPS = ("=", "!=", "LIKE", "ILIKE", "NOT LIKE", "NOT ILIKE", "IN", "NOT IN")
 _ID_OPS = ("=", "!=", "IN", "NOT IN")
 _NULL_OPS = ("IS NULL", "IS NOT NULL")
+_OPS: Mapping[str, tuple[str, ...]] = {
+    "number": _NUMBER_OPS, "time": _NUMBER_OPS, "id": _ID_OPS, "boolean": _NUMBER_OPS[:2]
+}  # fmt: skip
 
 _KEYWORDS = frozenset({"AND", "OR", "NOT", "IN", "IS", "LIKE", "ILIKE", "NULL"})
 
-Kind = Literal["text", "number", "param", "id"]
-"""How values compare: as text, as numbers, like the value compared with, or as decimal ids."""
+Kind = Literal["text", "number", "param", "id", "time", "boolean"]
+"""How values compare: as text, as numbers, like the value compared with, as decimal ids, as times
+(milliseconds since 1970 or a quoted ISO 8601 time), or as 'true' and 'false'."""
 
 
 # What can be searched
@@ -56,12 +61,14 @@ class Attribute:
         kind: How it compares.
         ordered: Whether an order may use it.
         filtered: Whether a filter may use it.
+        nullable: Whether IS NULL is allowed.
     """
 
     sql: str
     kind: Kind = "text"
     ordered: bool = True
     filtered: bool = True
+    nullable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +103,15 @@ class Entity:
         keyed: By kind, in MLflow's word: "metric", "parameter", "tag", "dataset".
         prefixes: What may stand before the dot, and the kind it means. "attribute" is the kind of
             attributes, and the default.
+        suffixes: By kind: what may stand after the key, as in ``metrics.loss.min``, and the kind
+            that it means. A quoted key has no suffix within the quotes.
     """
 
     id: str
     attributes: Mapping[str, Attribute]
     keyed: Mapping[str, Keyed]
     prefixes: Mapping[str, str]
+    suffixes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 class Condition(NamedTuple):
@@ -141,7 +151,7 @@ _TOKEN = re.compile(
     rf"""
     (?P<space>\s+)
     | (?P<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))
-    | (?P<word>(?:[^\W\d]\w*|"[^"]*"|`[^`]*`)\.(?:"[^"]*"|`[^`]*`|[\w.][\w./:\-]*)
+    | (?P<word>(?:[^\W\d]\w*|"[^"]*"|`[^`]*`)\.(?:(?:"[^"]*"|`[^`]*`)(?:\.\w+)?|[\w.][\w./:\-]*)
         | `[^`]*` | {_PART})
     | (?P<string>{_QUOTED})
     | (?P<op><=|>=|!=|<>|==|=|<|>)
@@ -221,6 +231,15 @@ class Any_(NamedTuple):
 
 
 Node = Comparison | Not | All | Any_
+
+
+def with_suffix(entity: Entity, kind: str, rest: str) -> tuple[str, str]:
+    """Return the kind and key of what follows a prefix, such as ``loss.min`` or ```a b`.min``."""
+    suffixes = entity.suffixes.get(kind, {})
+    key, dot, suffix = rest.rpartition(".")
+    if rest[-1:] not in ('"', "`") and key and dot and suffix in suffixes:
+        return suffixes[suffix], _unquoted(key)
+    return kind, _unquoted(rest)
 
 
 class _Parser:
@@ -341,7 +360,7 @@ class _Parser:
             kind, key = "attribute", _unquoted(text)
         else:
             end = text.find(text[0], 1) + 1 if text[0] in '"`' else text.index(".")
-            prefix, key = _unquoted(text[:end]), _unquoted(text[end + 1 :])
+            prefix, rest = _unquoted(text[:end]), text[end + 1 :]
             known = entity.prefixes.get(prefix)
             if known is None:
                 self._fail(
@@ -349,7 +368,10 @@ class _Parser:
                     f"Invalid entity type '{prefix}'. "
                     f"Valid values are {sorted(set(entity.prefixes))}",
                 )
-            kind = known
+            kind, key = with_suffix(entity, known, rest)
+            if rest[0] in '"`' and rest[-1] != rest[0] and kind == known:
+                at = token.at + end + 1 + rest.rindex(".")
+                self._fail(at, f"nothing may begin with {rest[rest.rindex('.') :]!r}")
         if kind == "attribute" and key not in entity.attributes:
             self._fail(
                 token.at,
@@ -405,7 +427,7 @@ class _Parser:
             attribute = self._entity.attributes[name.key]
             if not attribute.filtered:
                 self._fail(name.at, f"'{name.key}' is for order_by only")
-            return {"number": _NUMBER_OPS, "id": _ID_OPS}.get(attribute.kind, _TEXT_OPS)
+            return (*_OPS.get(attribute.kind, _TEXT_OPS), *_NULL_OPS[: 2 * attribute.nullable])
         keyed = self._entity.keyed[name.kind]
         ops: tuple[str, ...] = _NUMBER_OPS if keyed.kind == "number" else _TEXT_OPS
         if keyed.kind == "param":
@@ -438,9 +460,26 @@ class _Parser:
         shown = token.text or "the end"
         if kind == "number":
             if token.kind != "number":
-                what = "metric" if name.kind == "metric" else f"numeric attribute: {name.key}"
+                what = (
+                    "metric" if name.kind.startswith("metric") else f"numeric attribute: {name.key}"
+                )
                 self._fail(token.at, f"Expected numeric value type for {what}. Found {shown}")
             return float(token.text)
+        if kind == "time":
+            if token.kind == "string" and token.text[0] != "`":
+                return self._time(token)
+            if token.kind == "number":
+                return float(token.text)
+            self._fail(
+                token.at,
+                f"expected a time as in '2026-03-01T12:00:00Z', or milliseconds since 1970, for "
+                f"{name.key}, found {shown}",
+            )
+        if kind == "boolean":
+            value = _unquoted(token.text).lower()
+            if token.kind not in ("string", "word") or value not in ("true", "false"):
+                self._fail(token.at, f"expected 'true' or 'false' for {name.key}, found {shown}")
+            return value
         if token.kind == "string" and token.text[0] != "`":
             if op in _NUMBER_OPS[2:]:
                 self._fail(
@@ -456,6 +495,14 @@ class _Parser:
             token.at,
             f"Expected a quoted string value for {what} (e.g. 'my-value'). Got value {shown}",
         )
+
+    def _time(self, token: _Token) -> float:
+        """Return a quoted time, UTC unless it says otherwise, in ms since 1970."""
+        try:
+            moment = datetime.fromisoformat(_unquoted(token.text).strip())
+            return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() * 1000
+        except (ValueError, OverflowError):
+            self._fail(token.at, f"not a time: {token.text}; expected as in '2026-03-01T12:00:00Z'")
 
     def _list(self) -> tuple[str, ...]:
         start = self._take()
@@ -503,7 +550,13 @@ def parse_filter(entity: Entity, text: str) -> Node:
 
 def compile_filter(entity: Entity, text: str | None) -> Condition:
     """Compile a filter. Raises ``InvalidRequest`` with the place and the reason."""
-    if text is None or not text.strip():
+    blank = text is None or not text.strip()
+    return compile_node(entity, None if blank else parse_filter(entity, str(text)))
+
+
+def compile_node(entity: Entity, root: Node | None) -> Condition:
+    """Compile the syntax tree of a filter; None for a blank one."""
+    if root is None:
         return Condition("TRUE", [], frozenset())
     params: list[Any] = []
     fields: set[tuple[str, str]] = set()
@@ -518,13 +571,29 @@ def compile_filter(entity: Entity, text: str | None) -> Condition:
         fields.add((node.field.kind, node.field.key))
         return _comparison(entity, node, params)
 
-    return Condition(sql_of(parse_filter(entity, text)), params, frozenset(fields))
+    return Condition(sql_of(root), params, frozenset(fields))
+
+
+def without(root: Node | None, kind: str, key: str) -> Node | None:
+    """Return a filter without those of its parts, joined by AND, that are about one field only."""
+    nodes = root.nodes if isinstance(root, All) else () if root is None else (root,)
+    kept = tuple(node for node in nodes if _fields_of(node) != {(kind, key)})
+    return All(kept) if kept else None
+
+
+def _fields_of(node: Node) -> set[tuple[str, str]]:
+    if isinstance(node, Comparison):
+        return {(node.field.kind, node.field.key)}
+    nodes = (node.node,) if isinstance(node, Not) else node.nodes
+    return set().union(*map(_fields_of, nodes))
 
 
 def _comparison(entity: Entity, node: Comparison, params: list[Any]) -> str:
     name = node.field
     if name.kind == "attribute":
         attribute = entity.attributes[name.key]
+        if node.op in _NULL_OPS:
+            return f"({attribute.sql} {node.op})"
         condition = _test(attribute.sql, attribute.kind, node, params)
         return f"({attribute.sql} IS NOT NULL AND {condition})"
     keyed = entity.keyed[name.kind]
@@ -549,6 +618,8 @@ def _test(sql: str, kind: Kind, node: Comparison, params: list[Any]) -> str:
         params.append(list(node.value))
         return f"{'NOT ' if node.op.startswith('NOT') else ''}list_contains(?::VARCHAR[], {sql})"
     params.append(node.value)
+    if kind == "boolean":
+        return f"{sql} {node.op} ?::BOOLEAN"
     if isinstance(node.value, str):
         return f"{sql} {node.op} ?"
     number = f"TRY_CAST({sql} AS DOUBLE)" if kind == "param" else sql

@@ -12,7 +12,7 @@ import duckdb
 from modeltrail.api.artifacts.places import artifact_uri
 from modeltrail.api.mlflow import wire
 from modeltrail.api.runs.fields import COLUMN_OF_TAG, RECORDED, RUN_NAME
-from modeltrail.api.runs.live import DELETED, EXPERIMENT_ID
+from modeltrail.api.runs.live import DELETED, EXPERIMENT_ID, among
 from modeltrail.consumers.reading import sql
 
 COLUMNS = ", ".join(
@@ -24,7 +24,6 @@ COLUMNS = ", ".join(
 )  # fmt: skip
 """The columns that ``runs_of`` needs for each run, over the tables ``from_runs``."""
 _FIXED = 10
-_CLOSE = 4_096
 
 
 def info_of(row: Sequence[Any]) -> dict[str, Any]:
@@ -42,17 +41,6 @@ def info_of(row: Sequence[Any]) -> dict[str, Any]:
         artifact_uri=artifact_uri(experiment_id, location, run_id),
         lifecycle_stage="deleted" if deleted else "active",
     )
-
-
-def among(numbers: list[int]) -> tuple[str, list[Any]]:
-    """Return a condition that the expression before it is one of these numbers, and its params.
-
-    Numbers that are close together are written out, so that the database reads only that part. For
-    others, planning would take longer than it saves.
-    """
-    if not numbers or max(numbers) - min(numbers) < _CLOSE:
-        return f"IN ({', '.join(map(str, numbers)) or 'NULL'})", []
-    return "IN (SELECT unnest(?::BIGINT[]))", [numbers]
 
 
 def runs_of(

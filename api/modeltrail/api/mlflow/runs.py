@@ -16,13 +16,14 @@ from modeltrail.api.mlflow.calls import Call, Endpoints
 from modeltrail.api.mlflow.experiments import tags_of
 from modeltrail.api.mlflow.names import made_up_name
 from modeltrail.api.mlflow.points import Points, points_or
-from modeltrail.api.mlflow.run_answers import COLUMNS, among, info_of, runs_of
+from modeltrail.api.mlflow.run_answers import COLUMNS, info_of, runs_of
 from modeltrail.api.runs.fields import RUN, RUN_NAME, run_entity
 from modeltrail.api.runs.live import (
     DELETED,
     EXPERIMENT_ID,
     LiveRun,
     LiveRuns,
+    among,
     from_runs,
 )
 from modeltrail.api.search import compile_filter, compile_order

@@ -20,6 +20,7 @@ from modeltrail.api.native.parameters import (
 )
 from modeltrail.api.pages import Pages
 from modeltrail.api.routing import PooledRoute
+from modeltrail.api.runs.query import Finder, RunsQuery, as_json
 from modeltrail.limits import RunStatus
 
 _RUNS = Pages("runs")
@@ -104,6 +105,33 @@ def list_runs(
     with node.read(log_end=log_end) as cursor:
         found = rows(cursor, query, values)
     return answer(page(found, limit, _RUNS, ["appended_at", "run_id"]))
+
+
+@router.post(
+    "/query",
+    summary="Query runs",
+    responses=json_example(
+        {
+            "rows": [{"run_name": "trial-7", "params.lr": "0.01", "metrics.loss": 0.12}],
+            "columns": [
+                {"name": "run_name", "type": "text"},
+                {"name": "params.lr", "type": "text"},
+                {"name": "metrics.loss", "type": "number"},
+            ],
+            "count": 1,
+            "position": {"registry": "registry:0:31", "runs": ["runs:0:41"]},
+            "sql": "SELECT ...",
+        }
+    ),
+)
+def query_runs(asked: RunsQuery, node: NodeHere, caller: CallerHere, log_end: LogEnd) -> Response:
+    """Runs of all experiments that you may read: filtered, ordered, a window of some columns.
+
+    `count` is the number of all runs found; `sql` is the same query for `/api/v1/sql`.
+    """
+    with node.read(log_end=log_end) as cursor:
+        found = Finder(cursor, caller.rights, asked).answer()
+    return answer(as_json(found))
 
 
 @router.get(

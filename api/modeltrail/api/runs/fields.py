@@ -1,13 +1,14 @@
-"""What runs can be searched by."""
+"""What runs can be searched by, and the columns that their query shows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
 import duckdb
 
-from modeltrail.api.runs.live import EXPERIMENT_ID
+from modeltrail.api.runs.live import DELETED, EXPERIMENT_ID
 from modeltrail.api.search import Attribute, Entity, Keyed
 from modeltrail.consumers.reading import sql
 
@@ -77,19 +78,164 @@ RUN = Entity(
         **dict.fromkeys(("dataset", "datasets"), "dataset"),
     },
 )
+"""Runs as MLflow's API searches them."""
 
-_RUN_PLAIN = replace(
-    RUN, keyed={**RUN.keyed, "metric": Keyed(sql("runs.search_plain_metric"), "number")}
-)
+_PLAIN_METRIC = Keyed(sql("runs.search_plain_metric"), "number")
 
 
-def run_entity(cursor: duckdb.DuckDBPyConnection, fields: Iterable[tuple[str, str]]) -> Entity:
-    """Return ``RUN``, or a faster equivalent if each run has one series of a metric.
+def run_entity(
+    cursor: duckdb.DuckDBPyConnection, fields: Iterable[tuple[str, str]], entity: Entity = RUN
+) -> Entity:
+    """Return the entity, or a faster equivalent if each run has one series of a metric.
 
     Args:
         cursor: The cursor for the search.
         fields: Kind and key of the fields in the search.
+        entity: Runs as they are searched.
     """
     keys = [key for kind, key in fields if kind == "metric"]
-    several = keys and cursor.execute(sql("runs.has_several"), [keys]).fetchone()
-    return RUN if several else _RUN_PLAIN
+    if keys and cursor.execute(sql("runs.has_several"), [keys]).fetchone():
+        return entity
+    metric = replace(_PLAIN_METRIC, nullable=entity.keyed["metric"].nullable)
+    return replace(entity, keyed={**entity.keyed, "metric": metric})
+
+
+# The native query
+
+
+Type = Literal["text", "number", "integer", "time", "boolean"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A property of runs that the native query shows.
+
+    Attributes:
+        fold: Its SQL over the fold's tables; a time is in ms since 1970.
+        view: Its SQL over the public view ``runs``, if it is not a column of the same name. A time
+            is a TIMESTAMP.
+        type: Of its values.
+    """
+
+    fold: str
+    view: str = ""
+    type: Type = "text"
+
+
+SHOWN: Final[Mapping[str, Shown]] = {
+    "run_id": Shown("r.run_id"),
+    "run_name": Shown("r.name", "r.name"),
+    "experiment_id": Shown(EXPERIMENT_ID),
+    "experiment_name": Shown("coalesce(e.name, r.experiment_name)"),
+    "status": Shown("r.status"),
+    "start_time": Shown("r.started_at_ms", type="time"),
+    "end_time": Shown("r.ended_at_ms", type="time"),
+    "duration_s": Shown("((r.ended_at_ms - r.started_at_ms) / 1000)", type="number"),
+    "user": Shown('r."user"', 'r."user"'),
+    "parent_run_id": Shown("r.parent_run_id"),
+    "message": Shown("r.message"),
+    "deleted": Shown(
+        DELETED,
+        "(r.deleted OR r.experiment_id IN "
+        "(SELECT experiment_id FROM experiments WHERE deleted AND experiment_id IS NOT NULL))",
+        "boolean",
+    ),
+    "entry_point": Shown("r.entry_point"),
+    "git_commit": Shown("r.git_commit"),
+    "git_branch": Shown("r.git_branch"),
+    "git_dirty": Shown("r.git_dirty", type="boolean"),
+    "git_remote": Shown("r.git_remote"),
+    "host": Shown("r.host"),
+    "python_version": Shown("r.python_version"),
+    "complete": Shown(
+        "(r.started AND a.events_missing = 0 AND a.points_dropped = 0)", type="boolean"
+    ),
+    "events_missing": Shown("a.events_missing", type="integer"),
+    "points_logged": Shown("a.points_logged", type="integer"),
+    "points_dropped": Shown("a.points_dropped", type="integer"),
+    "points_stored": Shown("a.points_stored", type="integer"),
+    "events_after_end": Shown("r.events_after_end", type="integer"),
+    "last_heartbeat": Shown("a.last_seen_ms", "r.last_seen", "time"),
+    "actor": Shown("r.actor"),
+    "appended_at": Shown("r.appended_at_ms", type="time"),
+    "position": Shown("('runs:' || r.partition || ':' || r.\"offset\")"),
+}
+"""The properties by name. All can be shown, filtered and ordered by."""
+
+
+def _view_of(name: str) -> str:
+    shown = SHOWN[name]
+    text = shown.view or f"r.{name}"
+    return f"epoch_ms({text})" if shown.type == "time" else text
+
+
+_KINDS: Final = {
+    "text": "text", "number": "number", "integer": "number", "time": "time", "boolean": "boolean"
+}  # fmt: skip
+
+
+def _attributes(sql_of: Mapping[str, str]) -> dict[str, Attribute]:
+    found = {
+        name: Attribute(sql_of[name], _KINDS[shown.type], nullable=True)  # type: ignore[arg-type]
+        for name, shown in SHOWN.items()
+    }
+    others = {
+        **dict.fromkeys(("run name", "Run name", "Run Name", "name"), "run_name"),
+        **dict.fromkeys(("created", "Created"), "start_time"),
+        "user_id": "user",
+    }
+    return {**found, **{other: found[name] for other, name in others.items()}}
+
+
+def _metrics(**rows: str) -> dict[str, Keyed]:
+    """Return the latest value of a metric, and what may follow its key, from their rows."""
+    kinds = {name: "metric" if name == "latest" else f"metric.{name}" for name in rows}
+    return {kinds[name]: Keyed(rows[name], "number", nullable=True) for name in rows}
+
+
+QUERIED: Final = replace(
+    RUN,
+    attributes=_attributes({name: shown.fold for name, shown in SHOWN.items()}),
+    keyed={
+        **RUN.keyed,
+        **_metrics(
+            latest=sql("runs.search_metric"),
+            points=sql("runs.search_metric_points"),
+        ),
+    },
+    suffixes={"metric": {"points": "metric.points"}},
+)
+"""Runs as the native query searches them, in the fold's tables."""
+
+IN_VIEWS: Final = replace(
+    QUERIED,
+    id="r.run_id",
+    attributes=_attributes({name: _view_of(name) for name in SHOWN}),
+    keyed={
+        **_metrics(
+            latest=sql("run_views.search_metric"),
+            points=sql("run_views.search_metric_points"),
+        ),
+        "parameter": replace(RUN.keyed["parameter"], rows=sql("run_views.search_param")),
+        "tag": replace(
+            RUN.keyed["tag"],
+            rows=sql("run_views.search_tag"),
+            special={
+                RUN_NAME: sql("run_views.search_name"),
+                **{
+                    key: sql("run_views.search_column", key=key, column=column)
+                    for key, column in COLUMN_OF_TAG.items()
+                },
+            },
+        ),
+        "dataset": replace(
+            RUN.keyed["dataset"],
+            special={
+                "name": sql("run_views.search_dataset", value="name"),
+                "digest": sql("run_views.search_dataset", value="digest"),
+                "context": sql("run_views.search_dataset", value="tags['mlflow.data.context']"),
+            },
+        ),
+    },
+)
+"""The same in the public views."""

@@ -18,6 +18,7 @@ from modeltrail.eventlog import REGISTRY
 _RUNS_MAX = 10_000
 _FRESH_S = 1.0
 _LOCKS = 256
+_CLOSE = 4_096
 
 EXPERIMENT_ID = "coalesce(r.experiment_id, n.experiment_id, r.experiment_derived_id)"
 DELETED = "(r.deleted OR coalesce(e.deleted, FALSE))"
@@ -32,6 +33,17 @@ def from_runs(cursor: duckdb.DuckDBPyConnection) -> str:
     """
     named = cursor.execute(sql("runs.any_by_name")).fetchone()
     return sql("runs.from_runs" if named else "runs.from_runs_by_id")
+
+
+def among(numbers: list[int]) -> tuple[str, list[Any]]:
+    """Return a condition that the expression before it is one of these numbers, and its params.
+
+    Numbers that are close together are written out, so that the database reads only that part. For
+    others, planning would take longer than it saves.
+    """
+    if not numbers or max(numbers) - min(numbers) < _CLOSE:
+        return f"IN ({', '.join(map(str, numbers)) or 'NULL'})", []
+    return "IN (SELECT unnest(?::BIGINT[]))", [numbers]
 
 
 @dataclass(slots=True)

@@ -65,6 +65,9 @@ FROM fold.series WHERE key = ? GROUP BY run
 -- search_plain_metric: The same if no run has metrics by model or dataset.
 SELECT run AS id, value FROM fold.series WHERE key = ?
 
+-- search_metric_points: The number of points of a metric of each run.
+SELECT run AS id, sum(points)::BIGINT AS value FROM fold.series WHERE key = ? GROUP BY run
+
 -- has_several: Whether a run has metrics of these keys by model or dataset.
 SELECT 1 FROM fold.series WHERE list_contains(?::VARCHAR[], key)
 AND (model_id IS NOT NULL OR dataset_name IS NOT NULL OR dataset_digest IS NOT NULL) LIMIT 1
@@ -86,6 +89,22 @@ WHERE {recorded} AND r.{column} <> '' AND r.run NOT IN (SELECT run FROM fold.tag
 
 -- search_dataset: A column of the datasets of each run.
 SELECT run AS id, {value} AS value FROM fold.datasets
+
+-- activity: Joins what changes with every batch of a running run.
+JOIN fold.activity a ON a.run = r.run
+
+-- found: Numbers of the runs that a query finds, in order, and how many there are.
+WITH found AS MATERIALIZED (SELECT r.run AS id, r.run_id, {terms} FROM {tables} WHERE {where})
+SELECT id, (SELECT count(*) FROM found) FROM found ORDER BY {order} LIMIT {limit} OFFSET {offset}
+
+-- count: How many runs a query finds.
+SELECT count(*) FROM {tables} WHERE {where}
+
+-- shown: Columns of some runs.
+SELECT r.run, {columns} FROM {tables} WHERE r.run {runs}
+
+-- positions: How far the streams are folded.
+SELECT stream, partition, next_offset FROM fold.positions ORDER BY stream, partition
 
 -- params_of: Params of some runs, given by their numbers.
 SELECT run, key, value FROM fold.params WHERE run {runs}
