@@ -15,7 +15,9 @@ from modeltrail.api.commands.options import Parser
 from modeltrail.api.imports import leave_out_pandas
 
 _GROUPS = {
-    "look at runs and the registry": ("runs", "run", "compare", "sql", "audit", "status", "doctor"),
+    "look at runs and the registry": (
+        *("open", "runs", "run", "compare", "sql", "audit", "status", "doctor"),
+    ),
     "change the registry": ("experiment", "model", "version", "alias", "stage"),
     "run a server": ("serve", "user", "token", "role", "permission", "webhooks"),
     "move data": ("artifacts", "export", "import", "sync"),
@@ -252,6 +254,32 @@ def _sql(add: Callable[..., Parser]) -> None:
         type=options.result_file,
         metavar="FILE",
         help="write to a file: .parquet, .csv, .json or .arrow",
+    )
+
+
+def _open(add: Callable[..., Parser]) -> None:
+    p = add(
+        "open",
+        "open the web page in a browser",
+        "  modeltrail open\n"
+        "  modeltrail open runs/0af7651916cd43dd8448eb211c80319c\n"
+        "  modeltrail open models/digits --server https://trail.example.org\n"
+        "  modeltrail open --print                             (only print the address)",
+        "opening:open_page",
+    )
+    _add_data(p, server=True)
+    p.add_argument(
+        "page",
+        type=options.text,
+        metavar="PAGE",
+        nargs="?",
+        help="such as sql, audit, runs/ID or models/NAME (default: the runs)",
+    )
+    p.add_argument(
+        "--print",
+        dest="only_print",
+        action="store_true",
+        help="print the address and open nothing",
     )
 
 
@@ -854,7 +882,7 @@ def build_parser() -> Parser:
         added.set_defaults(command=command)
         return added
 
-    reading = (_runs, _sql, _replay, _audit)
+    reading = (_open, _runs, _sql, _replay, _audit)
     for part in (_serve, *reading, _operate, _backup, _access, _registry, _import, _webhooks):
         part(add)
     return parser

@@ -42,6 +42,8 @@ QUERY_TIMEOUT_S = 60.0
 ROWS_MAX = 100_000_000
 """Maximum number of rows of a query."""
 
+_STATEMENT_IN_LINK_MAX = 4_000
+"""Characters of a query that a link to its page holds; servers limit the length of addresses."""
 _PIECES_AHEAD = 8
 _POLL_S = 0.1
 
@@ -150,7 +152,14 @@ class Client(ABC):
             statement, params, format=format, limit=limit, timeout_s=timeout_s
         ) as pieces:
             data = b"".join(pieces)
-        return QueryResult.of_arrow(data) if format == "arrow" else QueryResult.of_json(data)
+        result = QueryResult.of_arrow(data) if format == "arrow" else QueryResult.of_json(data)
+        if params is None and len(statement) <= _STATEMENT_IN_LINK_MAX:
+            result.page = self.page_of(statement)
+        return result
+
+    def page_of(self, statement: str) -> str | None:
+        """Return the address of the page that shows a query, or None without a server."""
+        return None
 
     @abstractmethod
     def stream(
@@ -206,6 +215,9 @@ class Client(ABC):
 
 class ServerClient(Server, Client):
     """A client of a server, over HTTP."""
+
+    def page_of(self, statement: str) -> str | None:
+        return f"{self.url}/sql?{urlencode({'q': statement})}"
 
     def post(self, path: str, body: Any) -> Any:
         return self.ask("POST", path, body)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modeltrail.api.errors import ClientError
 from modeltrail.eventlog.private import make_folder, open_private
+from modeltrail.eventlog.serving import server_info, server_on
 
 if TYPE_CHECKING:
     from modeltrail.consumers.fold import Fold
@@ -61,7 +61,7 @@ class DataFolder:
             yield
 
     def _in_use(self) -> str:
-        found = self._info()
+        found = server_info(self.path)
         if found is None:
             return f"{self.path} is in use by another modeltrail command; wait for it to end"
         return (
@@ -70,30 +70,13 @@ class DataFolder:
             "folder with --data"
         )
 
-    def _info(self) -> dict[str, Any] | None:
-        try:
-            found = json.loads(self.info.read_text(encoding="utf-8"))
-            return {**found, "url": str(found["url"]), "pid": int(found["pid"])}
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
     def artifacts_of_server(self) -> str | None:
         """Return where the running server stores artifacts, or None if no server runs on it."""
-        return None if self.server() is None else (self._info() or {}).get("artifacts")
+        return None if self.server() is None else (server_info(self.path) or {}).get("artifacts")
 
     def server(self) -> str | None:
         """Return the URL of the server that runs on it, or None."""
-        found = self._info()
-        if found is None:
-            return None
-        try:
-            # Open for reading, which creates no file and needs no permission to write.
-            with (self.path / "server.lock").open() as lock:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError as error:
-            held = error.errno in (errno.EWOULDBLOCK, errno.EACCES)
-            return found["url"] if held else None
-        return None  # its server was killed, so the lock is free
+        return server_on(self.path)
 
     def open_log(self, url: str | None = None) -> EventLog:
         """Open the log at ``url``, or the folder's own, which must exist.

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from modeltrail.api import tables
+from modeltrail.producers.notebook import link, sparkline, table
 
 _CELL_CHARACTERS_MAX = 40
 
@@ -26,6 +27,8 @@ class QueryResult:
         """Use ``query``."""
         self.columns = columns
         """Names of the columns."""
+        self.page: str | None = None
+        """Address of the page that shows the query, if a server answered it."""
         self._rows = rows
         self._table = table
 
@@ -114,17 +117,26 @@ class QueryResult:
         return tables.drawn(self.columns, self.rows(), width)
 
     def _repr_html_(self) -> str:
-        """Return the same table for notebooks."""
+        """Return the same table for notebooks. Lists of numbers are lines."""
         head, tail = tables.split(self.rows(), tables.ROWS_SHOWN)
-        lines = ["<table><thead><tr>", *(f"<th>{html.escape(c)}</th>" for c in self.columns)]
-        lines.append("</tr></thead><tbody>")
-        for row in [*head, *([["…"] * len(self.columns)] if tail else []), *tail]:
-            lines += ["<tr>", *(f"<td>{html.escape(_short(v))}</td>" for v in row), "</tr>"]
+        shown = [[_cell(value) for value in row] for row in head]
+        if tail:
+            shown += [["…"] * len(self.columns)]
+            shown += [[_cell(value) for value in row] for row in tail]
         size = tables.size_text(
             len(self.columns), len(self), len(self.columns), len(head) + len(tail)
         )
-        lines.append(f"</tbody></table><p>{size}</p>")
-        return "".join(lines)
+        if self.page is not None:
+            size += f" · {link(self.page, 'open in the page')}"
+        names = [html.escape(tables.cell_text(name)) for name in self.columns]
+        return f"{table(shown, names)}<p>{size}</p>"
+
+
+def _cell(value: Any) -> str:
+    """Return a value as HTML."""
+    if isinstance(value, list) and (line := sparkline(value)):
+        return line
+    return html.escape(_short(value))
 
 
 def _short(value: Any) -> str:

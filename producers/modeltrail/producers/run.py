@@ -249,6 +249,12 @@ class Run:
         where = without_secrets(self.settings.url)
         return f"<Run {name}{self.status} {self.run_id} at {where}{lost}>"
 
+    def _repr_html_(self) -> str:
+        """Return the run for notebooks: status, metrics with their lines, a link to its page."""
+        from modeltrail.producers.notebook import run_html
+
+        return run_html(self)
+
     @property
     def points_dropped(self) -> int:
         """Metric points that could not be kept, or that the target refused."""
