@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from modeltrail.api.mlflow import experiments, history, runs, service
+from modeltrail.api.mlflow import acts, experiments, history, runs, service
 from modeltrail.api.node import Node
 
 ENDPOINTS = [
     (method, f"/api/{endpoint.version}/mlflow/{endpoint.path}", sorted(endpoint.fields))
-    for part in (experiments, history, runs, service)
+    for part in (acts, experiments, history, runs, service)
     for endpoint in part.endpoints.all
     for method in endpoint.methods
 ]

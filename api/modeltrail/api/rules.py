@@ -21,6 +21,7 @@ from modeltrail.api.access.files import check_place
 from modeltrail.api.access.rights import Rights
 from modeltrail.api.artifacts.uris import place_of
 from modeltrail.api.gates import FILES
+from modeltrail.api.mlflow.acts import ENDPOINTS
 from modeltrail.api.mlflow.calls import EndpointRoute, Rule
 from modeltrail.api.registry.commands import act_of
 from modeltrail.api.registry.commands import routes as command_routes
@@ -175,21 +176,15 @@ _RUN_WRITES: Final = {
     "delete": "RunDeleted",
     "restore": "RunRestored",
 }
-_MODEL_WRITES: Final = {
-    "PATCH registered-models/update": "UpdateRegisteredModel",
-    "POST registered-models/set-tag": "ChangeRegisteredModelTags",
-    "DELETE registered-models/delete-tag": "ChangeRegisteredModelTags",
-    "DELETE registered-models/delete": "DeleteRegisteredModel",
-    "POST registered-models/alias": "SetRegisteredModelAlias",
-    "DELETE registered-models/alias": "DeleteRegisteredModelAlias",
-    # And READ on the source of the files, which the endpoint checks.
-    "POST model-versions/create": "CreateModelVersion",
-    "PATCH model-versions/update": "UpdateModelVersion",
-    "POST model-versions/transition-stage": "TransitionModelVersionStage",
-    "POST model-versions/set-tag": "ChangeModelVersionTags",
-    "DELETE model-versions/delete-tag": "ChangeModelVersionTags",
-    "DELETE model-versions/delete": "DeleteModelVersion",
-}
+
+
+def _performs(type: str) -> Rule:
+    """Require what a command needs, whose endpoint does nothing else."""
+    mentions = act_of(type).mentions
+    named = [_names(type, name, lambda values: (values["new_name"],)) for name in mentions]
+    return All((_does(type), *named)) if named else _does(type)
+
+
 MLFLOW: Final[Mapping[str, Rule]] = {
     "GET server-info": signed_in,
     "POST experiments/create": _does("CreateExperiment"),
@@ -198,13 +193,6 @@ MLFLOW: Final[Mapping[str, Rule]] = {
     "GET experiments/search": looks_itself,
     "POST experiments/search": looks_itself,
     "POST experiments/search-datasets": _reads(Kind.EXPERIMENT, "experiment_ids"),
-    "POST experiments/update": All(
-        (_does("RenameExperiment"), _does("CreateExperiment", "new_name"))
-    ),
-    "POST experiments/delete": _does("DeleteExperiment"),
-    "POST experiments/restore": _does("RestoreExperiment"),
-    "POST experiments/set-experiment-tag": _does("ChangeExperimentTags"),
-    "POST experiments/delete-experiment-tag": _does("ChangeExperimentTags"),
     "POST runs/create": _does("RunStarted"),
     "GET runs/get": _reads(Kind.RUN),
     "POST runs/search": looks_itself,
@@ -243,9 +231,6 @@ MLFLOW: Final[Mapping[str, Rule]] = {
     "POST logged-models/search": looks_itself,
     "POST registered-models/create": _does("CreateRegisteredModel"),
     "GET registered-models/get": _reads(Kind.MODEL),
-    "POST registered-models/rename": All(
-        (_does("RenameRegisteredModel"), _does("CreateRegisteredModel", "new_name"))
-    ),
     "GET registered-models/search": looks_itself,
     "GET registered-models/get-latest-versions": _reads(Kind.MODEL),
     "POST registered-models/get-latest-versions": _reads(Kind.MODEL),
@@ -253,7 +238,9 @@ MLFLOW: Final[Mapping[str, Rule]] = {
     "GET model-versions/get": _reads(Kind.MODEL),
     "GET model-versions/get-download-uri": _reads(Kind.MODEL),
     "GET model-versions/search": looks_itself,
-    **{route: _does(type) for route, type in _MODEL_WRITES.items()},
+    # And READ on the source of the files, which the endpoint checks.
+    "POST model-versions/create": _does("CreateModelVersion"),
+    **{" ".join(one.split()[:2]): _performs(type) for one, type in ENDPOINTS.items()},
     "GET users/current": looks_itself,
     "GET users/current/permissions": looks_itself,
     **{

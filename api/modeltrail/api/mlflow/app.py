@@ -9,6 +9,7 @@ from typing import Any
 from starlette.routing import BaseRoute
 
 from modeltrail.api.mlflow import (
+    acts,
     artifacts,
     auth,
     downloads,
@@ -43,6 +44,7 @@ def mlflow_routes(
         runs.endpoints,
         history.endpoints,
         registry.endpoints,
+        acts.endpoints,
         logged_models.endpoints,
         artifacts.endpoints,
         webhooks.endpoints,

@@ -10,7 +10,7 @@ from modeltrail.api.artifacts.places import artifact_location
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, Endpoints
-from modeltrail.api.runs.live import EXPERIMENT_ID, LiveRuns, from_runs
+from modeltrail.api.runs.live import EXPERIMENT_ID, from_runs
 from modeltrail.api.search import (
     Attribute,
     Entity,
@@ -202,61 +202,3 @@ def search_datasets(call: Call) -> dict[str, Any]:
     names = ("experiment_id", "name", "digest", "context")
     summaries = [wire.set_fields(**dict(zip(names, row, strict=True))) for row in found]
     return wire.set_fields(dataset_summaries=summaries or None)
-
-
-@endpoints.add(
-    "POST",
-    "experiments/update",
-    {**_ID, "new_name": wire.text},
-    required=["experiment_id", "new_name"],
-)
-def update_experiment(call: Call) -> dict[str, Any]:
-    """Rename an active experiment."""
-    wanted = wire.check_experiment_id(call["experiment_id"])
-    call.decide("RenameExperiment", {"experiment_id": wanted, "name": call["new_name"]})
-    return {}
-
-
-@endpoints.add("POST", "experiments/delete", _ID, required=["experiment_id"])
-def delete_experiment(call: Call) -> dict[str, Any]:
-    """Delete an experiment. Its runs count as deleted with it."""
-    wanted = wire.check_experiment_id(call["experiment_id"])
-    call.decide("DeleteExperiment", {"experiment_id": wanted})
-    call.state[LiveRuns].forget()
-    return {}
-
-
-@endpoints.add("POST", "experiments/restore", _ID, required=["experiment_id"])
-def restore_experiment(call: Call) -> dict[str, Any]:
-    """Restore an experiment, and its runs except those that were deleted themselves."""
-    wanted = wire.check_experiment_id(call["experiment_id"])
-    call.decide("RestoreExperiment", {"experiment_id": wanted})
-    call.state[LiveRuns].forget()
-    return {}
-
-
-@endpoints.add(
-    "POST",
-    "experiments/set-experiment-tag",
-    {**_ID, "key": wire.text, "value": wire.text},
-    required=["experiment_id", "key"],
-)
-def set_experiment_tag(call: Call) -> dict[str, Any]:
-    """Set a tag."""
-    wanted = wire.check_experiment_id(call["experiment_id"])
-    tags = {call["key"]: call.get("value", "")}
-    call.decide("ChangeExperimentTags", {"experiment_id": wanted, "tags": tags})
-    return {}
-
-
-@endpoints.add(
-    "POST",
-    "experiments/delete-experiment-tag",
-    {**_ID, "key": wire.text},
-    required=["experiment_id", "key"],
-)
-def delete_experiment_tag(call: Call) -> dict[str, Any]:
-    """Delete a tag, which must exist."""
-    wanted = wire.check_experiment_id(call["experiment_id"])
-    call.decide("ChangeExperimentTags", {"experiment_id": wanted, "tags": {call["key"]: None}})
-    return {}

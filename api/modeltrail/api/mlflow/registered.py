@@ -7,11 +7,15 @@ from typing import Any, TypeVar
 
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
+from modeltrail.api.mlflow.calls import Call
 from modeltrail.consumers.projections import registry_rules as rules
 from modeltrail.consumers.projections.models import Model, Version
 from modeltrail.consumers.projections.registry import RegistryProjection
+from modeltrail.consumers.projections.requests import Verdict
 
 T = TypeVar("T")
+
+_GONE = "It was deleted in the meantime."
 
 
 def by_the_rules(rule: Callable[[str], T], value: str) -> T:
@@ -47,6 +51,36 @@ def version_by_key(
     model = registry.models.by_key(key)
     version = model.versions.get(number or 0) if model is not None else None
     return None if model is None or version is None else (model, version)
+
+
+def version_number(call: Call) -> int:
+    """Return the version number that a call names."""
+    text = call.get("version", "")
+    try:
+        number = int(text)
+    except ValueError:
+        raise InvalidRequest(f"Parameter 'version' must be an integer, got '{text}'.") from None
+    if not -(2**63) <= number < 2**63:
+        raise no_version(call["name"], number)
+    return number
+
+
+def decided_model(call: Call, verdict: Verdict) -> dict[str, Any]:
+    """Return the model of a decided request."""
+    with call.node.registry() as registry:
+        model = registry.models.by_key(verdict.model_key)
+        if model is None:
+            raise NotFound(_GONE)
+        return {"registered_model": model_of(model)}
+
+
+def decided_version(call: Call, verdict: Verdict) -> dict[str, Any]:
+    """Return the version of a decided request."""
+    with call.node.registry() as registry:
+        found = version_by_key(registry, verdict.model_key, verdict.version)
+        if found is None:
+            raise NotFound(_GONE)
+        return {"model_version": version_of(*found)}
 
 
 def no_version(name: str, number: int) -> NotFound:

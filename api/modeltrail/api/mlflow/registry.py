@@ -12,23 +12,25 @@ from typing import Any
 from modeltrail.api.artifacts import places
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
+from modeltrail.api.mlflow.acts import REASON
 from modeltrail.api.mlflow.calls import Call, Endpoints
 from modeltrail.api.mlflow.experiments import tags_of
 from modeltrail.api.mlflow.logged_models import add_model_version
 from modeltrail.api.mlflow.registered import (
     by_the_rules,
+    decided_model,
+    decided_version,
     find_model,
     find_version,
     latest_versions,
     model_of,
-    no_version,
     plain_version_of,
     version_by_key,
+    version_number,
     version_of,
 )
 from modeltrail.api.pages import Pages
 from modeltrail.api.registry import sources
-from modeltrail.api.registry.evidence import latest_metrics
 from modeltrail.api.search import (
     Attribute,
     Entity,
@@ -39,20 +41,15 @@ from modeltrail.api.search import (
 )
 from modeltrail.consumers.projections import registry_rules as rules
 from modeltrail.consumers.projections.registry import RegistryProjection
-from modeltrail.consumers.projections.requests import Verdict
 from modeltrail.consumers.reading import sql
 from modeltrail.eventlog import REGISTRY
 
 endpoints = Endpoints()
 
 PROMPT = "mlflow.prompt.is_prompt"
-REASON = "modeltrail.reason"
-"""Tag of a version with the reason, for clients that cannot send a header."""
-
 _MODELS_MAX = 1_000
 _VERSIONS_MAX = 200_000
 _TOLD_AT_ONCE = 500
-_GONE = "It was deleted in the meantime."
 _PREFIXES = {
     **dict.fromkeys(("attribute", "attributes"), "attribute"),
     **dict.fromkeys(("tag", "tags"), "tag"),
@@ -104,60 +101,6 @@ _SEARCH = {
 }
 
 
-# Reading
-
-
-def _number(call: Call) -> int:
-    """Return the version number that a call names."""
-    text = call.get("version", "")
-    try:
-        number = int(text)
-    except ValueError:
-        raise InvalidRequest(f"Parameter 'version' must be an integer, got '{text}'.") from None
-    if not -(2**63) <= number < 2**63:
-        raise no_version(call["name"], number)
-    return number
-
-
-# Deciding
-
-
-def _decided_model(call: Call, verdict: Verdict) -> dict[str, Any]:
-    """Return the model of a decided request."""
-    with call.node.registry() as registry:
-        model = registry.models.by_key(verdict.model_key)
-        if model is None:
-            raise NotFound(_GONE)
-        return {"registered_model": model_of(model)}
-
-
-def _decided_version(call: Call, verdict: Verdict) -> dict[str, Any]:
-    """Return the version of a decided request."""
-    with call.node.registry() as registry:
-        found = version_by_key(registry, verdict.model_key, verdict.version)
-        if found is None:
-            raise NotFound(_GONE)
-        return {"model_version": version_of(*found)}
-
-
-def _reason(call: Call, type: str, number: int, alias: str | None = None) -> str | None:
-    """Return the version's tag with the reason, unless an earlier decision used it."""
-    if call.caller.reason:
-        return call.caller.reason
-    with call.node.registry() as registry:
-        version = registry.models.version(call["name"], number)
-        tag = version.open.get(("tag", REASON)) if version is not None else None
-        if version is None or tag is None:
-            return None
-        key, said_at, reason = version.model_key, tag.from_offset, tag.value
-    with call.node.read(stream=REGISTRY) as cursor:
-        found = cursor.execute(sql("registry.last_decision"), [key, number, type, alias]).fetchall()
-    return reason if said_at > found[0][0] else None
-
-
-# Registered models
-
-
 @endpoints.add(
     "POST",
     "registered-models/create",
@@ -175,7 +118,7 @@ def create_model(call: Call) -> dict[str, Any]:
         reason=tags.get(REASON),
         user=tags.get("mlflow.user"),
     )
-    return _decided_model(call, verdict)
+    return decided_model(call, verdict)
 
 
 @endpoints.add("GET", "registered-models/get", _NAME, required=["name"])
@@ -183,37 +126,6 @@ def get_model(call: Call) -> dict[str, Any]:
     """Return a registered model."""
     with call.node.registry() as registry:
         return {"registered_model": model_of(find_model(registry, call["name"]))}
-
-
-@endpoints.add(
-    "PATCH",
-    "registered-models/update",
-    {"name": wire.text, "description": wire.text},
-    required=["name"],
-)
-def update_model(call: Call) -> dict[str, Any]:
-    """Change the description of a registered model."""
-    fields = {"model": call["name"], "description": call.get("description", "")}
-    return _decided_model(call, call.decide("UpdateRegisteredModel", fields))
-
-
-@endpoints.add(
-    "POST",
-    "registered-models/rename",
-    {"name": wire.text, "new_name": wire.text},
-    required=["name", "new_name"],
-)
-def rename_model(call: Call) -> dict[str, Any]:
-    """Rename a registered model. Its versions, tags and aliases stay with it."""
-    fields = {"model": call["name"], "name": call["new_name"]}
-    return _decided_model(call, call.decide("RenameRegisteredModel", fields))
-
-
-@endpoints.add("DELETE", "registered-models/delete", _NAME, required=["name"])
-def delete_model(call: Call) -> dict[str, Any]:
-    """Delete a registered model with all of its versions. The trail keeps them."""
-    call.decide("DeleteRegisteredModel", {"model": call["name"]})
-    return {}
 
 
 @endpoints.add("GET", "registered-models/search", _SEARCH)
@@ -292,64 +204,6 @@ def get_latest_versions(call: Call) -> dict[str, Any]:
 
 
 @endpoints.add(
-    "POST",
-    "registered-models/set-tag",
-    {**_NAME, "key": wire.text, "value": wire.text},
-    required=["name", "key"],
-)
-def set_model_tag(call: Call) -> dict[str, Any]:
-    """Set a tag of a registered model."""
-    tags = {call["key"]: call.get("value", "")}
-    call.decide("ChangeRegisteredModelTags", {"model": call["name"], "tags": tags})
-    return {}
-
-
-@endpoints.add(
-    "DELETE",
-    "registered-models/delete-tag",
-    {**_NAME, "key": wire.text},
-    required=["name", "key"],
-)
-def delete_model_tag(call: Call) -> dict[str, Any]:
-    """Delete a tag of a registered model, if it has it."""
-    tags = {call["key"]: None}
-    call.decide("ChangeRegisteredModelTags", {"model": call["name"], "tags": tags})
-    return {}
-
-
-# Aliases
-
-
-@endpoints.add(
-    "POST",
-    "registered-models/alias",
-    {**_VERSION, "alias": wire.text},
-    required=["name", "alias", "version"],
-)
-def set_alias(call: Call) -> dict[str, Any]:
-    """Point an alias at a version, with its run's metrics as evidence."""
-    name, number, alias = call["name"], _number(call), call["alias"]
-    reason = _reason(call, "SetRegisteredModelAlias", number, alias)
-    evidence = latest_metrics(call.node, name, number)
-    fields = {"model": name, "alias": alias, "version": number, "evidence": evidence}
-    call.decide("SetRegisteredModelAlias", fields, reason=reason)
-    return {}
-
-
-@endpoints.add(
-    "DELETE",
-    "registered-models/alias",
-    {**_NAME, "alias": wire.text},
-    required=["name", "alias"],
-)
-def delete_alias(call: Call) -> dict[str, Any]:
-    """Remove an alias, if it is set."""
-    fields = {"model": call["name"], "alias": call["alias"]}
-    call.decide("DeleteRegisteredModelAlias", fields)
-    return {}
-
-
-@endpoints.add(
     "GET",
     "registered-models/alias",
     {**_NAME, "alias": wire.text},
@@ -370,9 +224,6 @@ def get_version_by_alias(call: Call) -> dict[str, Any]:
             if number is None:
                 raise InvalidRequest(f"Registered model alias {alias} not found.")
         return {"model_version": version_of(model, model.versions[number])}
-
-
-# Versions
 
 
 @endpoints.add(
@@ -409,7 +260,7 @@ def create_version(call: Call) -> dict[str, Any]:
         reason=tags.get(REASON),
         user=tags.get("mlflow.user"),
     )
-    answer = _decided_version(call, verdict)
+    answer = decided_version(call, verdict)
     if origin.model_id is not None and not is_prompt:
         add_model_version(call, origin.model_id, call["name"], verdict.version or 0)
     return answer
@@ -418,7 +269,7 @@ def create_version(call: Call) -> dict[str, Any]:
 @endpoints.add("GET", "model-versions/get", _VERSION, required=["name", "version"])
 def get_version(call: Call) -> dict[str, Any]:
     """Return a version."""
-    number = _number(call)
+    number = version_number(call)
     with call.node.registry() as registry:
         return {"model_version": version_of(*find_version(registry, call["name"], number))}
 
@@ -426,57 +277,12 @@ def get_version(call: Call) -> dict[str, Any]:
 @endpoints.add("GET", "model-versions/get-download-uri", _VERSION)
 def get_download_uri(call: Call) -> dict[str, Any]:
     """Return where the files of a version are."""
-    number, name = _number(call), call.get("name", "")
+    number, name = version_number(call), call.get("name", "")
     with call.node.registry() as registry:
         _, version = find_version(registry, name, number)
     with call.node.read(stream=REGISTRY) as cursor:
         uri = places.download_uri(cursor, version.source, version.created_at_ms)
     return {"artifact_uri": uri}
-
-
-@endpoints.add(
-    "PATCH",
-    "model-versions/update",
-    {**_VERSION, "description": wire.text},
-    required=["name", "version"],
-)
-def update_version(call: Call) -> dict[str, Any]:
-    """Change the description of a version."""
-    fields = {
-        "model": call["name"],
-        "version": _number(call),
-        "description": call.get("description", ""),
-    }
-    return _decided_version(call, call.decide("UpdateModelVersion", fields))
-
-
-@endpoints.add(
-    "POST",
-    "model-versions/transition-stage",
-    {**_VERSION, "stage": wire.text, "archive_existing_versions": wire.boolean},
-    required=["name", "version", "stage"],
-)
-def transition(call: Call) -> dict[str, Any]:
-    """Move a version to a stage, with its run's metrics as evidence."""
-    name, number = call["name"], _number(call)
-    reason = _reason(call, "TransitionModelVersionStage", number)
-    fields = {
-        "model": name,
-        "version": number,
-        "stage": call["stage"],
-        "archive_existing_versions": call.get("archive_existing_versions", False),
-        "evidence": latest_metrics(call.node, name, number),
-    }
-    verdict = call.decide("TransitionModelVersionStage", fields, reason=reason)
-    return _decided_version(call, verdict)
-
-
-@endpoints.add("DELETE", "model-versions/delete", _VERSION, required=["name", "version"])
-def delete_version(call: Call) -> dict[str, Any]:
-    """Delete a version and the aliases that point at it. The trail keeps them."""
-    fields = {"model": call["name"], "version": _number(call)}
-    call.decide("DeleteModelVersion", fields)
-    return {}
 
 
 @endpoints.add("GET", "model-versions/search", _SEARCH)
@@ -513,32 +319,3 @@ def search_versions(call: Call) -> dict[str, Any]:
         return None if version is None else plain_version_of(*version)
 
     return _page(call, pages, found, told, limit, offset)
-
-
-@endpoints.add(
-    "POST",
-    "model-versions/set-tag",
-    {**_VERSION, "key": wire.text, "value": wire.text},
-    required=["name", "version", "key"],
-)
-def set_version_tag(call: Call) -> dict[str, Any]:
-    """Set a tag of a version."""
-    _change_version_tag(call, call.get("value", ""))
-    return {}
-
-
-@endpoints.add(
-    "DELETE",
-    "model-versions/delete-tag",
-    {**_VERSION, "key": wire.text},
-    required=["name", "version", "key"],
-)
-def delete_version_tag(call: Call) -> dict[str, Any]:
-    """Delete a tag of a version, if it has it."""
-    _change_version_tag(call, None)
-    return {}
-
-
-def _change_version_tag(call: Call, value: str | None) -> None:
-    fields = {"model": call["name"], "version": _number(call), "tags": {call["key"]: value}}
-    call.decide("ChangeModelVersionTags", fields)
