@@ -324,6 +324,7 @@ OTHERS: Final[Mapping[str, Rule]] = {
     "GET /api/v1/experiments/{experiment_id}": _reads(Kind.EXPERIMENT),
     "GET /api/v1/models": looks_itself,
     f"GET {_MODELS}": _reads(Kind.MODEL, "model"),
+    f"GET {_MODELS}/timeline": _reads(Kind.MODEL, "model"),
     f"GET {_MODELS}/versions": _reads(Kind.MODEL, "model"),
     f"GET {_VERSION}/comments": _reads(Kind.MODEL, "model"),
     f"GET {_VERSION}": _reads(Kind.MODEL, "model"),

@@ -152,3 +152,10 @@ WHERE series IN ({series}) AND {after} ORDER BY timestamp_ms, step, value {page}
 -- producers: Subjects and actors of producers, newest first.
 SELECT p.producer_id, p.subject, p.actor FROM fold.producers p
 SEMI JOIN wanted w ON p.producer_id = w.id ORDER BY p.first_offset DESC
+
+-- readable: Which of some runs are in experiments that the caller may read. As in access, a derived
+-- experiment id is left out.
+SELECT run_id FROM (
+    SELECT r.run_id, coalesce(r.experiment_id, n.experiment_id) AS experiment_id
+    FROM {tables} WHERE r.run_id IN (SELECT unnest(?::VARCHAR[])) AND r.started
+) WHERE {readable}
