@@ -7,7 +7,7 @@
 #   docker run -e MODELTRAIL_ADMIN_PASSWORD=... -p 127.0.0.1:5000:5000 -v modeltrail-data:/data modeltrail
 FROM python:3.11-slim
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE* ./
+COPY pyproject.toml hatch_build.py README.md LICENSE* ./
 COPY api api
 COPY consumers consumers
 COPY eventlog eventlog

@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench lock clean
+.PHONY: help run test check page bench lock clean
 
 help: ## List the targets
 	@printf 'Start here:\n'
@@ -16,18 +16,24 @@ help: ## List the targets
 	@printf '\nFor contributors:\n'
 	@sed -n 's/^\(check\|bench\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
 
-run: .venv/installed ## Set up, serve http://127.0.0.1:5000, and the first time log a real sweep (PORT=, DATA=)
+run: page ## Set up, serve http://127.0.0.1:5000, and the first time log a real sweep (PORT=, DATA=)
 	@$(BIN)/python examples/first_run.py --port $(PORT) --data $(DATA)
 
-test: .venv/installed ## Set up and run every test, in two processes (ARGS= goes to pytest)
+test: page ## Set up and run every test, in two processes (ARGS= goes to pytest)
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-check: .venv/installed ## Lint, types, import directions, schema compatibility
+check: page ## Lint, types, import directions, schema compatibility, the page
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m modeltrail.schemas.compatibility
+	@cd api/page && PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent check
+	@cd api/page && PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent test
+
+# Instant if nothing changed. Node and npm come with the environment.
+page: .venv/installed
+	@$(BIN)/python hatch_build.py
 
 bench: .venv/installed ## Every benchmark, one after the other (each is one command: see benchmarks/)
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
@@ -38,7 +44,7 @@ lock: # Renew requirements.lock; needs uv, which only those who change dependenc
 		--no-annotate --quiet --output-file requirements.lock
 
 clean: # Remove the environment and caches; never the data folder
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist api/page/node_modules api/modeltrail/api/page
 
 # The stamp makes a second run instant; a new lock or new settings install again.
 .venv/installed: requirements.lock pyproject.toml

@@ -363,6 +363,7 @@ BODIES: Mapping[str, Callable[[Estate], Any]] = {
 """The bodies of other routes: JSON, or bytes."""
 
 ANSWERS: Mapping[str, int] = {
+    "GET /assets/{name}": 404,  # there is no such file
     **dict.fromkeys(
         (
             "GET /api/v1/schemas/{fingerprint}",

@@ -27,6 +27,7 @@ from modeltrail.api.native import (
     importing,
     ingest,
     operation,
+    page,
     registry,
     runs,
     session,
@@ -119,6 +120,7 @@ def create_app(
         webhooks,
     ):
         app.include_router(part.router, dependencies=checks)
+    app.include_router(page.router, dependencies=checks)
     app.include_router(commands.router, dependencies=checks)
     app.include_router(artifacts.models, dependencies=checks)
     app.include_router(access_routes.router, dependencies=checks)

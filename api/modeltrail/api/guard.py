@@ -34,7 +34,7 @@ _LARGE_PATHS = ("/mlflow/runs/log-inputs", "/mlflow/upload-artifact")
 CLIENT_GONE = 499
 """The status under which requests are counted if the client did not wait for the answer."""
 _PARTS_PATH = "/mlflow-artifacts/mpu/"
-_PAGES = ("/", "/health", "/metrics")
+_HEAD_AS_GET = ("/", "/health", "/metrics")
 _NATIVE = "/api/v1/"
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -190,7 +190,7 @@ class Guard:
         path: str = scope["path"]
         method: str = scope["method"]
 
-        if method == "HEAD" and (path in _PAGES or path.startswith(_NATIVE)):
+        if method == "HEAD" and (path in _HEAD_AS_GET or path.startswith(_NATIVE)):
             # FastAPI's routes do not accept HEAD; all other routes do.
             scope = {**scope, "method": "GET"}
 
@@ -200,13 +200,12 @@ class Guard:
                 message["body"] = b""
             if message["type"] == "http.response.start":
                 status = message["status"]
-                policy = _POLICY_OF_DOCS if path == "/docs" else _POLICY
-                message["headers"] = [
-                    *message.get("headers", []),
-                    *_HEADERS,
-                    (b"content-security-policy", policy),
-                    (b"x-request-id", request_id.encode()),
-                ]
+                own = message.get("headers", [])
+                if all(name.lower() != b"content-security-policy" for name, _ in own):
+                    policy = _POLICY_OF_DOCS if path == "/docs" else _POLICY
+                    own = [*own, (b"content-security-policy", policy)]
+                request_header = (b"x-request-id", request_id.encode())
+                message["headers"] = [*own, *_HEADERS, request_header]
             await send(message)
 
         body: _Body | None = None

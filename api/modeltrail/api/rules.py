@@ -23,6 +23,7 @@ from modeltrail.api.artifacts.uris import place_of
 from modeltrail.api.gates import FILES
 from modeltrail.api.mlflow.acts import ENDPOINTS
 from modeltrail.api.mlflow.calls import EndpointRoute, Rule
+from modeltrail.api.native import page
 from modeltrail.api.registry.commands import act_of
 from modeltrail.api.registry.commands import routes as command_routes
 from modeltrail.api.routing import PooledRoute
@@ -287,7 +288,10 @@ OTHERS: Final[Mapping[str, Rule]] = {
         f"{method} {path}": InBody(tuple(one.type for one in commands))
         for (_, method, path), commands in command_routes().items()
     },
+    # The HTML and the code of the page. They contain no data.
     "GET /": public,
+    "GET /assets/{name}": public,
+    **{f"GET {path}": public for path in page.PAGES},
     "GET /health": public,
     "GET /version": public,
     "GET /docs": signed_in,

@@ -1,4 +1,4 @@
-"""Health, metrics, status, dead letters, and the first page."""
+"""Health, metrics, status and dead letters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastapi import APIRouter, Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
 from modeltrail.api.answers import page, rows
 from modeltrail.api.errors import Unavailable
@@ -35,44 +35,6 @@ if TYPE_CHECKING:
 
 _DEAD_LETTERS = Pages("dead_letters")
 router = APIRouter(route_class=PooledRoute)
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Modeltrail</title>
-<style>body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 3rem auto;
-padding: 0 1rem }} code {{ background: #eee; padding: .1rem .3rem }}</style></head><body>
-<h1>Modeltrail {version}</h1>
-<p>An experiment tracker and model registry in which the log is the system.</p>
-<ul>
-<li><a href="/docs">The API, with examples</a> (<a href="/openapi.json">OpenAPI</a>)</li>
-<li><a href="/health">Health</a>, <a href="/metrics">metrics</a>,
-<a href="/api/v1/status">status</a></li>
-<li><a href="/api/v1/runs">Runs</a>, <a href="/api/v1/models">models</a>,
-<a href="/api/v1/audit">the audit trail</a></li>
-</ul>
-<h2>SQL to try</h2>
-<ul>{queries}</ul>
-<p>On the command line: <code>modeltrail sql "FROM runs LIMIT 10"</code></p>
-</body></html>
-"""
-_QUERIES = (
-    "SELECT name, status, duration_s FROM runs ORDER BY start_time DESC LIMIT 10",
-    "SELECT run_id, value FROM latest_metrics ORDER BY value DESC LIMIT 10",
-    "SELECT appended_at, actor, type, model, version, accepted, reason "
-    "FROM audit ORDER BY log_offset DESC",
-)
-
-
-@router.get("/", include_in_schema=False)
-def first_page() -> Response:
-    """An overview with links."""
-    from html import escape
-    from urllib.parse import quote
-
-    queries = "".join(
-        f'<li><a href="/api/v1/sql?statement={quote(q)}"><code>{escape(q)}</code></a></li>'
-        for q in _QUERIES
-    )
-    return HTMLResponse(_PAGE.format(version=program_version(), queries=queries))
 
 
 class _Compared(NamedTuple):

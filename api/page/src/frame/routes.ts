@@ -1,0 +1,22 @@
+// The pages: their addresses, and their code, which is fetched when a page is opened.
+// A new page is one line here, a folder in src/pages/, and a line in PAGES of api/native/page.py.
+import { match as matchIn, type Match, type Route } from "./match.ts";
+
+export const ROUTES: readonly Route[] = [
+  { path: "/runs", under: "/runs", load: () => import("../pages/runs/index.tsx") },
+];
+
+/** The side bar: shown are those that have a page. */
+export const WORDS: readonly [path: string, word: string][] = [
+  ["/runs", "Runs"],
+  ["/models", "Models"],
+  ["/audit", "Audit"],
+  ["/sql", "SQL"],
+  ["/live", "Live"],
+  ["/status", "Status"],
+];
+
+/** The page of a path; null if there is none. */
+export function match(path: string): Match | null {
+  return matchIn(path, ROUTES);
+}
