@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from starlette.testclient import TestClient
 
+from access_world import world_in
 from api_server import Job, a_node
+from modeltrail.api.answers import plain
 from modeltrail.api.app import create_app
 from modeltrail.eventlog import RUNS, NewEvent
 
@@ -96,7 +104,8 @@ def test_windows(runs: Runs) -> None:
 
 COLUMNS = ["run_id", "run_name", "experiment_name", "status", "start_time", "end_time", "complete",
            "duration_s", "params.lr", "params.a 'key' \"?", "tags.team", "metrics.loss",
-           "metrics.loss.points", "metrics.`loss.points`", "last_heartbeat", "events_missing",
+           "metrics.loss.points", "metrics.loss.min", "metrics.loss.max", "metrics.`loss.points`",
+           "children", "last_heartbeat", "events_missing",
            "position", "deleted", "tags.mlflow.user"]  # fmt: skip
 
 
@@ -110,6 +119,7 @@ def test_columns(runs: Runs) -> None:
     assert (row["params.lr"], row["params.a 'key' \"?"]) == ("0.1", "?")
     assert (row["metrics.loss"], row["metrics.loss.points"]) == (0.5, 1)
     assert row["metrics.`loss.points`"] is None
+    assert (row["metrics.loss.min"], row["metrics.loss.max"], row["children"]) == (0.5, 0.5, 0)
     values = [row["metrics.loss"] for row in runs.ask(columns=["metrics.loss"])["rows"]]
     assert values == [None, "-Infinity", "NaN", 0.5, 0.1]
 
@@ -124,6 +134,9 @@ def test_columns(runs: Runs) -> None:
         {"order": [{"column": "duration_s"}, {"column": "tags.team"}]},
         {"experiments": ["0"], "view": "all"},
         {"view": "deleted"},
+        {"tree": True},
+        {"tree": True, "filter": "run_id <> 'a' AND metrics.loss.max IS NULL".replace("<>", "!=")},
+        {"parent": "a", "order": [{"column": "metrics.loss.min"}]},
     ],
 )
 def test_the_sql_gives_the_same_rows(runs: Runs, body: dict[str, Any]) -> None:
@@ -135,8 +148,114 @@ def test_the_sql_gives_the_same_rows(runs: Runs, body: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"order": [{"column": "mean(metrics.loss)"}]},
+        {"order": [{"column": "tags.team", "descending": True}], "limit": 1, "offset": 1},
+        {"filter": "metrics.loss < 0", "group": ["tags.team", "status", "complete"]},
+        {"filter": "run_id = 'nothing'"},
+        {"group": ["start_time", "metrics.loss"]},
+    ],
+)
+def test_groups_and_their_sql(runs: Runs, body: dict[str, Any]) -> None:
+    columns = ["run_id", "metrics.loss", "metrics.loss.points", "duration_s"]
+    answer = runs.ask(**{"group": ["tags.team"], "columns": columns, **body})
+    done = runs.client.post(f"{API}/sql", json={"statement": answer["sql"]})
+    assert done.status_code == 200, done.text
+    assert done.json()["rows"] == [list(row.values()) for row in answer["rows"]]
+    assert done.json()["columns"] == [column["name"] for column in answer["columns"]]
+
+
+def test_statistics_of_groups_are_of_finite_values(runs: Runs) -> None:
+    answer = runs.ask(columns=["metrics.loss", "metrics.loss.max"], group=["tags.team"])
+    assert (answer["count"], answer["runs"]) == (2, 5)
+    vision, other = answer["rows"]
+    assert (vision["tags.team"], vision["runs"]) == ("vision", 3)
+    assert vision["mean(metrics.loss)"] == pytest.approx(0.3)  # of 0.1, 0.5 and NaN
+    assert vision["std(metrics.loss)"] == pytest.approx(math.sqrt(0.08))
+    assert (vision["min(metrics.loss)"], vision["max(metrics.loss)"]) == (0.1, 0.5)
+    assert vision["max(metrics.loss.max)"] == 0.9
+    assert [other[name] for name in other] == ["x' OR '1'='1", 2, *[None] * 8]
+
+
+def test_a_tree(runs: Runs) -> None:
+    answer = runs.ask(columns=["run_id", "children"], tree=True)
+    assert answer["rows"] == [{"run_id": "b", "children": 0}, {"run_id": "a", "children": 2}]
+    assert (answer["count"], answer["runs"]) == (2, 5)
+    assert runs.ids(parent="a") == ["d", "c"]
+    assert runs.ids(parent="c") == ["e"]
+    # The rows below something that is not found are at the top.
+    assert runs.ids(tree=True, filter="run_id != 'a'") == ["d", "c", "b"]
+
+
+def test_facets_leave_out_what_the_filter_says_of_them_alone(runs: Runs) -> None:
+    facets = ["status", "tags.team", "metrics.loss", "start_time"]
+    answer = runs.ask(filter="status = 'FINISHED' AND tags.team = 'vision'", facets=facets)
+    assert (answer["count"], answer["runs"]) == (1, 1)
+    assert answer["facets"] == {
+        "status": [{"value": "RUNNING", "runs": 2}, {"value": "FINISHED", "runs": 1}],
+        "tags.team": [{"value": "vision", "runs": 1}],
+        "metrics.loss": [{"value": 0.5, "runs": 1}],
+        "start_time": [{"value": "2023-11-14T22:13:20.001000Z", "runs": 1}],
+    }
+
+
+def test_keys(runs: Runs) -> None:
+    keys = runs.ask(keys=True)["keys"]
+    assert keys["params"] == [{"key": "a 'key' \"?", "runs": 5}, {"key": "lr", "runs": 5}]
+    assert (keys["metrics"], keys["metrics_count"]) == ([{"key": "loss", "runs": 4}], 1)
+    assert keys["tags"] == [{"key": "team", "runs": 5}]
+    keys = runs.ask(keys=True, key_prefix="L", keys_limit=1, filter="run_id = 'e'")["keys"]
+    assert keys["params"] == [{"key": "lr", "runs": 1}]
+    assert (keys["metrics_count"], keys["tags_count"]) == (0, 0)
+
+
+def test_arrow(runs: Runs) -> None:
+    body = {"columns": COLUMNS, "facets": ["status"]}
+    expected = runs.ask(**body)
+    headers = {"Accept": "application/vnd.apache.arrow.stream"}
+    got = runs.client.post(f"{API}/runs/query", json=body, headers=headers)
+    table = pa.ipc.open_stream(got.content).read_all()
+    assert json.loads(table.schema.metadata[b"modeltrail"]) == {
+        name: value for name, value in expected.items() if name != "rows"
+    }
+    names = [column["name"] for column in expected["columns"]]
+    rows = [dict(zip(names, map(plain, row.values()), strict=True)) for row in table.to_pylist()]
+    assert rows == expected["rows"]
+    grouped = {"columns": ["metrics.loss"], "group": ["tags.team"], "filter": "run_id = 'x'"}
+    got = runs.client.post(f"{API}/runs/query?format=arrow", json=grouped)
+    assert pa.ipc.open_stream(got.content).read_all().num_rows == 0
+
+
+def test_downloads_have_all_rows(runs: Runs) -> None:
+    body = {"columns": ["run_id", "metrics.loss", "start_time", "complete"], "limit": 1}
+    got = runs.client.post(f"{API}/runs/query?format=csv", json=body)
+    assert got.headers["content-disposition"].startswith('attachment; filename="runs.csv"')
+    lines = list(csv.reader(got.text.splitlines()))
+    assert lines[0] == body["columns"]
+    assert [line[:2] for line in lines[1:]] == [
+        ["e", ""], ["d", "-Infinity"], ["c", "NaN"], ["b", "0.5"], ["a", "0.1"]
+    ]  # fmt: skip
+    assert lines[1][2:] == ["2023-11-14T22:13:20.004000Z", "true"]
+    got = runs.client.post(f"{API}/runs/query?format=parquet", json=body)
+    table = pq.read_table(io.BytesIO(got.content))
+    assert table["run_id"].to_pylist() == list("edcba")
+    body = {"columns": ["metrics.loss"], "group": ["tags.team"]}
+    got = runs.client.post(f"{API}/runs/query?format=csv", json=body)
+    assert [line.split(",")[0] for line in got.text.splitlines()] == [
+        "tags.team", "vision", "x' OR '1'='1"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
     ("body", "message"),
     [
+        ({"group": ["status"], "order": [{"column": "run_id"}]}, "groups have no column 'run_id'"),
+        ({"group": ["status"], "tree": True}, "one of group, tree and parent"),
+        ({"order": [{"column": "children"}]}, "not ordered by"),
+        ({"facets": ["children"]}, "not grouped or counted by"),
+        ({"order": [{"column": "status"}, {"column": "status"}]}, "duplicate fields"),
         ({"filter": "foo = 1"}, "Invalid attribute key 'foo'"),
         ({"filter": "metrics.`loss`.mean > 1"}, "nothing may begin with '.mean'"),
         ({"filter": "(" * 200 + "run_id = 'a'" + ")" * 200}, "levels of parentheses"),
@@ -144,7 +263,6 @@ def test_the_sql_gives_the_same_rows(runs: Runs, body: dict[str, Any]) -> None:
         ({"filter": "complete = 'maybe'"}, "expected 'true' or 'false'"),
         ({"columns": ["nothing"]}, "there is no column 'nothing'"),
         ({"columns": ["metrics."]}, "there is no column"),
-        ({"columns": ["run_id", "run_id"]}, "named twice"),
         ({"columns": ["run_id"] * 1_000}, "at most 200 items"),
         ({"columns": ["params." + "k" * 500]}, "at most 270 characters"),
         ({"limit": 10_001}, "less than or equal to 10000"),
@@ -161,3 +279,52 @@ def test_a_filter_of_mlflow_has_no_suffixes(runs: Runs) -> None:
     answer = runs.client.post("/api/2.0/mlflow/runs/search", json=body)
     assert answer.status_code == 400
     assert "nothing may begin with '.points'" in answer.json()["message"]
+
+
+def test_nobody_sees_runs_that_they_may_not_read(tmp_path: Path) -> None:
+    with world_in(tmp_path) as world:
+        hers, his = (world.experiment(who, f"of {who}") for who in ("ada", "bob"))
+        secret = Job("hers", experiment_id=hers, experiment_name=None, params={"secret": "1"},
+                     tags={"hidden": "x"}, parent_run_id="his")  # fmt: skip
+        mine = Job("his", experiment_id=his, experiment_name=None, params={"lr": "1"})
+        assert world.ingest("ada", secret.started(), secret.metrics("covert", [1.0])) == 200
+        assert world.ingest("bob", mine.started(), mine.metrics("loss", [1.0])) == 200
+        path = f"{API}/runs/query"
+        body: dict[str, Any] = {
+            "columns": ["run_id", "params.secret", "metrics.covert", "children"],
+            "facets": ["experiment_id", "experiment_name", "params.secret", "parent_run_id"],
+            "keys": True,
+        }
+        for more in (
+            {},
+            {"experiments": [hers, his]},
+            {"filter": "params.secret IS NULL OR params.secret = '1'"},
+            {"tree": True},
+            {"view": "all"},
+        ):
+            found = world.ask("bob", "POST", path, 200, **body, **more)
+            (row,) = found["rows"]
+            assert row == {
+                "run_id": "his", "params.secret": None, "metrics.covert": None, "children": 0
+            }  # fmt: skip
+            assert (found["count"], found["runs"], found["sql"]) == (1, 1, None)
+            text = json.dumps([found["facets"], found["keys"]])
+            assert not any(word in text for word in ('secret": "1', "covert", "hidden", "ada"))
+            assert found["facets"]["params.secret"] == [{"value": None, "runs": 1}]
+            assert found["keys"]["params"] == [{"key": "lr", "runs": 1}]
+        for more in (
+            {"experiments": [hers]},
+            {"experiments": ["no such experiment"]},
+            {"filter": "params.secret = '1'"},
+            {"parent": "his"},
+        ):
+            found = world.ask("bob", "POST", path, 200, **body, **more)
+            assert (found["rows"], found["count"], found["keys"]["params"]) == ([], 0, [])
+        grouped = {"columns": ["metrics.covert"], "group": ["experiment_name"]}
+        (row,) = world.ask("bob", "POST", path, 200, **grouped)["rows"]
+        assert (row["experiment_name"], row["runs"]) == ("of bob", 1)
+        answer = world.client.post(
+            f"{path}?format=csv", headers=world.headers["bob"], json={"columns": ["run_id"]}
+        )
+        assert answer.text.split() == ["run_id", "his"]
+        assert world.ask("root", "POST", path, 200, **body)["count"] == 2

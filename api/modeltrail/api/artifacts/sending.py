@@ -58,7 +58,7 @@ def sent(
         stat, pieces = store.open(owner, path)
     headers = {
         "Accept-Ranges": "bytes",
-        "Content-Disposition": _attachment(path.rpartition("/")[2]),
+        "Content-Disposition": attachment(path.rpartition("/")[2]),
         "Last-Modified": format_datetime(stat.modified_at.replace(microsecond=0), usegmt=True),
         **({"ETag": stat.etag} if stat.etag else {}),
     }
@@ -76,14 +76,14 @@ def sent(
         if request.method != "HEAD" and start < end:
             pieces = store.read(owner, path, start, end)
     headers["Content-Length"] = str(end - start)
-    return _Pieces(pieces, status, headers, media_type)
+    return InPieces(pieces, status, headers, media_type)
 
 
 def _nothing() -> Pieces:
     yield from ()
 
 
-class _Pieces(StreamingResponse):
+class InPieces(StreamingResponse):
     """Sends the pieces of a generator, and closes it even if the client disconnects."""
 
     def __init__(
@@ -100,7 +100,7 @@ class _Pieces(StreamingResponse):
                 await run_in_threadpool(self._pieces.close)
 
 
-def _attachment(name: str) -> str:
+def attachment(name: str) -> str:
     """Return a ``Content-Disposition`` (RFC 6266) that also has the plain name."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     # Quoted, so only these two need escaping. Some browsers would decode "%".

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from contextlib import ExitStack
+from tempfile import TemporaryFile
+from typing import Annotated, Any, BinaryIO, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
 from modeltrail.api.answers import one, page, parse_time, rows
+from modeltrail.api.artifacts.sending import InPieces, attachment
+from modeltrail.api.artifacts.storage import PIECE_BYTES, Pieces
 from modeltrail.api.errors import InvalidRequest
 from modeltrail.api.native.parameters import (
     CallerHere,
@@ -20,7 +24,8 @@ from modeltrail.api.native.parameters import (
 )
 from modeltrail.api.pages import Pages
 from modeltrail.api.routing import PooledRoute
-from modeltrail.api.runs.query import Finder, RunsQuery, as_json
+from modeltrail.api.runs.query import Finder, RunsQuery, all_rows, as_arrow, as_json
+from modeltrail.api.sql.formats import FORMATS
 from modeltrail.limits import RunStatus
 
 _RUNS = Pages("runs")
@@ -107,31 +112,87 @@ def list_runs(
     return answer(page(found, limit, _RUNS, ["appended_at", "run_id"]))
 
 
-@router.post(
-    "/query",
-    summary="Query runs",
-    responses=json_example(
-        {
-            "rows": [{"run_name": "trial-7", "params.lr": "0.01", "metrics.loss": 0.12}],
-            "columns": [
-                {"name": "run_name", "type": "text"},
-                {"name": "params.lr", "type": "text"},
-                {"name": "metrics.loss", "type": "number"},
-            ],
-            "count": 1,
-            "position": {"registry": "registry:0:31", "runs": ["runs:0:41"]},
-            "sql": "SELECT ...",
-        }
-    ),
-)
-def query_runs(asked: RunsQuery, node: NodeHere, caller: CallerHere, log_end: LogEnd) -> Response:
-    """Runs of all experiments that you may read: filtered, ordered, a window of some columns.
+Format = Literal["json", "arrow", "csv", "parquet"]
+_ARROW = FORMATS["arrow"][0]
+_FOUND: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A window of rows. In JSON, NaN and infinities are text. In an Arrow stream "
+        "everything but the rows is JSON in the metadata `modeltrail` of its schema. CSV and "
+        "Parquet have all rows, whatever the window, and nothing else.",
+        "content": {
+            "application/json": {
+                "example": {
+                    "rows": [
+                        {"run_name": "trial-7", "params.lr": "0.01", "metrics.loss.min": 0.12}
+                    ],
+                    "columns": [
+                        {"name": "run_name", "type": "text"},
+                        {"name": "params.lr", "type": "text"},
+                        {"name": "metrics.loss.min", "type": "number"},
+                    ],
+                    "count": 1,
+                    "runs": 1,
+                    "position": {"registry": "registry:0:31", "runs": ["runs:0:41"]},
+                    "sql": "SELECT r.name AS run_name, ...",
+                    "facets": {"status": [{"value": "FINISHED", "runs": 1}]},
+                    "keys": {
+                        "params": [{"key": "lr", "runs": 1}],
+                        "params_count": 1,
+                        "metrics": [{"key": "loss", "runs": 1}],
+                        "metrics_count": 1,
+                        "tags": [],
+                        "tags_count": 0,
+                    },
+                }
+            },
+            **{FORMATS[format][0]: {} for format in ("arrow", "csv", "parquet")},
+        },
+    }
+}
 
-    `count` is the number of all runs found; `sql` is the same query for `/api/v1/sql`.
+
+@router.post("/query", summary="Query runs", responses=_FOUND, response_class=Response)
+def query_runs(
+    asked: RunsQuery,
+    node: NodeHere,
+    caller: CallerHere,
+    log_end: LogEnd,
+    format: Annotated[
+        Format | None,
+        Query(
+            description="`json`, or by the header `Accept` `arrow`: a window. `csv`, `parquet`: "
+            "all rows, for download."
+        ),
+    ] = None,
+    accept: Annotated[str, Header(include_in_schema=False)] = "",
+) -> Response:
+    """Runs of all experiments that you may read: filtered, ordered, grouped, counted.
+
+    `count` is the number of rows without the window, `runs` that of all runs found, `position` how
+    far the log was read, and `sql` the same query for `/api/v1/sql`, for those who may use it.
     """
     with node.read(log_end=log_end) as cursor:
-        found = Finder(cursor, caller.rights, asked).answer()
+        finder = Finder(cursor, caller.rights, asked)
+        if format in ("csv", "parquet"):
+            # To a file first: a slow client must not keep the transaction open.
+            with ExitStack() as stack:
+                file = stack.enter_context(TemporaryFile())
+                for piece in all_rows(finder, format):
+                    file.write(piece)
+                stack.pop_all()
+            headers = {"Content-Disposition": attachment(f"runs.{format}")}
+            return InPieces(_from(file), 200, headers, FORMATS[format][0])
+        found = finder.answer()
+    if format == "arrow" or (format is None and _ARROW in accept):
+        return Response(as_arrow(found), media_type=_ARROW)
     return answer(as_json(found))
+
+
+def _from(file: BinaryIO) -> Pieces:
+    with file:
+        file.seek(0)
+        while piece := file.read(PIECE_BYTES):
+            yield piece
 
 
 @router.get(

@@ -200,10 +200,12 @@ QUERIED: Final = replace(
         **RUN.keyed,
         **_metrics(
             latest=sql("runs.search_metric"),
+            min=sql("runs.search_metric_min"),
+            max=sql("runs.search_metric_max"),
             points=sql("runs.search_metric_points"),
         ),
     },
-    suffixes={"metric": {"points": "metric.points"}},
+    suffixes={"metric": {name: f"metric.{name}" for name in ("min", "max", "points")}},
 )
 """Runs as the native query searches them, in the fold's tables."""
 
@@ -214,6 +216,8 @@ IN_VIEWS: Final = replace(
     keyed={
         **_metrics(
             latest=sql("run_views.search_metric"),
+            min=sql("run_views.search_metric_min"),
+            max=sql("run_views.search_metric_max"),
             points=sql("run_views.search_metric_points"),
         ),
         "parameter": replace(RUN.keyed["parameter"], rows=sql("run_views.search_param")),

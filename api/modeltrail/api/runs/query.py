@@ -6,10 +6,11 @@ the SQL that users can run and change themselves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 
 import duckdb
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -21,11 +22,21 @@ from modeltrail.api.errors import Forbidden, InvalidRequest
 from modeltrail.api.runs.fields import IN_VIEWS, QUERIED, SHOWN, Type, run_entity
 from modeltrail.api.runs.live import EXPERIMENT_ID, among, from_runs
 from modeltrail.api.search import Entity, compile_node, order_of, parse_filter
+from modeltrail.api.sql.formats import Result, pieces
 from modeltrail.consumers.reading import sql
 from modeltrail.limits import KEY_CHARACTERS_MAX
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 COLUMNS_MAX = 200
 LIMIT_MAX = 10_000
+CELLS_MAX = 20_000_000
+"""Most values in a download of all rows."""
+VALUES_MAX = 50
+"""Most values of a facet."""
+KEYS_MAX = 20_000
+_CHUNK_ROWS = 10_000
 _OFFSET_MAX = 2**40
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES_MS = range(-62_135_596_800_000, 253_402_300_800_000)
@@ -55,21 +66,50 @@ class RunsQuery(BaseModel):
     )
     filter: str = Field(
         "",
-        description="MLflow's grammar, with OR, NOT and parentheses, and `metrics.KEY.points`. "
-        "Keys with other characters are quoted with backticks.",
+        description="MLflow's grammar, with OR, NOT, parentheses, IS NULL of every field, times in "
+        "quotes, and `metrics.KEY.min`, `.max` and `.points`. Keys with other characters, or with "
+        "such an ending of their own, are quoted with backticks.",
     )
     view: Literal["active", "deleted", "all"] = "active"
     columns: list[Name] = Field(
         list(_DEFAULT_COLUMNS),
         max_length=COLUMNS_MAX,
-        description="Names of properties, `params.KEY`, `tags.KEY`, and `metrics.KEY` for the "
-        "latest value or `metrics.KEY.points` for the number of points.",
+        description="Names of properties, `params.KEY`, `tags.KEY`, `metrics.KEY` for the latest "
+        "value, `metrics.KEY.min` and `.max` for the least and greatest finite value, "
+        "`metrics.KEY.points` for the number of points, and `children` for the number of runs "
+        "found whose parent it is.",
     )
     order: list[OrderBy] = Field(
         [],
         max_length=search.ORDERS_MAX,
         description="Columns to order by. Ties are ordered by start, newest first, then by id.",
     )
+    group: list[Name] = Field(
+        [],
+        max_length=5,
+        description="Columns whose values make a group, which is then a row: these values, `runs`, "
+        "and of each column that is a number `mean(COLUMN)`, `std(COLUMN)`, `min(COLUMN)` and "
+        "`max(COLUMN)` of the finite values. These names can be ordered by.",
+    )
+    tree: bool = Field(
+        False, description="Only runs whose parent is not found; see `children` and `parent`."
+    )
+    parent: str | None = Field(None, description="Only the runs whose parent this is.")
+    facets: list[Name] = Field(
+        [],
+        max_length=20,
+        description=f"Columns whose {VALUES_MAX} most frequent values are counted. Parts of the "
+        "filter that are about that column alone are left out for its count.",
+    )
+    keys: bool = Field(
+        False, description="Also the keys of params, metrics and tags, with their number of runs."
+    )
+    key_prefix: str = Field(
+        "",
+        max_length=KEY_CHARACTERS_MAX,
+        description="Only keys that contain this in any case; those that begin with it come first.",
+    )
+    keys_limit: int = Field(200, ge=1, le=KEYS_MAX, description="Most keys of each kind.")
     offset: int = Field(0, ge=0, le=_OFFSET_MAX, description="How many rows to leave out.")
     limit: int = Field(100, ge=0, le=LIMIT_MAX, description="Most rows.")
 
@@ -79,7 +119,7 @@ class Column(NamedTuple):
 
     name: str
     kind: str
-    """As in the grammar: "attribute", "parameter", "tag", "metric", "metric.points"."""
+    """As in the grammar: "attribute", "parameter", "tag", "metric", "metric.min"; or "children"."""
     key: str
     type: Type
 
@@ -93,8 +133,15 @@ _TYPES: Final[Mapping[str, Type]] = {
     "parameter": "text",
     "tag": "text",
     "metric": "number",
+    "metric.min": "number",
+    "metric.max": "number",
     "metric.points": "integer",
+    "children": "integer",
 }
+_CHILDREN: Final = "children"
+_STATISTICS: Final[Mapping[str, str]] = {
+    "mean": "avg", "std": "stddev_samp", "min": "min", "max": "max"
+}  # fmt: skip
 
 
 def column_of(name: str) -> Column:
@@ -104,6 +151,8 @@ def column_of(name: str) -> Column:
     """
     if name in SHOWN:
         return Column(name, "attribute", name, SHOWN[name].type)
+    if name == _CHILDREN:
+        return Column(name, _CHILDREN, "", "integer")
     prefix, dot, rest = name.partition(".")
     kind = QUERIED.prefixes.get(prefix, "")
     if dot and rest and kind == "attribute" and rest in SHOWN:
@@ -113,7 +162,7 @@ def column_of(name: str) -> Column:
         return Column(name, kind, key, _TYPES[kind])
     raise InvalidRequest(
         f"there is no column {name[:100]!r}; there are params.KEY, tags.KEY, metrics.KEY, "
-        f"{', '.join(SHOWN)}"
+        f"children, {', '.join(SHOWN)}"
     )
 
 
@@ -135,6 +184,31 @@ class _Place:
     tables: str
     experiment_id: str
     deleted: str
+    in_views: bool = False
+
+    def value_of(self, column: Column, name: str) -> _Value:
+        """Return the SQL of a column, whose joined table gets this name."""
+        if column.kind == "attribute":
+            shown = SHOWN[column.key]
+            return _Value((shown.view or f"r.{column.key}") if self.in_views else shown.fold)
+        if column.kind == _CHILDREN:
+            raise InvalidRequest(f"{_CHILDREN}: it can be shown, not ordered or grouped by")
+        keyed = self.entity.keyed[column.kind]
+        special = keyed.special.get(column.key)
+        rows, params = (keyed.rows, [column.key]) if special is None else (special, [])
+        return _Value(f"{name}.value", self.join(rows, name), params)
+
+    def join(self, rows: str, name: str) -> str:
+        """Return the LEFT JOIN of rows with columns ``id`` and ``value``."""
+        return f"\nLEFT JOIN ({rows}) {name} ON {name}.id = {self.entity.id}"
+
+
+class _Value(NamedTuple):
+    """An expression, and the join that it needs with its values."""
+
+    sql: str
+    join: str = ""
+    params: Sequence[Any] = ()
 
 
 class Finder:
@@ -145,13 +219,20 @@ class Finder:
         self._cursor = cursor
         self._rights = rights
         self._asked = asked
-        self.columns = [column_of(name) for name in asked.columns]
-        if len({column.name for column in self.columns}) < len(self.columns):
-            raise InvalidRequest("columns: a column is named twice")
-        self._order = [(column_of(one.column), not one.descending) for one in asked.order]
+        self._columns = [column_of(name) for name in dict.fromkeys(asked.columns)]
+        self._group = [column_of(name) for name in dict.fromkeys(asked.group)]
+        self._facets = [column_of(name) for name in dict.fromkeys(asked.facets)]
         self._filter = parse_filter(QUERIED, asked.filter) if asked.filter.strip() else None
+        if sum((bool(asked.group), asked.tree, asked.parent is not None)) > 1:
+            raise InvalidRequest("give one of group, tree and parent")
+        if any(c.kind == _CHILDREN for c in (*self._group, *self._facets)):
+            raise InvalidRequest(f"{_CHILDREN}: it can be shown, not grouped or counted by")
+        self._order = [] if asked.group else self._ordered()
         used = compile_node(QUERIED, self._filter).fields
-        used |= {(column.kind, column.key) for column, _ in self._order}
+        used |= {(c.kind, c.key) for c, _ in self._order}
+        used |= {(c.kind, c.key) for c in self._facets}
+        if asked.group:
+            used |= {(c.kind, c.key) for c in (*self._columns, *self._group)}
         self._fold = _Place(
             run_entity(cursor, used, QUERIED),
             self._tables(used),
@@ -159,14 +240,26 @@ class Finder:
             SHOWN["deleted"].fold,
         )
 
-    def _tables(self, used: frozenset[tuple[str, str]]) -> str:
+    def _ordered(self) -> list[tuple[Column, bool]]:
+        order = [(column_of(one.column), not one.descending) for one in self._asked.order]
+        if any(column.kind == _CHILDREN for column, _ in order):
+            raise InvalidRequest(f"{_CHILDREN}: it can be shown, not ordered by")
+        order_of(QUERIED, [(c.field, way) for c, way in order])
+        return order
+
+    def _tables(self, used: Iterable[tuple[str, str]]) -> str:
         """Return the tables that these fields need."""
         tables = from_runs(self._cursor)
         needs = any(kind == "attribute" and "a." in _sql_of(key) for kind, key in used)
         return f"{tables} {sql('runs.activity')}" if needs else tables
 
-    def _where(self, place: _Place, node: search.Node | None) -> tuple[str, list[Any]]:
-        """Return the condition of the query with a filter, and its values."""
+    def _where(
+        self, place: _Place, node: search.Node | None, *, window: bool = True
+    ) -> tuple[str, list[Any]]:
+        """Return the condition of the query with a filter, and its values.
+
+        ``window``: of the rows that can be shown, which are fewer for a tree or a parent.
+        """
         condition = compile_node(place.entity, node)
         where, params = [condition.sql], [*condition.params]
         if self._asked.experiments is not None:
@@ -174,76 +267,249 @@ class Finder:
             params.append(self._asked.experiments)
         if self._asked.view != "all":
             where.append(f"{'' if self._asked.view == 'deleted' else 'NOT '}{place.deleted}")
-        if place is self._fold:
+        if not place.in_views:
             readable = self._rights.readable_experiments(EXPERIMENT_ID)
             where.append(readable.sql)
             params += readable.params
-        return " AND ".join(where), params
-
-    # Rows
+        if window and self._asked.parent is not None:
+            where.append("r.parent_run_id = ?")
+            params.append(self._asked.parent)
+        text = " AND ".join(where)
+        if window and self._asked.tree:
+            found = f"SELECT r.run_id FROM {place.tables} WHERE {text}"
+            text += (
+                " AND (r.parent_run_id IS NULL OR r.parent_run_id = r.run_id "
+                f"OR r.parent_run_id NOT IN ({found}))"
+            )
+            params *= 2
+        return text, params
 
     def answer(self) -> Answer:
-        """Run the query."""
-        numbers, count = self._numbers(self._asked.offset, self._asked.limit)
-        return Answer(
-            self.columns,
-            self._rows(numbers),
-            {
-                "columns": [{"name": c.name, "type": c.type} for c in self.columns],
-                "count": count,
-                "position": self._position(),
-                "sql": self._sql(),
-            },
-        )
+        """Return a window of the rows, and what else was asked for."""
+        asked = self._asked
+        if asked.group:
+            columns, rows, count, runs = self._groups(asked.offset, asked.limit)
+        else:
+            columns = self._columns
+            numbers, count = self._numbers(asked.offset, asked.limit)
+            rows = self._rows(numbers)
+            runs = self._count(window=False) if asked.tree or asked.parent is not None else count
+        about: dict[str, Any] = {
+            "columns": [{"name": c.name, "type": c.type} for c in columns],
+            "count": count,
+            "runs": runs,
+            "position": self._position(),
+            "sql": self._sql(),
+        }
+        if asked.facets:
+            about["facets"] = {column.name: self._facet(column) for column in self._facets}
+        if asked.keys:
+            about["keys"] = self._keys()
+        return Answer(columns, rows, about)
+
+    def everything(self) -> tuple[list[Column], Iterator[list[list[Any]]]]:
+        """Return the columns, and all rows in chunks. Raises ``InvalidRequest`` for too many."""
+        if self._asked.group:
+            columns, rows, count, _ = self._groups(0, CELLS_MAX // 10)
+            return columns, iter([rows])
+        count = self._count()
+        if count * max(1, len(self._columns)) > CELLS_MAX:
+            raise InvalidRequest(
+                f"{count:,} rows of {len(self._columns)} columns are more than {CELLS_MAX:,} "
+                "values; narrow the filter, or ask for fewer columns"
+            )
+        numbers, _ = self._numbers(0, count)
+        chunks = range(0, len(numbers), _CHUNK_ROWS)
+        return self._columns, (self._rows(numbers[at : at + _CHUNK_ROWS]) for at in chunks)
+
+    # Runs
 
     def _numbers(self, offset: int, limit: int) -> tuple[list[int], int]:
         """Return the numbers of a window of runs, and how many runs there are."""
         order = order_of(self._fold.entity, [(c.field, way) for c, way in self._order])
         where, params = self._where(self._fold, self._filter)
         terms, by = _named(order.terms)
-        tables = f"{self._fold.tables}{order.joins}"
         query = sql(
             "runs.found",
             terms=", ".join(["r.started_at_ms", *terms]),
-            tables=tables,
+            tables=f"{self._fold.tables}{order.joins}",
             where=where,
             order=", ".join([*by, "started_at_ms DESC NULLS LAST", "run_id"]),
             limit=limit,
             offset=offset,
         )
         found = self._cursor.execute(query, [*order.params, *params]).fetchall()
-        if found:
-            return [row[0] for row in found], found[0][1]
+        return [row[0] for row in found], found[0][1] if found else self._count()
+
+    def _count(self, *, window: bool = True) -> int:
+        where, params = self._where(self._fold, self._filter, window=window)
         query = sql("runs.count", tables=self._fold.tables, where=where)
-        counted = self._cursor.execute(query, params).fetchone()
-        return [], counted[0] if counted else 0
+        found = self._cursor.execute(query, params).fetchone()
+        return int(found[0]) if found else 0
 
     def _rows(self, numbers: Sequence[int]) -> list[list[Any]]:
         """Return the columns of runs, given by their numbers, in that order."""
         if not numbers:
             return []
-        shown = [c for c in self.columns if c.kind == "attribute"]
-        tables = self._tables(frozenset((c.kind, c.key) for c in shown))
+        attributes = [c for c in self._columns if c.kind == "attribute"]
         wanted, params = among(list(numbers))
-        columns = ", ".join(["r.run_id", *(SHOWN[c.key].fold for c in shown)])
-        query = sql("runs.shown", columns=columns, tables=tables, runs=wanted)
-        found = {row[0]: row[2:] for row in self._cursor.execute(query, params).fetchall()}
-        values = {c.name: [found[n][at] for n in numbers] for at, c in enumerate(shown)}
-        for column in self.columns:
-            if column.kind != "attribute":
-                by_run = self._values(column, wanted, params)
-                values[column.name] = [by_run.get(n) for n in numbers]
-        return [list(row) for row in zip(*(values[c.name] for c in self.columns), strict=True)]
+        query = sql(
+            "runs.shown",
+            columns=", ".join(["r.run_id", *(SHOWN[c.key].fold for c in attributes)]),
+            tables=self._tables((c.kind, c.key) for c in attributes),
+            runs=wanted,
+        )
+        found = {row[0]: row[1:] for row in self._cursor.execute(query, params).fetchall()}
+        ids = [found[n][0] for n in numbers]
+        by_field = self._values(wanted, params)
+        values: list[list[Any]] = []
+        for column in self._columns:
+            if column.kind == "attribute":
+                at = 1 + attributes.index(column)
+                values.append([found[n][at] for n in numbers])
+            elif column.kind == _CHILDREN:
+                children = self._children(ids)
+                values.append([children.get(run_id, 0) for run_id in ids])
+            else:
+                by_run = by_field[column.kind, column.key]
+                values.append([by_run.get(n) for n in numbers])
+        return [list(row) for row in zip(*values, strict=True)]
 
-    def _values(self, column: Column, wanted: str, params: list[Any]) -> dict[int, Any]:
-        keyed = self._fold.entity.keyed[column.kind]
-        if column.kind == "metric":
-            keyed = QUERIED.keyed["metric"]
-        special = column.key in keyed.special
-        rows = keyed.special[column.key] if special else keyed.rows
-        query = f"SELECT id, value FROM ({rows}) WHERE id {wanted}"
-        values = [*([] if special else [column.key]), *params]
-        return dict(self._cursor.execute(query, values).fetchall())
+    def _values(self, wanted: str, params: list[Any]) -> dict[tuple[str, str], dict[int, Any]]:
+        """Return the keyed values of runs, by kind and key, then by the number of the run."""
+        found: dict[tuple[str, str], dict[int, Any]] = {(c.kind, c.key): {} for c in self._columns}
+        for query, kinds in _SHOWN_VALUES.items():
+            special = self._fold.entity.keyed[kinds[0]].special
+            keys = sorted({key for kind, key in found if kind in kinds})
+            for key in special.keys() & keys:
+                rows = f"SELECT id, value FROM ({special[key]}) WHERE id {wanted}"
+                found[kinds[0], key] = dict(self._cursor.execute(rows, params).fetchall())
+            keys = [key for key in keys if key not in special]
+            if not keys:
+                continue
+            text = sql(query, runs=wanted)
+            for run, key, *shown in self._cursor.execute(text, [*params, keys]).fetchall():
+                for kind, value in zip(kinds, shown, strict=True):
+                    if (kind, key) in found:
+                        found[kind, key][run] = value
+        return found
+
+    def _children(self, ids: list[str]) -> dict[str, int]:
+        """Return how many runs are found whose parent each of these is."""
+        where, params = self._where(self._fold, self._filter, window=False)
+        where += " AND list_contains(?::VARCHAR[], r.parent_run_id) AND r.parent_run_id <> r.run_id"
+        query = sql(
+            "runs.values",
+            value="r.parent_run_id",
+            tables=self._fold.tables,
+            where=where,
+            limit=len(ids),
+        )
+        return dict(self._cursor.execute(query, [*params, ids]).fetchall())
+
+    # Groups, facets, keys
+
+    def _grouped(self, place: _Place) -> tuple[list[Column], str, str, list[Any]]:
+        """Return the columns of groups, and the parts of their query around FROM."""
+        columns: list[Column] = []
+        selected: list[str] = []
+        joins: list[str] = []
+        params: list[Any] = []
+
+        def value_of(column: Column) -> str:
+            value = place.value_of(column, f"c_{len(joins)}")
+            if value.join:
+                joins.append(value.join)
+                params.extend(value.params)
+            return value.sql
+
+        for column in self._group:
+            columns.append(column)
+            selected.append(f"{value_of(column)} AS {_quoted(column.name)}")
+        columns.append(Column("runs", "runs", "", "integer"))
+        selected.append('count(*) AS "runs"')
+        for column in self._columns:
+            if column in self._group or column.type not in ("number", "integer"):
+                continue
+            value = f"{value_of(column)}::DOUBLE"
+            for name, function in _STATISTICS.items():
+                columns.append(Column(f"{name}({column.name})", "", "", "number"))
+                selected.append(
+                    f"{function}({value}) FILTER (WHERE isfinite({value})) "
+                    f"AS {_quoted(columns[-1].name)}"
+                )
+        where, values = self._where(place, self._filter)
+        by = ", ".join(str(n + 1) for n in range(len(self._group)))
+        rest = f"FROM {place.tables}{''.join(joins)}\nWHERE {where}\nGROUP BY {by}"
+        return columns, f"SELECT {', '.join(selected)}", rest, [*params, *values]
+
+    def _group_order(self, columns: list[Column]) -> str:
+        known = {column.name: column for column in columns}
+        terms: list[str] = []
+        for one in self._asked.order:
+            column = known.get(one.column)
+            if column is None:
+                raise InvalidRequest(
+                    f"order: groups have no column {one.column[:100]!r}; they have "
+                    f"{', '.join(known)}"
+                )
+            name = _quoted(column.name)
+            if column.type in ("number", "integer"):
+                terms.append(f"isnan({name}::DOUBLE)")
+            terms.append(f"{name} {'DESC' if one.descending else 'ASC'} NULLS LAST")
+        rest = [f"{_quoted(column.name)} ASC NULLS LAST" for column in self._group]
+        return ", ".join([*terms, '"runs" DESC', *rest])
+
+    def _groups(self, offset: int, limit: int) -> tuple[list[Column], list[list[Any]], int, int]:
+        """Return columns and rows of a window of groups, and how many groups and runs there are."""
+        columns, select, rest, params = self._grouped(self._fold)
+        groups = f"{select} {rest}"
+        order = self._group_order(columns)
+        query = sql("runs.groups", groups=groups, order=order, limit=limit, offset=offset)
+        found = self._cursor.execute(query, params).fetchall()
+        rows = [list(row[:-2]) for row in found]
+        if found:
+            return columns, rows, found[0][-2], found[0][-1]
+        query = sql("runs.count_groups", groups=groups)
+        counted = self._cursor.execute(query, params).fetchone()
+        return columns, rows, *(counted or (0, 0))
+
+    def _facet(self, column: Column) -> list[dict[str, Any]]:
+        node = search.without(self._filter, column.kind, column.key)
+        where, params = self._where(self._fold, node)
+        value = self._fold.value_of(column, "c")
+        query = sql(
+            "runs.values",
+            value=value.sql,
+            tables=f"{self._fold.tables}{value.join}",
+            where=where,
+            limit=VALUES_MAX,
+        )
+        found = self._cursor.execute(query, [*value.params, *params]).fetchall()
+        return [{"value": _shown(column, v), "runs": runs} for v, runs in found]
+
+    def _keys(self) -> dict[str, Any]:
+        """Return the keys of each kind, and how many there are."""
+        where, params = self._where(self._fold, self._filter)
+        several = self._cursor.execute(sql("runs.any_several")).fetchone()
+        wanted = self._asked.key_prefix.lower()
+        answer: dict[str, Any] = {}
+        for kind, query in (
+            ("params", "runs.param_keys"),
+            ("metrics", "runs.metric_keys" if several else "runs.metric_keys_once"),
+            ("tags", "runs.tag_keys"),
+        ):
+            text = sql(query, tables=self._fold.tables, where=where)
+            found = [
+                (key, runs)
+                for key, runs in self._cursor.execute(text, params).fetchall()
+                if wanted in key.lower()
+            ]
+            found.sort(key=lambda one: (not one[0].lower().startswith(wanted), -one[1], one[0]))
+            kept = found[: self._asked.keys_limit]
+            answer[kind] = [{"key": key, "runs": runs} for key, runs in kept]
+            answer[f"{kind}_count"] = len(found)
+        return answer
 
     def _position(self) -> dict[str, Any]:
         """Return how far the streams are folded: the position of the last event of each."""
@@ -262,17 +528,23 @@ class Finder:
             self._rights.everything()
         except Forbidden:
             return None
-        place = _Place(IN_VIEWS, "runs r", "r.experiment_id", SHOWN["deleted"].view)
-        columns, joins, params = [], [], []
-        for n, column in enumerate(self.columns):
-            name = _quoted(column.name)
-            if column.kind == "attribute":
-                columns.append(f"{SHOWN[column.key].view or f'r.{column.key}'} AS {name}")
-                continue
-            joined, values = _join(IN_VIEWS, column, f"c_{n}")
-            joins.append(joined)
-            params += values
-            columns.append(f"c_{n}.value AS {name}")
+        place = _Place(IN_VIEWS, "runs r", "r.experiment_id", SHOWN["deleted"].view, in_views=True)
+        page = f"LIMIT {self._asked.limit} OFFSET {self._asked.offset}"
+        if self._asked.group:
+            columns, select, rest, params = self._grouped(place)
+            by = self._group_order(columns)
+            return f"{select}\n{_inlined(rest, params)}\nORDER BY {by}\n{page}"
+        selected: list[str] = []
+        joins: list[str] = []
+        params = []
+        for n, column in enumerate(self._columns):
+            if column.kind == _CHILDREN:
+                value = self._children_in_views(place, f"c_{n}")
+            else:
+                value = place.value_of(column, f"c_{n}")
+            selected.append(f"{value.sql} AS {_quoted(column.name)}")
+            joins.append(value.join)
+            params += value.params
         order = order_of(IN_VIEWS, [(c.field, way) for c, way in self._order])
         where, values = self._where(place, self._filter)
         rest = _inlined(
@@ -280,22 +552,27 @@ class Finder:
             [*params, *order.params, *values],
         )
         by = ", ".join([*order.terms, "r.start_time DESC NULLS LAST", "r.run_id"])
-        page = f"LIMIT {self._asked.limit} OFFSET {self._asked.offset}"
-        return f"SELECT {', '.join(columns) or 'r.run_id'}\n{rest}ORDER BY {by}\n{page}"
+        return f"SELECT {', '.join(selected) or 'r.run_id'}\n{rest}ORDER BY {by}\n{page}"
+
+    def _children_in_views(self, place: _Place, name: str) -> _Value:
+        where, params = self._where(place, self._filter, window=False)
+        rows = (
+            f"SELECT r.parent_run_id AS id, count(*) AS value FROM {place.tables} WHERE {where} "
+            "AND r.parent_run_id <> r.run_id GROUP BY 1"
+        )
+        return _Value(f"coalesce({name}.value, 0)", place.join(rows, name), params)
+
+
+_SHOWN_VALUES: Final[Mapping[str, Sequence[str]]] = {
+    "runs.shown_params": ("parameter",),
+    "runs.shown_tags": ("tag",),
+    "runs.shown_metrics": ("metric", "metric.min", "metric.max", "metric.points"),
+}
+"""Queries for the values of some runs, and the kinds of columns they have."""
 
 
 def _sql_of(key: str) -> str:
     return QUERIED.attributes[key].sql
-
-
-def _join(entity: Entity, column: Column, name: str) -> tuple[str, list[Any]]:
-    """Return the LEFT JOIN of a keyed column, and its values."""
-    keyed = entity.keyed[column.kind]
-    if column.key in keyed.special:
-        rows, params = keyed.special[column.key], []
-    else:
-        rows, params = keyed.rows, [column.key]
-    return f"\nLEFT JOIN ({rows}) {name} ON {name}.id = {entity.id}", params
 
 
 def _named(terms: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -335,15 +612,63 @@ def time_of(ms: int | None) -> datetime | None:
     return None if ms is None or ms not in _TIMES_MS else _EPOCH + timedelta(milliseconds=ms)
 
 
+def _shown(column: Column, value: Any) -> Any:
+    """Return a value of a column for JSON."""
+    return plain(time_of(value) if column.type == "time" else value)
+
+
 def as_json(answer: Answer) -> dict[str, Any]:
     """Return an answer for JSON."""
-    names = [column.name for column in answer.columns]
-    times = [column.type == "time" for column in answer.columns]
     rows = [
         {
-            name: plain(time_of(value) if is_time else value)
-            for name, is_time, value in zip(names, times, row, strict=True)
+            column.name: _shown(column, value)
+            for column, value in zip(answer.columns, row, strict=True)
         }
         for row in answer.rows
     ]
     return {"rows": rows, **answer.about}
+
+
+def as_arrow(answer: Answer) -> bytes:
+    """Return an answer as an Arrow stream of its rows; the rest is in the schema's metadata."""
+    import pyarrow as pa
+
+    about = json.dumps(answer.about, ensure_ascii=False, allow_nan=False)
+    batch = _batch(answer.columns, answer.rows)
+    schema = batch.schema.with_metadata({"modeltrail": about.encode("utf-8", "replace")})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_batch(batch.replace_schema_metadata(schema.metadata))
+    return bytes(sink.getvalue())
+
+
+def all_rows(finder: Finder, format: str) -> Iterator[bytes]:
+    """Yield all rows as CSV or Parquet, in pieces. Raises ``InvalidRequest``."""
+    columns, chunks = finder.everything()
+    empty = _batch(columns, [])
+    types = [str(field.type) for field in empty.schema]
+    batches = (_batch(columns, rows) for rows in chunks)
+    result = Result([column.name for column in columns], types, empty.schema, batches)
+    return pieces(result, format, CELLS_MAX)
+
+
+def _batch(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    types = {
+        "text": pa.string(),
+        "number": pa.float64(),
+        "integer": pa.int64(),
+        "time": pa.timestamp("us", "UTC"),
+        "boolean": pa.bool_(),
+    }
+    values = zip(*rows, strict=True) if rows else ([] for _ in columns)
+    arrays = [
+        pa.array(
+            map(time_of, some) if column.type == "time" else some,
+            types[column.type],
+        )
+        for column, some in zip(columns, values, strict=True)
+    ]
+    schema = pa.schema([(column.name, types[column.type]) for column in columns])
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)

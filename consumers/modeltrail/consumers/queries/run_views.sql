@@ -2,6 +2,12 @@
 SELECT run_id AS id, arg_max(value, (step, "timestamp", value)) AS value
 FROM latest_metrics WHERE key = ? GROUP BY run_id
 
+-- search_metric_min: The least finite value of a metric of each run.
+SELECT run_id AS id, min(min_value) AS value FROM latest_metrics WHERE key = ? GROUP BY run_id
+
+-- search_metric_max: The greatest finite value of a metric of each run.
+SELECT run_id AS id, max(max_value) AS value FROM latest_metrics WHERE key = ? GROUP BY run_id
+
 -- search_metric_points: The number of points of a metric of each run.
 SELECT run_id AS id, sum(points)::BIGINT AS value FROM latest_metrics WHERE key = ? GROUP BY run_id
 

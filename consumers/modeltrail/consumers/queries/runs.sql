@@ -68,6 +68,12 @@ SELECT run AS id, value FROM fold.series WHERE key = ?
 -- search_metric_points: The number of points of a metric of each run.
 SELECT run AS id, sum(points)::BIGINT AS value FROM fold.series WHERE key = ? GROUP BY run
 
+-- search_metric_min: The least finite value of a metric of each run.
+SELECT run AS id, min(min_value) AS value FROM fold.series WHERE key = ? GROUP BY run
+
+-- search_metric_max: The greatest finite value of a metric of each run.
+SELECT run AS id, max(max_value) AS value FROM fold.series WHERE key = ? GROUP BY run
+
 -- has_several: Whether a run has metrics of these keys by model or dataset.
 SELECT 1 FROM fold.series WHERE list_contains(?::VARCHAR[], key)
 AND (model_id IS NOT NULL OR dataset_name IS NOT NULL OR dataset_digest IS NOT NULL) LIMIT 1
@@ -100,8 +106,51 @@ SELECT id, (SELECT count(*) FROM found) FROM found ORDER BY {order} LIMIT {limit
 -- count: How many runs a query finds.
 SELECT count(*) FROM {tables} WHERE {where}
 
+-- groups: Groups of runs, in order, with how many groups and runs there are.
+WITH grouped AS MATERIALIZED ({groups})
+SELECT *, (SELECT count(*) FROM grouped), (SELECT sum("runs")::BIGINT FROM grouped)
+FROM grouped ORDER BY {order} LIMIT {limit} OFFSET {offset}
+
+-- count_groups: How many groups and runs a query finds.
+SELECT count(*), coalesce(sum("runs"), 0)::BIGINT FROM ({groups})
+
+-- values: The most frequent values of a column of the runs that a query finds.
+SELECT {value} AS value, count(*) AS runs FROM {tables} WHERE {where}
+GROUP BY 1 ORDER BY runs DESC, value NULLS LAST LIMIT {limit}
+
+-- param_keys: Keys of the params of the runs that a query finds, with the number of runs.
+SELECT key, count(*) AS runs FROM fold.params
+WHERE run IN (SELECT r.run FROM {tables} WHERE {where}) GROUP BY key
+
+-- tag_keys: Keys of the tags.
+SELECT key, count(*) AS runs FROM fold.tags
+WHERE run IN (SELECT r.run FROM {tables} WHERE {where}) GROUP BY key
+
+-- metric_keys: Keys of the metrics.
+SELECT key, count(DISTINCT run) AS runs FROM fold.series
+WHERE run IN (SELECT r.run FROM {tables} WHERE {where}) GROUP BY key
+
+-- metric_keys_once: The same if no run has metrics by model or dataset.
+SELECT key, count(*) AS runs FROM fold.series
+WHERE run IN (SELECT r.run FROM {tables} WHERE {where}) GROUP BY key
+
+-- any_several: Whether any metric is by model or dataset.
+SELECT 1 FROM fold.series
+WHERE model_id IS NOT NULL OR dataset_name IS NOT NULL OR dataset_digest IS NOT NULL LIMIT 1
+
 -- shown: Columns of some runs.
 SELECT r.run, {columns} FROM {tables} WHERE r.run {runs}
+
+-- shown_params: Some params of some runs.
+SELECT run, key, value FROM fold.params WHERE run {runs} AND list_contains(?::VARCHAR[], key)
+
+-- shown_tags: Some tags of some runs.
+SELECT run, key, value FROM fold.tags WHERE run {runs} AND list_contains(?::VARCHAR[], key)
+
+-- shown_metrics: Some metrics of some runs, of all models and datasets.
+SELECT run, key, arg_max(value, (step, timestamp_ms, value)), min(min_value), max(max_value),
+    sum(points)::BIGINT
+FROM fold.series WHERE run {runs} AND list_contains(?::VARCHAR[], key) GROUP BY run, key
 
 -- positions: How far the streams are folded.
 SELECT stream, partition, next_offset FROM fold.positions ORDER BY stream, partition
