@@ -9,6 +9,8 @@ import "./styles/controls.css";
 import "./styles/filter.css";
 import "./styles/facets.css";
 import "./styles/table.css";
+import "./styles/grid.css";
+import "./styles/menu.css";
 import "./styles/sections.css";
 import "./styles/code.css";
 import "./styles/charts.css";
