@@ -16,15 +16,19 @@ from typing import Any, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 from modeltrail.api.importing.entities import (
+    DELETED_STAGE,
     RUN_NAME,
     Experiment,
     LoggedModel,
     Model,
     PointsBuilder,
     Run,
+    Source,
     SourceError,
     SourcePoints,
     Version,
+    model_id_of,
+    status_of,
 )
 from modeltrail.api.importing.files import StoredFolder, folder_at
 from modeltrail.limits import MODEL_STATUSES
@@ -32,8 +36,6 @@ from modeltrail.limits import MODEL_STATUSES
 _RUNS = 250
 _ROWS = 20_000
 _WORKSPACE = "default"
-_DELETED = "Deleted_Internal"
-_MODEL_STATUSES = dict(enumerate(MODEL_STATUSES, 1))
 _SCHEMES = ("postgresql", "mysql", "mssql", "mariadb")
 
 Row = Sequence[Any]
@@ -126,7 +128,7 @@ def is_database(source: str) -> bool:
     return scheme in ("sqlite", *_SCHEMES) or (scheme == "" and Path(source).is_file())
 
 
-class DatabaseSource:
+class DatabaseSource(Source):
     """A tracking database."""
 
     def __init__(self, source: str, artifacts: str | None = None) -> None:
@@ -139,8 +141,8 @@ class DatabaseSource:
         Raises:
             SourceError: it cannot be opened, or is not a database of MLflow.
         """
+        super().__init__()
         parts = urlsplit(source)
-        self.notes: list[str] = []
         self._rows: _Rows
         if parts.scheme in ("sqlite", ""):
             path = source
@@ -332,7 +334,7 @@ class DatabaseSource:
             return []
         models = {
             model_id: LoggedModel(model_id, experiment.id, name, kind or None, run_id or None,
-                                  location, _MODEL_STATUSES.get(status, "PENDING"),
+                                  location, status_of(status, MODEL_STATUSES, "PENDING"),
                                   message or None, stage == "deleted", created, updated)
             for model_id, name, kind, run_id, location, status, message, stage, created, updated
             in self._query(
@@ -414,15 +416,9 @@ class DatabaseSource:
             source = source or storage or ""
             yield Version(
                 number, source, run_id or None, model_id_of(source), link or None,
-                description or None, stage or "None", created, updated, stage == _DELETED,
-                {} if stage == _DELETED else self._tags("model_version_tags", name, number),
+                description or None, stage or "None", created, updated, stage == DELETED_STAGE,
+                {} if stage == DELETED_STAGE else self._tags("model_version_tags", name, number),
             )  # fmt: skip
-
-
-def model_id_of(source: str) -> str | None:
-    """Return the logged model in the source of a version."""
-    found = re.fullmatch(r"models:/+(m-[0-9a-f]{32})", source)
-    return None if found is None else found[1]
 
 
 def _packed(rows: Iterable[Row]) -> Iterator[SourcePoints]:

@@ -7,35 +7,30 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from modeltrail.api.importing.databases import model_id_of
 from modeltrail.api.importing.entities import (
-    RUN_NAME,
     Experiment,
     LoggedModel,
     Model,
     PointsBuilder,
     Run,
     SeriesKey,
+    Source,
     SourceError,
     SourcePoints,
     Version,
 )
 from modeltrail.api.importing.files import StoredFolder, folder_at, local_path
-from modeltrail.limits import MODEL_STATUSES, RUN_STATUSES
 
 _RUNS = 250
 _META = "meta.yaml"
 _TRASH = ".trash"
 _MODELS = "models"
-_STATUSES = dict(enumerate(RUN_STATUSES, 1))
-_MODEL_STATUSES = dict(enumerate(MODEL_STATUSES, 1))
-_DELETED = "Deleted_Internal"
 
 Point = tuple[str, int, int, str]
 """Key, step, timestamp, and the value as text."""
 
 
-class FolderSource:
+class FolderSource(Source):
     """A file store."""
 
     def __init__(self, source: str, artifacts: str | None = None) -> None:
@@ -48,13 +43,13 @@ class FolderSource:
         Raises:
             SourceError: it is not a file store.
         """
+        super().__init__()
         path = local_path(source)
         if path is None or not path.is_dir():
             raise SourceError(f"there is no folder {source}")
         self._root = path.absolute()
         self._artifacts = artifacts
         self.identity = self._root.as_uri()
-        self.notes: list[str] = []
         # For the current experiment: the logged models and datasets of its points.
         self._links: dict[str, dict[Point, list[tuple[str, str | None, str | None]]]] = {}
         try:
@@ -69,16 +64,10 @@ class FolderSource:
         if not list(self._experiment_folders()) and not (self._root / _MODELS).is_dir():
             raise SourceError(f"{self._root} is not MLflow's: no folder in it has a {_META}")
 
-    def close(self) -> None:
-        """See ``Source.close``."""
-
     def folder(
         self, uri: str, *, run_id: str | None = None, model_id: str | None = None
     ) -> StoredFolder:
         return folder_at(uri, self._artifacts)
-
-    def size(self) -> int:
-        return 0
 
     def _meta(self, folder: Path) -> dict[str, Any]:
         file = folder / _META
@@ -111,17 +100,9 @@ class FolderSource:
         found = []
         for folder in self._experiment_folders():
             meta = self._meta(folder)
-            found.append(
-                Experiment(
-                    folder.name,
-                    str(meta["name"]),
-                    meta.get("artifact_location"),
-                    meta.get("lifecycle_stage") == "deleted" or folder.parent.name == _TRASH,
-                    meta.get("creation_time"),
-                    meta.get("last_update_time"),
-                    _texts(folder / "tags"),
-                )
-            )
+            experiment = Experiment.of(meta, folder.name, _texts(folder / "tags"))
+            experiment.deleted |= folder.parent.name == _TRASH
+            found.append(experiment)
         return sorted(found, key=lambda e: (len(e.id), e.id))
 
     def _folder_of(self, experiment: Experiment) -> Path:
@@ -147,21 +128,8 @@ class FolderSource:
             yield found
 
     def _run(self, folder: Path, meta: dict[str, Any], datasets: dict[str, dict[str, Any]]) -> Run:
-        tags = _texts(folder / "tags")
-        name_tag = tags.pop(RUN_NAME, "")
-        run = Run(
-            folder.name,
-            folder.parent.name,
-            str(meta.get("run_name") or meta.get("name") or name_tag),
-            str(meta.get("user_id") or ""),
-            _status(meta.get("status"), _STATUSES, "RUNNING"),
-            meta.get("start_time") or 0,
-            meta.get("end_time"),
-            meta.get("lifecycle_stage") == "deleted",
-            str(meta.get("artifact_uri") or ""),
-            _texts(folder / "params"),
-            tags,
-        )
+        params, tags = _texts(folder / "params"), _texts(folder / "tags")
+        run = Run.of(meta, folder.name, folder.parent.name, params, tags)
         for _, link in self._metas(folder / "inputs"):
             if link.get("source_type") == "DATASET":
                 dataset = datasets.get(str(link["source_id"]))
@@ -212,60 +180,18 @@ class FolderSource:
 
     def logged_models(self, experiment: Experiment) -> list[LoggedModel]:
         return [
-            LoggedModel(
-                folder.name,
-                experiment.id,
-                str(meta["name"]),
-                meta.get("model_type") or None,
-                meta.get("source_run_id") or None,
-                str(meta.get("artifact_location") or ""),
-                _status(meta.get("status"), _MODEL_STATUSES, "PENDING"),
-                meta.get("status_message") or None,
-                meta.get("lifecycle_stage") == "deleted",
-                meta.get("creation_timestamp"),
-                meta.get("last_updated_timestamp"),
-                _texts(folder / "params"),
-                _texts(folder / "tags"),
+            LoggedModel.of(
+                meta, folder.name, experiment.id, _texts(folder / "params"), _texts(folder / "tags")
             )
             for folder, meta in self._metas(self._folder_of(experiment) / _MODELS)
         ]
 
     def models(self) -> Iterator[Model]:
         for folder, meta in self._metas(self._root / _MODELS):
-            versions = [self._version(one, found) for one, found in self._metas(folder)]
-            yield Model(
-                str(meta["name"]),
-                meta.get("description") or None,
-                meta.get("creation_timestamp"),
-                meta.get("last_updated_timestamp"),
-                _texts(folder / "tags"),
-                {alias: int(number) for alias, number in (meta.get("aliases") or {}).items()},
-                sorted(versions, key=lambda version: version.number),
-            )
-
-    def _version(self, folder: Path, meta: dict[str, Any]) -> Version:
-        source = str(meta.get("source") or meta.get("storage_location") or "")
-        stage = str(meta.get("current_stage") or "None")
-        return Version(
-            int(meta["version"]),
-            source,
-            meta.get("run_id") or None,
-            meta.get("model_id") or model_id_of(source),
-            meta.get("run_link") or None,
-            meta.get("description") or None,
-            stage,
-            meta.get("creation_timestamp"),
-            meta.get("last_updated_timestamp"),
-            stage == _DELETED,
-            {} if stage == _DELETED else _texts(folder / "tags"),
-        )
-
-
-def _status(found: Any, names: dict[int, str], default: str) -> str:
-    """Return a status, which is a number, or a name in old stores."""
-    if isinstance(found, int):
-        return names.get(found, default)
-    return found if found in names.values() else default
+            versions = [
+                Version.of(found, _texts(one / "tags")) for one, found in self._metas(folder)
+            ]
+            yield Model.of(meta, _texts(folder / "tags"), meta.get("aliases") or {}, versions)
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 import os
 import urllib.error
 import urllib.request
@@ -14,7 +13,6 @@ from typing import IO, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from modeltrail.api.importing.entities import (
-    RUN_NAME,
     Experiment,
     File,
     Folder,
@@ -22,9 +20,11 @@ from modeltrail.api.importing.entities import (
     Model,
     PointsBuilder,
     Run,
+    Source,
     SourceError,
     SourcePoints,
     Version,
+    whole,
 )
 from modeltrail.api.importing.files import folder_at, local_path
 
@@ -52,7 +52,7 @@ class NotThere(SourceError):
     """The server has no such route or object."""
 
 
-class ServerSource:
+class ServerSource(Source):
     """A server with MLflow's API."""
 
     def __init__(self, url: str) -> None:
@@ -64,22 +64,19 @@ class ServerSource:
         Raises:
             SourceError: it does not answer like MLflow.
         """
+        super().__init__()
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
         self._url = f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
         self.identity = self._url
-        self.notes: list[str] = []
         self._authorization = _authorization(parts.username, parts.password)
         # For the current experiment: the logged models of its points.
         self._links: dict[str, dict[tuple[str, int, int], list[Link]]] = {}
         self._keys: dict[str, list[str]] = {}
         try:
-            self._get("experiments/search", max_results="1")
+            self._json(f"{_V2}experiments/search?max_results=1")
         except NotThere:
             raise SourceError(f"{self._url} does not answer as MLflow's server does") from None
-
-    def close(self) -> None:
-        """See ``Source.close``."""
 
     def _open(self, path: str, body: Json | None = None) -> IO[bytes]:
         request = urllib.request.Request(self._url + path)
@@ -116,46 +113,28 @@ class ServerSource:
             raise NotThere(f"{self._url}{path.partition('?')[0]} does not answer with JSON")
         return found
 
-    def _get(self, path: str, **query: str) -> Json:
-        return self._json(f"{_V2}{path}?{urlencode(query)}")
-
-    def _pages(self, path: str, name: str, **query: str) -> Iterator[list[Json]]:
-        token = ""
+    def _pages(
+        self, path: str, name: str, asked: Json, *, post: bool = False
+    ) -> Iterator[list[Json]]:
+        """Return the pages of a list."""
         while True:
-            page = self._get(path, **query, **({"page_token": token} if token else {}))
+            if post:
+                page = self._json(_V2 + path, asked)
+            else:
+                page = self._json(f"{_V2}{path}?{urlencode(asked)}")
             yield page.get(name) or []
-            token = page.get("next_page_token") or ""
+            token = page.get("next_page_token")
             if not token:
                 return
-
-    def _posted_pages(self, path: str, name: str, body: Json) -> Iterator[list[Json]]:
-        token = ""
-        while True:
-            page = self._json(path, {**body, **({"page_token": token} if token else {})})
-            yield page.get(name) or []
-            token = page.get("next_page_token") or ""
-            if not token:
-                return
-
-    def size(self) -> int:
-        return 0
+            asked = {**asked, "page_token": token}
 
     # Experiments and runs
 
     def experiments(self) -> list[Experiment]:
+        asked = {"view_type": "ALL", "max_results": 1000}
         return [
-            Experiment(
-                str(e["experiment_id"]),
-                e["name"],
-                e.get("artifact_location") or None,
-                e.get("lifecycle_stage") == "deleted",
-                _number(e.get("creation_time")),
-                _number(e.get("last_update_time")),
-                _tags(e),
-            )
-            for page in self._pages(
-                "experiments/search", "experiments", view_type="ALL", max_results="1000"
-            )
+            Experiment.of(e, str(e["experiment_id"]), _tags(e))
+            for page in self._pages("experiments/search", "experiments", asked)
             for e in page
         ]
 
@@ -166,7 +145,7 @@ class ServerSource:
             "max_results": _RUNS,
             "order_by": ["attributes.start_time ASC"],
         }
-        for page in self._posted_pages(f"{_V2}runs/search", "runs", body):
+        for page in self._pages("runs/search", "runs", body, post=True):
             self._keys.clear()
             runs = [self._run(found, experiment) for found in page]
             if runs:
@@ -176,21 +155,7 @@ class ServerSource:
         info, data, inputs = found["info"], found.get("data") or {}, found.get("inputs") or {}
         run_id = str(info.get("run_id") or info["run_uuid"])
         self._keys[run_id] = [metric["key"] for metric in data.get("metrics") or ()]
-        tags = _tags(data)
-        name_tag = tags.pop(RUN_NAME, "")
-        run = Run(
-            run_id,
-            experiment.id,
-            info.get("run_name") or name_tag,
-            info.get("user_id") or "",
-            info.get("status") or "RUNNING",
-            _number(info.get("start_time")) or 0,
-            _number(info.get("end_time")),
-            info.get("lifecycle_stage") == "deleted",
-            info.get("artifact_uri") or "",
-            {param["key"]: param.get("value", "") for param in data.get("params") or ()},
-            tags,
-        )
+        run = Run.of(info, run_id, experiment.id, _params(data), _tags(data))
         for one in inputs.get("dataset_inputs") or ():
             dataset = one["dataset"]
             run.datasets.append(
@@ -206,7 +171,7 @@ class ServerSource:
             )
         run.model_inputs = {one["model_id"] for one in inputs.get("model_inputs") or ()}
         run.model_outputs = {
-            (one["model_id"], _number(one.get("step")) or 0)
+            (one["model_id"], whole(one.get("step")) or 0)
             for one in (found.get("outputs") or {}).get("model_outputs") or ()
         }
         return run
@@ -227,15 +192,10 @@ class ServerSource:
     def _history(self, run_id: str, key: str) -> Iterator[tuple[int, int, float]]:
         """Return the points of a metric, each once. A page may repeat points of the one before."""
         seen: set[tuple[int, int, str]] = set()
-        for page in self._pages(
-            "metrics/get-history",
-            "metrics",
-            run_id=run_id,
-            metric_key=key,
-            max_results=str(_POINTS),
-        ):
+        asked = {"run_id": run_id, "metric_key": key, "max_results": _POINTS}
+        for page in self._pages("metrics/get-history", "metrics", asked):
             for point in page:
-                at = (_number(point.get("step")) or 0, _number(point["timestamp"]) or 0)
+                at = (whole(point.get("step")) or 0, whole(point["timestamp"]) or 0)
                 value = float(point["value"])
                 if (one := (*at, repr(value))) not in seen:
                     seen.add(one)
@@ -246,13 +206,8 @@ class ServerSource:
     def logged_models(self, experiment: Experiment) -> list[LoggedModel]:
         self._links = {}
         try:
-            pages = list(
-                self._posted_pages(
-                    f"{_V2}logged-models/search",
-                    "models",
-                    {"experiment_ids": [experiment.id], "max_results": 50},
-                )
-            )
+            asked = {"experiment_ids": [experiment.id], "max_results": 50}
+            pages = list(self._pages("logged-models/search", "models", asked, post=True))
         except NotThere:
             return []  # a server before MLflow 3
         return [self._logged_model(found) for page in pages for found in page]
@@ -264,39 +219,22 @@ class ServerSource:
             links = self._links.setdefault(metric.get("run_id") or "", {})
             at = (
                 metric["key"],
-                _number(metric.get("step")) or 0,
-                _number(metric["timestamp"]) or 0,
+                whole(metric.get("step")) or 0,
+                whole(metric["timestamp"]) or 0,
             )
             link = (model_id, metric.get("dataset_name"), metric.get("dataset_digest"))
             links.setdefault(at, [])
             if link not in links[at]:
                 links[at].append(link)
-        return LoggedModel(
-            model_id,
-            info["experiment_id"],
-            info["name"],
-            info.get("model_type") or None,
-            info.get("source_run_id") or None,
-            info.get("artifact_uri") or "",
-            (info.get("status") or "PENDING").removeprefix("LOGGED_MODEL_"),
-            info.get("status_message") or None,
-            False,
-            _number(info.get("creation_timestamp_ms")),
-            _number(info.get("last_updated_timestamp_ms")),
-            {param["key"]: param.get("value", "") for param in data.get("params") or ()},
-            _tags(info),
-        )
+        return LoggedModel.of(info, model_id, info["experiment_id"], _params(data), _tags(info))
 
     def models(self) -> Iterator[Model]:
         names: set[str] = set()
         # Prompts are listed only on request; servers before 3 do not know the parameter.
         for filter in ("", f"tags.`{_PROMPTS}` = 'true'"):
-            query = {"filter": filter} if filter else {}
+            asked = {"max_results": 100, **({"filter": filter} if filter else {})}
             try:
-                pages = self._pages(
-                    "registered-models/search", "registered_models", max_results="100", **query
-                )
-                for page in pages:
+                for page in self._pages("registered-models/search", "registered_models", asked):
                     for found in page:
                         if found["name"] not in names:
                             names.add(found["name"])
@@ -311,37 +249,14 @@ class ServerSource:
         filter = f"name='{escaped}'"
         if is_prompt:
             filter += f" AND tags.`{_PROMPTS}` = 'true'"
+        asked = {"filter": filter, "max_results": 1000}
         versions = [
-            self._version(one)
-            for page in self._pages(
-                "model-versions/search", "model_versions", filter=filter, max_results="1000"
-            )
+            Version.of(one, _tags(one))
+            for page in self._pages("model-versions/search", "model_versions", asked)
             for one in page
         ]
-        return Model(
-            name,
-            found.get("description") or None,
-            _number(found.get("creation_timestamp")),
-            _number(found.get("last_updated_timestamp")),
-            _tags(found),
-            {one["alias"]: int(one["version"]) for one in found.get("aliases") or ()},
-            sorted(versions, key=lambda version: version.number),
-        )
-
-    def _version(self, found: Json) -> Version:
-        return Version(
-            int(found["version"]),
-            found.get("source") or "",
-            found.get("run_id") or None,
-            found.get("model_id") or None,
-            found.get("run_link") or None,
-            found.get("description") or None,
-            found.get("current_stage") or "None",
-            _number(found.get("creation_timestamp")),
-            _number(found.get("last_updated_timestamp")),
-            False,
-            _tags(found),
-        )
+        aliases = {one["alias"]: one["version"] for one in found.get("aliases") or ()}
+        return Model.of(found, _tags(found), aliases, versions)
 
     # Artifacts
 
@@ -370,7 +285,27 @@ class ServerSource:
             return []
 
 
-class _ProxiedFolder:
+class _ListedFolder:
+    """Artifacts whose folders a server lists one by one."""
+
+    def files(self) -> Iterator[File]:
+        return self._below("")
+
+    def _below(self, folder: str) -> Iterator[File]:
+        for entry in self._entries(folder):
+            # Names or whole paths: this depends on the route and the server's version.
+            name = entry["path"].rpartition("/")[2]
+            path = f"{folder}/{name}" if folder else name
+            if entry.get("is_dir"):
+                yield from self._below(path)
+            else:
+                yield File(path, whole(entry.get("file_size")), None)
+
+    def _entries(self, folder: str) -> list[Json]:
+        raise NotImplementedError
+
+
+class _ProxiedFolder(_ListedFolder):
     """Artifacts behind the server's proxy."""
 
     _ROUTE = "/api/2.0/mlflow-artifacts/artifacts"
@@ -382,41 +317,24 @@ class _ProxiedFolder:
         if parts.scheme in ("http", "https"):
             self._root = self._root.partition(self._ROUTE.strip("/"))[2].strip("/")
 
-    def files(self) -> Iterator[File]:
-        return self._below("")
-
-    def _below(self, folder: str) -> Iterator[File]:
+    def _entries(self, folder: str) -> list[Json]:
         path = f"{self._root}/{folder}" if folder else self._root
-        for entry in self._server.listed(self._ROUTE, {"path": path}):
-            # Names or whole paths: this depends on the server's version.
-            name = entry["path"].rpartition("/")[2]
-            below = f"{folder}/{name}" if folder else name
-            if entry.get("is_dir"):
-                yield from self._below(below)
-            else:
-                yield File(below, _number(entry.get("file_size")), None)
+        return self._server.listed(self._ROUTE, {"path": path})
 
     def read(self, path: str) -> Iterator[bytes]:
         return self._server.bytes_at(f"{self._ROUTE}/{quote(f'{self._root}/{path}')}")
 
 
-class _ServedFolder:
+class _ServedFolder(_ListedFolder):
     """Artifacts of a run that the server reads for its web page."""
 
     def __init__(self, server: ServerSource, run_id: str) -> None:
         self._server = server
         self._run_id = run_id
 
-    def files(self) -> Iterator[File]:
-        return self._below("")
-
-    def _below(self, folder: str) -> Iterator[File]:
+    def _entries(self, folder: str) -> list[Json]:
         query = {"run_id": self._run_id, **({"path": folder} if folder else {})}
-        for entry in self._server.listed(f"{_V2}artifacts/list", query):
-            if entry.get("is_dir"):
-                yield from self._below(entry["path"])
-            else:
-                yield File(entry["path"], _number(entry.get("file_size")), None)
+        return self._server.listed(f"{_V2}artifacts/list", query)
 
     def read(self, path: str) -> Iterator[bytes]:
         query = urlencode({"run_uuid": self._run_id, "path": path})
@@ -432,9 +350,8 @@ def _authorization(user: str | None, password: str | None) -> str | None:
     return f"Bearer {token}" if token else None
 
 
-def _number(value: Any) -> int | None:
-    """Return a 64-bit number, which some servers send as text."""
-    return None if value is None or (isinstance(value, float) and math.isnan(value)) else int(value)
+def _params(data: Json) -> dict[str, str]:
+    return {param["key"]: param.get("value", "") for param in data.get("params") or ()}
 
 
 def _tags(entity: Json) -> dict[str, str]:
