@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 from fastapi import Depends, FastAPI, Request
@@ -77,10 +77,8 @@ def create_app(
 
         if owns_node:
             await anyio.to_thread.run_sync(node.start)
-        try:
+        with closing(queries):
             yield
-        finally:
-            queries.close()
         if owns_node:
             await anyio.to_thread.run_sync(node.stop)
 

@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,24 +110,20 @@ class DataFolder:
         """
         from modeltrail.consumers.fold import Fold
 
-        log = self.open_log(log_url)
-        try:
-            with ExitStack() as stack:
-                if self.writable():
-                    stack.enter_context(self.locked())
-                    fold = Fold(log, self.database)
-                else:
-                    fold = Fold(log, None)  # in memory, because nothing can be stored here
-                fold.open(progress)
-                if not self.writable():
-                    fold.describe()
-                try:
-                    fold.catch_up(progress=progress)
-                    yield log, fold
-                finally:
-                    fold.stop()
-        finally:
-            log.close()
+        with closing(self.open_log(log_url)) as log, ExitStack() as stack:
+            if self.writable():
+                stack.enter_context(self.locked())
+                fold = Fold(log, self.database)
+            else:
+                fold = Fold(log, None)  # in memory, because nothing can be stored here
+            fold.open(progress)
+            if not self.writable():
+                fold.describe()
+            try:
+                fold.catch_up(progress=progress)
+                yield log, fold
+            finally:
+                fold.stop()
 
 
 def _cannot_write(path: Path, error: OSError) -> str:

@@ -6,7 +6,7 @@ import json
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -489,10 +489,8 @@ class Node:
             cursor = self.fold.cursor()
         except StoreError as error:
             raise Unavailable(str(error)) from None
-        try:
+        with closing(cursor):
             yield cursor
-        finally:
-            cursor.close()
 
     @contextmanager
     def registry(self) -> Iterator[RegistryProjection]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -326,8 +327,7 @@ def batches(log: EventLog, end: Mapping[Partition, int]) -> Iterator[list[LogRec
     left = {partition for partition, offset in end.items() if offset}
     if not left:
         return
-    reader = log.reader({})
-    try:
+    with closing(log.reader({})) as reader:
         heard = time.monotonic()
         while left:
             records = reader.poll(1.0)
@@ -347,5 +347,3 @@ def batches(log: EventLog, end: Mapping[Partition, int]) -> Iterator[list[LogRec
                     f"{log.url} gives no more events of {min(left)} before offset "
                     f"{end[min(left)]}, where it ends"
                 )
-    finally:
-        reader.close()

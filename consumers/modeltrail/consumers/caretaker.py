@@ -11,6 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import duckdb
@@ -160,8 +161,7 @@ class Caretaker:
             now_ms: Time of day, in ms since 1970 UTC.
             now_s: The monotonic clock, in seconds.
         """
-        cursor = self._fold.cursor()
-        try:
+        with closing(self._fold.cursor()) as cursor:
             events = self._named_experiments(cursor)
             doubtful = []
             for row in cursor.execute(_REGISTRATIONS, {"limit": _APPEND_EVENTS_MAX}).fetchall():
@@ -181,8 +181,6 @@ class Caretaker:
                     if row[0] in mark.doubtful
                 ]
                 events += self._silent_runs(cursor, now_ms, now_s, mark.at_s)
-        finally:
-            cursor.close()
         if events:
             self._log.append(events)
         return len(events)

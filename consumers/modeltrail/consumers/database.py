@@ -8,6 +8,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import resources
@@ -256,13 +257,10 @@ class Database:
     def decodable_dead_letters(self) -> int:
         """Return how many dead letters could not be decoded when they arrived, and can be now."""
         self._codec.forget_unknown()
-        cursor = self.connection.cursor()
-        try:
+        with closing(self.connection.cursor()) as cursor:
             found = cursor.execute(
                 "SELECT payload FROM fold.dead_letters WHERE event_type IS NULL"
             ).fetchall()
-        finally:
-            cursor.close()
         decodable = 0
         for (payload,) in found:
             with contextlib.suppress(SchemaError):

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -162,10 +162,8 @@ class Fold:
             con = store.connect(path, self._limits)
         except duckdb.Error:
             return False
-        try:
+        with closing(con):
             return store.version_of(con) == store.PROJECTION_VERSION
-        finally:
-            con.close()
 
     def _why_unusable(self, path: Path) -> str | None:
         """Return why a file has to be rebuilt, after setting it aside if it must be kept."""
@@ -177,13 +175,11 @@ class Fold:
             aside = store.set_aside(path, "unreadable")
             reason = str(error).splitlines()[0]
             return f"{path.name} cannot be read ({reason}) and was kept as {aside.name}"
-        try:
+        with closing(con):
             found = store.version_of(con)
             how = None
             if found is not None and found <= store.PROJECTION_VERSION:
                 how = contradiction(self._log, con)
-        finally:
-            con.close()
         if how is not None:
             if not self._accept:
                 raise LogContradicted(path, how)
@@ -505,8 +501,7 @@ def contradiction(log: EventLog, con: duckdb.DuckDBPyConnection) -> str | None:
                 f"at {end.get(partition, 0)}: it was cut, or it is another log"
             )
     last = {p: next_offset - 1 for p, (next_offset, *_) in stored.items()}
-    reader = log.reader({**end, **last})
-    try:
+    with closing(log.reader({**end, **last})) as reader:
         deadline = time.monotonic() + _SILENCE_MAX_S
         while last and time.monotonic() < deadline:
             for record in reader.poll(0.5, 1):
@@ -520,8 +515,6 @@ def contradiction(log: EventLog, con: duckdb.DuckDBPyConnection) -> str | None:
                             f"was folded from another log: {record.position} differs, or events "
                             "before it were taken out or put in"
                         )
-    finally:
-        reader.close()
     if last:
         raise LogUnavailable(f"the log gave nothing for {_SILENCE_MAX_S:g} s")
     return None

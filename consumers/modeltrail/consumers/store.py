@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -159,12 +159,9 @@ def finish_swap(database: Path, limits: Limits) -> None:
     if not new.exists():
         return
     try:
-        con = connect(new, limits)
-        try:
+        with closing(connect(new, limits)) as con:
             complete = _meta(con, "complete") is not None
             con.execute("CHECKPOINT")  # from here on the file is complete without its WAL
-        finally:
-            con.close()
     except duckdb.Error:
         complete = False
     if complete:

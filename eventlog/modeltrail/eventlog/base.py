@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import NamedTuple, Protocol
 
 from modeltrail.limits import EVENT_BYTES_MAX
@@ -231,14 +232,11 @@ def append_ms(
     Raises:
         LogError: the event cannot be read.
     """
-    reader = log.reader({**end, partition: offset})
-    try:
+    with closing(log.reader({**end, partition: offset})) as reader:
         for _ in range(60):
             for record in reader.poll(0.5, 1):
                 if record.position.within == partition:
                     return record.appended_at_ms
-    finally:
-        reader.close()
     raise LogMisconfigured(f"cannot read the event at {partition}:{offset}")
 
 

@@ -6,7 +6,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,19 +46,16 @@ def backup(args: argparse.Namespace) -> int:
     log = open_existing_log(args, folder)
     from modeltrail.api.backup import back_up
 
-    try:
-        with _bars() as show:
-            made = back_up(
-                folder.path,
-                log,
-                Path(args.target),
-                keys=args.keys,
-                artifacts=artifacts,
-                replace=args.replace,
-                progress=show,
-            )
-    finally:
-        log.close()
+    with closing(log), _bars() as show:
+        made = back_up(
+            folder.path,
+            log,
+            Path(args.target),
+            keys=args.keys,
+            artifacts=artifacts,
+            replace=args.replace,
+            progress=show,
+        )
     return _print_report(args, made, args.target, "holds", began)
 
 

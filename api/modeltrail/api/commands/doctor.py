@@ -177,12 +177,9 @@ def _log(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
         return
     try:
         # Opening the log checks its topics, partitions, retention and triggers.
-        log = open_log(url, create=False)
-        try:
+        with closing(open_log(url, create=False)) as log:
             end = log.end()
             schemas = len(log.schemas())
-        finally:
-            log.close()
     except LogMisconfigured as error:
         yield Check("log", False, str(error), "the message above says what to change")
     except LogError as error:
@@ -216,12 +213,10 @@ def _projections(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check
             "modeltrail rebuild (nothing is lost: it is built from the log)",
         )
         return
-    try:
+    with closing(con):
         found = store.version_of(con)
         known = found is not None and found <= store.PROJECTION_VERSION
         differs = _contradiction(args, folder, con) if known else None
-    finally:
-        con.close()
     if differs is not None:
         yield Check("projections", False, f"{folder.database.name} {differs}", _CONTRADICTED)
         return
@@ -244,10 +239,8 @@ def _contradiction(
         log = open_existing_log(args, folder)
     except LogError:
         return None  # the check of the log reports it
-    try:
+    with closing(log):
         return contradiction(log, con)
-    finally:
-        log.close()
 
 
 def _kept_aside(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from contextlib import closing
 from pathlib import Path
 
 from modeltrail.api.commands.common import (
@@ -58,11 +59,8 @@ def rebuild(args: argparse.Namespace) -> int:
     folder = own_folder(args)
     log = open_existing_log(args, folder)
     began = time.monotonic()
-    try:
-        with folder.locked(), progress("rebuilding") as bar:
-            fold_again(log, folder.database, bar)
-    finally:
-        log.close()
+    with closing(log), folder.locked(), progress("rebuilding") as bar:
+        fold_again(log, folder.database, bar)
     seconds = time.monotonic() - began
     if args.json:
         say_json({"database": str(folder.database), "seconds": round(seconds, 3)})

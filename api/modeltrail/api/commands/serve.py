@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -361,14 +361,11 @@ def _sign(folder: Path, log: EventLog, fold: Fold, accept: bool, stopping: threa
             if ended:
                 with suppress(FoldBehind, LogError):
                     fold.wait_for(log.end(), _LAST_EVENTS_S)
-            cursor = fold.cursor()
-            try:
+            with closing(fold.cursor()) as cursor:
                 if ended:
                     checkpoints.write(cursor)
                 else:
                     checkpoints.tick(cursor)
-            finally:
-                cursor.close()
         except TrailBroken as error:
             logger.error("%s", error)
             fold.contradicted = str(error)

@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,14 +136,13 @@ def verify(args: argparse.Namespace) -> int:
         raise CommandError(f"there is no file {file}")
     checkpoints = file if file.is_file() else None
     began = time.monotonic()
-    log = open_existing_log(args, folder)
-    try:
-        # Look at the folded tables first, as they are: tables rebuilt from a log cannot differ from
-        # it.
-        with _folded(folder) as (folded, source), progress("verifying") as bar:
-            verdict = check(log, folded, checkpoints=checkpoints, trusted_keys=keys, progress=bar)
-    finally:
-        log.close()
+    # Look at the folded tables as they are: tables rebuilt from a log cannot differ from it.
+    with (
+        closing(open_existing_log(args, folder)) as log,
+        _folded(folder) as (folded, source),
+        progress("verifying") as bar,
+    ):
+        verdict = check(log, folded, checkpoints=checkpoints, trusted_keys=keys, progress=bar)
     seconds = time.monotonic() - began
     files = None if args.artifacts is None else check_artifacts(args, folder)
     whole = verdict.ok and (files is None or files["ok"])
@@ -222,14 +221,12 @@ def _folded(folder: DataFolder) -> Iterator[tuple[FoldedChains | None, str]]:
     except duckdb.Error as error:
         yield None, f"no tables ({name} cannot be read: {str(error).splitlines()[0]})"
         return
-    try:
+    with closing(con):
         version = store.version_of(con)
         if version == store.PROJECTION_VERSION:
             yield of_tables(con), f"the tables in {name}"
         else:
             yield None, f"no tables ({name} is of another version of Modeltrail)"
-    finally:
-        con.close()
 
 
 def _of_server(server: str) -> FoldedChains:

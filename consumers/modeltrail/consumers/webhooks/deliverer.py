@@ -12,6 +12,7 @@ import logging
 import random
 import threading
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -268,13 +269,10 @@ class Deliverer:
 
     def _hash(self, next_offset: int) -> str:
         """Return the hash of the chain before an offset, in hexadecimal."""
-        cursor = self._fold.cursor()
-        try:
+        with closing(self._fold.cursor()) as cursor:
             row = cursor.execute(
                 'SELECT hex(hash) FROM fold.requests WHERE "offset" = ?', [next_offset - 1]
             ).fetchone()
-        finally:
-            cursor.close()
         return row[0].lower() if row else ""
 
     def _collect(self) -> bool:
@@ -295,8 +293,7 @@ class Deliverer:
         return False
 
     def _wanted(self, first: int, until: int, webhook_id: str | None) -> tuple[list[New], int]:
-        cursor = self._fold.cursor()
-        try:
+        with closing(self._fold.cursor()) as cursor:
             page = events.fired(cursor, first, until, _REQUESTS_A_PAGE)
             new = [
                 New(event.delivery_id(one), one, event.offset, event.n, event.event)
@@ -304,8 +301,6 @@ class Deliverer:
                 for one in wanting
                 if webhook_id is None or one == webhook_id
             ]
-        finally:
-            cursor.close()
         return new, page.next_offset
 
     def _dispatch(self) -> float:
@@ -338,15 +333,12 @@ class Deliverer:
         return pause_s
 
     def _statuses(self) -> dict[str, str]:
-        cursor = self._fold.cursor()
-        try:
+        with closing(self._fold.cursor()) as cursor:
             return dict(
                 cursor.execute(
                     "SELECT webhook_id, status FROM fold.webhooks WHERE NOT deleted"
                 ).fetchall()
             )
-        finally:
-            cursor.close()
 
     # One delivery, in its own thread
 
@@ -369,12 +361,9 @@ class Deliverer:
         """Try a delivery once. Returns True if it is finished, so that the next one may follow."""
         if delivery.next_try_ms > _now_ms():
             return False
-        cursor = self._fold.cursor()
-        try:
+        with closing(self._fold.cursor()) as cursor:
             webhook = definition(cursor, delivery.webhook_id)
             page = events.fired(cursor, delivery.log_offset, delivery.log_offset + 1, 1)
-        finally:
-            cursor.close()
         if webhook is None or webhook.status != "ACTIVE":
             return False  # it changed a moment ago; the next round handles it
         event = next((event for event in page.fired if event.n == delivery.n), None)
