@@ -15,7 +15,7 @@ import duckdb
 
 logger = logging.getLogger("modeltrail.fold")
 
-PROJECTION_VERSION = 7
+PROJECTION_VERSION = 8
 """Version of the tables. Every change of the .sql files or of what the fold writes raises it."""
 
 # No SQL statement can access files or the network, load code, or change settings.
