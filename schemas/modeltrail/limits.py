@@ -29,6 +29,10 @@ RUN_STATUSES: Final[tuple[str, ...]] = get_args(RunStatus)
 RUN_ENDED: Final = RUN_STATUSES[2:]
 MODEL_STATUSES: Final = ("PENDING", "READY", "FAILED")
 """The statuses of a logged model, in the order of MLflow's numbers for them."""
+PERMISSIONS: Final = ("NO_PERMISSIONS", "DENY", "READ", "USE", "EDIT", "MANAGE")
+"""What can be granted. The first two deny everything, whatever other permissions say."""
+RESOURCES: Final = ("experiment", "registered_model")
+"""What permissions are for. Runs, logged models and files use those of their experiment."""
 
 
 def is_too_long(text: str) -> bool:

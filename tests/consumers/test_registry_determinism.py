@@ -16,7 +16,7 @@ from modeltrail.consumers.store import Limits
 from modeltrail.eventlog import LogRecord
 from modeltrail.eventlog.memory import MemoryLog
 from modeltrail.schemas import Codec, experiment_id
-from registry_requests import START_MS, request
+from registry_requests import START_MS, emptied, request
 from writers import Writer
 
 Request = tuple[str, dict[str, Any]]
@@ -95,26 +95,6 @@ requests = st.one_of(
 
 WHOLE = Database(None, Codec(), Limits())
 PARTS = Database(None, Codec(), Limits())
-
-
-def emptied(database: Database) -> Database:
-    """The database as it was made; making one takes longer than folding an example."""
-    con = database.connection
-    for schema, table in con.execute(
-        "SELECT schema_name, table_name FROM duckdb_tables() WHERE schema_name = 'fold'"
-    ).fetchall():
-        rule = {
-            "history": "from_offset >= 0",
-            "experiments": "experiment_id <> '0'",
-            "meta": "false",
-        }.get(table, "true")
-        con.execute(f"DELETE FROM {schema}.{table} WHERE {rule}")
-    con.execute("UPDATE fold.history SET to_offset = NULL, to_time_ms = NULL")
-    con.execute(
-        "UPDATE fold.experiments SET name = 'Default', deleted = false, updated_at_ms = NULL"
-    )
-    database._load()
-    return database
 
 
 def recorded(sequence: list[Request], steps_ms: list[int]) -> list[LogRecord]:

@@ -19,7 +19,7 @@ from modeltrail.api.bindings import Bindings
 from modeltrail.api.errors import ApiError, Conflict, InvalidRequest, Refused, Unavailable
 from modeltrail.consumers.database import program_version
 from modeltrail.consumers.fold import Fold, FoldBehind
-from modeltrail.consumers.projections.registry import RegistryProjection
+from modeltrail.consumers.projections.registry import RegistryProjection, Snapshot
 from modeltrail.consumers.projections.requests import Verdict, find_verdict, redacted
 from modeltrail.consumers.store import StoreError
 from modeltrail.consumers.webhooks.deliverer import Webhooks
@@ -492,8 +492,32 @@ class Node:
         with closing(cursor):
             yield cursor
 
+    def snapshot(self) -> Snapshot | None:
+        """Return what permissions depend on, with all that this node acknowledged.
+
+        As with ``registry``, later reads wait until the tables have what was shown from here:
+        otherwise they might contain a model whose permissions ended with it.
+
+        Returns:
+            None if what was acknowledged is not decided yet.
+
+        Raises:
+            Unavailable: the fold has not yet passed the end that the registry had when this node
+                started; users removed since may still seem to exist.
+        """
+        try:
+            found = self.fold.snapshot()
+        except StoreError as error:
+            raise Unavailable(str(error)) from None
+        if found.next_offset < self.end_at_start.get(REGISTRY_PARTITION, 0):
+            raise Unavailable("the server is starting and reading its log; try again in a moment")
+        if found.next_offset < self.acknowledged().get(REGISTRY_PARTITION, 0):
+            return None
+        self._wait_for(REGISTRY_PARTITION, found.next_offset)
+        return found
+
     @contextmanager
-    def registry(self) -> Iterator[RegistryProjection]:
+    def registry(self, *, log_end: bool = False) -> Iterator[RegistryProjection]:
         """Yield the registry in memory, with all that this node acknowledged.
 
         Keep the block short.
@@ -501,17 +525,24 @@ class Node:
         It may be ahead of the tables, because other nodes append too. Later reads wait for what was
         shown from here, so that they never show less.
 
+        Args:
+            log_end: With all that is in the log now instead, whoever appended.
+
         Raises:
             Unavailable: not in time.
         """
         try:
-            with self.fold.registry(
-                self.acknowledged().get(REGISTRY_PARTITION, 0), self.read_timeout_s
-            ) as (registry, decided):
+            wanted = self.log.end() if log_end else self.acknowledged()
+            with self.fold.registry(wanted.get(REGISTRY_PARTITION, 0), self.read_timeout_s) as (
+                registry,
+                decided,
+            ):
                 self._wait_for(REGISTRY_PARTITION, decided)
                 yield registry
         except (FoldBehind, StoreError) as error:
             raise Unavailable(f"the fold is behind: {error}") from None
+        except LogError as error:
+            raise _api_error(error) from None
 
     @contextmanager
     def read(

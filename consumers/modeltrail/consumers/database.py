@@ -114,6 +114,7 @@ class Database:
     def _note_decided(self) -> None:
         folded = self.partitions.get(REGISTRY_PARTITION)
         self.decided = folded.next_offset if folded is not None else 0
+        self.registry.publish(self.decided)
 
     def fold(
         self,

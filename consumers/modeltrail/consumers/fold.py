@@ -16,7 +16,7 @@ import duckdb
 from modeltrail.consumers import store
 from modeltrail.consumers.chain import Head, heads, links
 from modeltrail.consumers.database import Database
-from modeltrail.consumers.projections.registry import RegistryProjection
+from modeltrail.consumers.projections.registry import RegistryProjection, Snapshot
 from modeltrail.consumers.projections.requests import Verdict
 from modeltrail.consumers.store import Limits, LogContradicted, StoreError
 from modeltrail.eventlog import (
@@ -444,6 +444,10 @@ class Fold:
                 raise FoldBehind(
                     self._error or f"registry:{next_offset} was not decided in {timeout_s:g} s"
                 )
+
+    def snapshot(self) -> Snapshot:
+        """Return what permissions depend on, as it was decided last. Raises ``StoreError``."""
+        return self._opened().registry.snapshot
 
     def _wait_until(self, reached: Callable[[], bool], timeout_s: float) -> bool:
         if reached():

@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 import duckdb
 
 from modeltrail.api.access.credentials import hash_password
-from modeltrail.api.access.rights import Token
 from modeltrail.api.access.tokens import new_token, token_hash
 from modeltrail.api.actor import Actor, Asker
 from modeltrail.api.errors import Conflict, InvalidRequest, NotFound
 from modeltrail.api.node import Node
-from modeltrail.consumers.projections.access import SERVER
+from modeltrail.consumers.projections.access import SERVER, Token
 from modeltrail.consumers.projections.requests import Verdict
 from modeltrail.consumers.reading import sql
 
@@ -136,7 +135,7 @@ def create_token(
         "description": description,
         "token_hash": hash,
         "expires_at_ms": expires_at_ms,
-        "made_by_token": None if made_by is None else made_by.token_id,
+        "made_by_token": None if made_by is None else int(made_by.token_id),
         "kind": kind,
     }
     verdict = node.decide(asker, "CreateToken", fields)

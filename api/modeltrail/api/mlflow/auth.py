@@ -17,7 +17,7 @@ from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, Endpoints
 from modeltrail.api.registry.grants import check_grant, user_rights
-from modeltrail.consumers.projections.access import PERMISSIONS
+from modeltrail.limits import PERMISSIONS
 
 endpoints = Endpoints()
 

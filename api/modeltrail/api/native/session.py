@@ -152,7 +152,7 @@ async def delete_session(request: Request) -> Response:
         token = rights.token if isinstance(rights, UserRights) else None
         if token is not None and request.headers.get("authorization") is None:
             caller = caller_of(request, None, None, None, request.headers.get("user-agent"))
-            await WRITES.run(_end, request.app.state.node, caller, token.token_id)
+            await WRITES.run(_end, request.app.state.node, caller, int(token.token_id))
             ended = True
     response = answer({"ended": ended})
     _set_cookie(response, request, "", 0)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from modeltrail.api.access.acts import ADMIN, RUN_ACTS, Act, Kind, Level, Mention
-from modeltrail.limits import EVIDENCE_MAX, INT64_MAX
+from modeltrail.limits import EVIDENCE_MAX, INT64_MAX, PERMISSIONS, RESOURCES
 
 EDIT, MANAGE = Level.EDIT, Level.MANAGE
 REQUIRED: Final = "(required)"
@@ -57,8 +57,8 @@ LIMITS: Final[Mapping[str, Mapping[str, Any]]] = {
     "evidence": {"max_length": EVIDENCE_MAX},
 }
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
-    "permission": ("READ", "USE", "EDIT", "MANAGE", "NO_PERMISSIONS", "DENY"),
-    "resource": ("experiment", "registered_model"),
+    "permission": (*PERMISSIONS[2:], *PERMISSIONS[:2]),
+    "resource": RESOURCES,
     "status": ("ACTIVE", "DISABLED"),
 }
 EXAMPLES: Final[Mapping[str, Any]] = {

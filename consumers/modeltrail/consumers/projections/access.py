@@ -7,7 +7,7 @@ stored in a separate table, which no query can read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -17,12 +17,7 @@ from modeltrail.consumers.projections import registry_rules as rules
 from modeltrail.consumers.projections.ledger import Decisions, Entity, Ledger, Row
 from modeltrail.consumers.projections.registry_rules import Rejected
 from modeltrail.consumers.projections.requests import Event
-from modeltrail.limits import NAME_CHARACTERS_MAX
-
-PERMISSIONS: Final = ("NO_PERMISSIONS", "DENY", "READ", "USE", "EDIT", "MANAGE")
-"""What can be granted. The first two deny everything, whatever other permissions say."""
-RESOURCES: Final = ("experiment", "registered_model")
-"""What permissions are for. Runs, logged models and files use those of their experiment."""
+from modeltrail.limits import NAME_CHARACTERS_MAX, PERMISSIONS, RESOURCES
 
 SERVER: Final = "modeltrail"
 """The name of the server itself as an actor. No user can have it."""
@@ -123,12 +118,48 @@ class _Target(NamedTuple):
     entity_id: str | None
 
 
+class Account(NamedTuple):
+    """A user who can sign in."""
+
+    user_id: str
+    name: str
+    admin: bool
+    password_hash: str | None
+    role_ids: tuple[str, ...]
+
+
+class Grants(NamedTuple):
+    """The permissions of one user or role on one kind of resource."""
+
+    by_id: dict[str, str]
+    by_name: dict[str, str]
+    prefixes: dict[str, str]
+    """By the beginning of names."""
+
+
+class Accounts(NamedTuple):
+    """Who can sign in, and what is granted. It never changes, so any thread may read it."""
+
+    users: Mapping[str, Account]
+    """By name."""
+    tokens: Mapping[str, tuple[Token, Account]]
+    """By hash, with their users."""
+    grants: Mapping[tuple[str, str, str], Grants]
+    """By ``user`` or ``role``, its id, and the resource."""
+
+
 class Access:
     """Decides the events about users, tokens, roles and permissions."""
 
     def __init__(self, ledger: Ledger) -> None:
         """Write effects to a ledger."""
         self._ledger = ledger
+        self.accounts = Accounts({}, {}, {})
+        """As of the last ``publish``."""
+        self.users_changed = True
+        """Whether users, tokens or roles changed since then."""
+        self._grants: dict[tuple[str, str, str], Grants] = {}
+        self._copied: set[tuple[str, str, str]] = set()  # those that were changed since then
         self._users: dict[str, User] = {}  # by name
         self._tokens: dict[str, Token] = {}  # by id, in the order of creation
         self._roles: dict[str, Role] = {}  # by id
@@ -143,6 +174,8 @@ class Access:
         self._tokens = {token.token_id: token for token in tokens}
         self._roles = {role.role_id: role for role in ledger.load(con, Role)}
         self._permissions = {one.target: one for one in ledger.load(con, Permission)}
+        for target, one in self._permissions.items():
+            self._show(target, one.permission)
         self._secrets = {secret.secret_id: secret for secret in ledger.load(con, Secret)}
 
     def decisions(self) -> Decisions:
@@ -166,6 +199,57 @@ class Access:
                 "RevokePermission": self._revoke_permission,
             },
         }
+
+    # -- for readers ------------------------------------------------------------------------
+
+    def publish(self) -> None:
+        """Replace ``accounts`` by the present state, with a single assignment.
+
+        Call it after whole decisions only. One of them may take several steps: a user who is being
+        deleted must not seem to exist without a permission that denies something.
+        """
+        users, tokens, grants = self.accounts
+        if self.users_changed:
+            hashes = {owner: secret.hash for owner, secret in self._secrets.items()}
+            by_id = {
+                user.user_id: Account(
+                    user.user_id,
+                    user.name,
+                    user.admin,
+                    hashes.get(user.user_id),
+                    tuple(key for name, key in user.open if name == "role" and key is not None),
+                )
+                for user in self._users.values()
+            }
+            users = {account.name: account for account in by_id.values()}
+            tokens = {
+                hashes[token.token_id] or "": (token, by_id[token.user_id])
+                for token in self._tokens.values()
+            }
+            self.users_changed = False
+        if self._copied:
+            grants = {key: granted for key, granted in self._grants.items() if any(granted)}
+            self._copied.clear()
+        self.accounts = Accounts(users, tokens, grants)
+
+    def _show(self, target: _Target, permission: str | None) -> None:
+        """Let the next ``accounts`` show a permission, or None if it ended."""
+        key = target[:3]
+        if key not in self._copied:  # the present accounts use these dicts
+            self._grants[key] = Grants(*map(dict, self._grants.get(key, ({}, {}, {}))))
+            self._copied.add(key)
+        by_id, by_name, prefixes = self._grants[key]
+        pattern = target.pattern or ""
+        if target.entity_id is not None:
+            kept, of = by_id, target.entity_id
+        elif pattern.endswith("*"):
+            kept, of = prefixes, pattern[:-1]
+        else:
+            kept, of = by_name, pattern
+        if permission is None:
+            del kept[of]
+        else:
+            kept[of] = permission
 
     # -- effects ----------------------------------------------------------------------------
 
@@ -212,9 +296,11 @@ class Access:
             found.permission = permission
             self._ledger.touch(found)
         self._ledger.put(found, "permission", None, permission)
+        self._show(target, permission)
 
     def _end_permission(self, target: _Target) -> None:
         self._ledger.end(self._permissions.pop(target))
+        self._show(target, None)
 
     def _end_of_holder(self, holder: str, holder_id: str) -> None:
         for target in list(self._permissions):

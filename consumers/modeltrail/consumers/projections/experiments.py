@@ -61,6 +61,18 @@ class Experiments:
             }
         }
 
+    # -- for readers ------------------------------------------------------------------------
+
+    def experiment(self, experiment_id: str) -> Experiment | None:
+        """Return an experiment, deleted or not."""
+        return self._by_id.get(experiment_id)
+
+    def named(self, name: str) -> Experiment | None:
+        """Return the experiment that has a name, deleted or not."""
+        return self._by_name.get(name)
+
+    # -- decisions --------------------------------------------------------------------------
+
     def _create(self, event: Event) -> None:
         name, tags = event["name"], event["tags"]
         rules.experiment_name(name)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import duckdb
 
 from modeltrail.consumers.projections import Incoming
-from modeltrail.consumers.projections.access import Access
+from modeltrail.consumers.projections.access import Access, Accounts
 from modeltrail.consumers.projections.experiments import Experiments
 from modeltrail.consumers.projections.ledger import Ledger
 from modeltrail.consumers.projections.models import Models
@@ -17,6 +18,21 @@ from modeltrail.consumers.projections.webhooks import Webhooks
 from modeltrail.consumers.sequences import KnownProducer
 from modeltrail.eventlog import REGISTRY, LogRecord
 from modeltrail.schemas import Malformed
+
+_SIGN_IN: Final = ("user", "token", "role")
+
+
+class Snapshot(NamedTuple):
+    """What permissions depend on, for any thread, without a lock.
+
+    The accounts are those after the last event before an offset. The experiments and models may be
+    later, never earlier: use only their methods that return one by its id or name.
+    """
+
+    next_offset: int
+    accounts: Accounts
+    experiments: Experiments
+    models: Models
 
 
 class RegistryProjection:
@@ -31,13 +47,15 @@ class RegistryProjection:
     def __init__(self) -> None:
         """Make an empty registry; call ``load`` first."""
         self._forget()
+        self.publish(0)
 
     def _forget(self) -> None:
         self._requests = Requests()
         ledger = self._ledger = Ledger()
-        access = Access(ledger)
+        access = self._access = Access(ledger)
+        self._experiments = Experiments(ledger, access)
         self.models = Models(ledger, access)
-        self._parts = (access, Experiments(ledger, access), self.models, Webhooks(ledger))
+        self._parts = (access, self._experiments, self.models, Webhooks(ledger))
         self.decisions = {
             type: (entity, decide)
             for part in self._parts
@@ -72,7 +90,7 @@ class RegistryProjection:
         if incoming.type not in self.decisions:
             raise Malformed(f"{incoming.type} is no request that this version can decide")
         request = self._ledger.request = self._describe(incoming)
-        _, decide = self.decisions[incoming.type]
+        entity, decide = self.decisions[incoming.type]
         try:
             decide(incoming.event)
         except Rejected as refusal:
@@ -81,6 +99,12 @@ class RegistryProjection:
             request.message = refusal.message
         else:
             request.accepted = True
+            self._access.users_changed |= entity in _SIGN_IN
+
+    def publish(self, next_offset: int) -> None:
+        """Replace ``snapshot`` by the state that was decided, with a single assignment."""
+        self._access.publish()
+        self.snapshot = Snapshot(next_offset, self._access.accounts, self._experiments, self.models)
 
     def pass_over(self, incoming: Incoming) -> None:
         """Record who asked for what; see ``Projection.pass_over``."""
