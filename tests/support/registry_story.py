@@ -10,11 +10,12 @@ from modeltrail.api.actor import Actor, Asker
 from modeltrail.api.errors import Refused
 from modeltrail.api.node import Node
 
+ROOT = Asker(Actor("root", True), reason="better")
 ADA = Asker(Actor("ada", True), reason="better")
 BOB = Asker(Actor("bob", True))
 
 
-def ask(node: Node, type: str, asker: Asker = ADA, **fields: Any) -> int | None:
+def ask(node: Node, type: str, asker: Asker = ROOT, **fields: Any) -> int | None:
     """Have a request decided. Its offset, or None if it was refused."""
     defaults: dict[str, dict[str, Any]] = {
         "CreateRegisteredModel": {"description": None, "tags": {}},

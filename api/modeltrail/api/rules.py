@@ -332,6 +332,7 @@ OTHERS: Final[Mapping[str, Rule]] = {
     f"GET {_MODELS}/versions": _reads(Kind.MODEL, "model"),
     f"GET {_VERSION}/comments": _reads(Kind.MODEL, "model"),
     f"GET {_VERSION}": _reads(Kind.MODEL, "model"),
+    f"GET {_VERSION}/why": _reads(Kind.MODEL, "model"),
     f"GET {_VERSION}/stage": _reads(Kind.MODEL, "model"),
     "GET /api/v1/stages": looks_itself,
     f"GET {_MODELS}/aliases": _reads(Kind.MODEL, "model"),

@@ -169,7 +169,8 @@ class Checkpoints:
         _cut_torn_line(self._path)
         found, _ = read_checkpoints(self._path)
         own = [c for c in found if c.public_key == self.public_key and c.signature_holds()]
-        self._last = own[-1] if own else None
+        self.last = own[-1] if own else None
+        """The newest checkpoint of this key."""
         self._signed: dict[Partition, Head] = {}
         for checkpoint in own:
             for partition, head in checkpoint.heads.items():
@@ -184,8 +185,8 @@ class Checkpoints:
         Raises:
             TrailBroken: see ``write``.
         """
-        if self._last is not None and self._compared:
-            due = self._clock_ms() - self._last.time_ms >= self._every_ms
+        if self.last is not None and self._compared:
+            due = self._clock_ms() - self.last.time_ms >= self._every_ms
             if not due and not any(
                 head.offset - self._signed_to(p)
                 >= (self._every_events if p == REGISTRY_PARTITION else self._every_run_events)
@@ -207,7 +208,7 @@ class Checkpoints:
         unsigned = Checkpoint(ends, self._clock_ms(), self.public_key, b"")
         checkpoint = dataclasses.replace(unsigned, signature=self._key.sign(unsigned.statement))
         _append_line(self._path, checkpoint.to_json())
-        self._last = checkpoint
+        self.last = checkpoint
         self._signed |= ends
         return checkpoint
 
@@ -227,7 +228,7 @@ class Checkpoints:
                 logger.warning(
                     "%s contradicts the log, and was set aside as %s", self._path, aside.name
                 )
-                self._last, self._signed = None, {}
+                self.last, self._signed = None, {}
                 break
             raise TrailBroken(
                 f"the log {'differs at' if found else 'ends before'} offset {signed.offset} of "

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 
@@ -29,6 +30,9 @@ from modeltrail.eventlog import (
     Reader,
 )
 from modeltrail.schemas import Codec
+
+if TYPE_CHECKING:
+    from modeltrail.consumers.checkpoints import Checkpoint
 
 logger = logging.getLogger("modeltrail.fold")
 
@@ -97,6 +101,8 @@ class Fold:
         self._accept = accept
         self.contradicted: str | None = None
         """How the log contradicts what was signed, found while the fold runs; or None."""
+        self.checkpoint: Checkpoint | None = None
+        """The newest signed checkpoint; None if the process signs none."""
         self._codec = Codec(lambda: log.schemas().values())
         self._database: Database | None = None
         self._reader: Reader | None = None

@@ -366,6 +366,7 @@ def _sign(folder: Path, log: EventLog, fold: Fold, accept: bool, stopping: threa
                     checkpoints.write(cursor)
                 else:
                     checkpoints.tick(cursor)
+                fold.checkpoint = checkpoints.last
         except TrailBroken as error:
             logger.error("%s", error)
             fold.contradicted = str(error)

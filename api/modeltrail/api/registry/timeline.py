@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Final
+from uuid import UUID
 
 import duckdb
 
@@ -72,16 +73,11 @@ def _bars(cursor: duckdb.DuckDBPyConnection, key: str, after: int, at: int) -> l
     """Return intervals of aliases and stages; those that ended later are still open."""
     bars = rows(
         cursor,
-        "SELECT entity, key, value, version, valid_from, valid_to, from_offset, to_offset, set_by, "
-        "set_by_verified AS verified, reason, event_id FROM history WHERE model_key = ? "
-        "AND (entity = 'alias' OR (entity = 'model_version' AND attribute = 'stage')) "
-        "AND from_offset <= ? AND (to_offset IS NULL OR to_offset > ?) "
-        f"ORDER BY from_offset, version LIMIT {BARS_MAX}",
-        [key, at, after],
+        sql("history.intervals"),
+        {"key": key, "after": after, "at": at, "limit": BARS_MAX},
     )
     for bar in bars:
-        if bar["to_offset"] is not None and bar["to_offset"] > at:
-            bar["valid_to"] = bar["to_offset"] = None
+        bar["event_id"] = str(UUID(bar["event_id"])) if bar["event_id"] else None
     return bars
 
 
@@ -104,15 +100,8 @@ def _refused(
     cursor: duckdb.DuckDBPyConnection, key: str, after: int, at: int
 ) -> list[dict[str, Any]]:
     """Return refused requests about the model, oldest first; the newest if there are too many."""
-    found = rows(
-        cursor,
-        "SELECT log_offset, appended_at, type, actor, actor_verified AS verified, alias, version, "
-        "code, message, reason, request->>'stage' AS stage FROM audit WHERE model_key = ? "
-        "AND accepted = false AND log_offset > ? AND log_offset <= ? "
-        f"ORDER BY log_offset DESC LIMIT {REFUSALS_MAX}",
-        [key, after, at],
-    )
-    return found[::-1]
+    span = {"key": key, "after": after, "at": at, "limit": REFUSALS_MAX}
+    return rows(cursor, sql("history.refused"), span)[::-1]
 
 
 def _add_aliases(versions: list[dict[str, Any]], bars: list[dict[str, Any]]) -> None:
@@ -132,7 +121,6 @@ def _add_metrics(
 ) -> tuple[str | None, list[str]]:
     """Add a metric of the versions' runs, as it is now. Return its key, and the keys there are."""
     readable = visible.readable_runs(cursor, rights, (one["run_id"] for one in versions))
-    hides = not rights.reads_everything()
     keys: list[str] = []
     values: dict[str, float] = {}
     if readable:
@@ -145,7 +133,7 @@ def _add_metrics(
     for version in versions:
         run_id = version["run_id"]
         version["metric"] = plain(values.get(run_id))
-        if hides and run_id not in readable:
+        if run_id not in readable:
             version["run_id"] = None
     return metric, keys
 

@@ -43,10 +43,7 @@ def model_key(
     """
     readable = rights.readable_models("model_key")
     found = cursor.execute(
-        "SELECT model_key FROM history WHERE entity = 'model' AND attribute = 'name' "
-        "AND value = ? AND from_offset <= ? AND (to_offset IS NULL OR to_offset > ?) "
-        f"AND {readable.sql}",
-        [model, offset, offset, *readable.params],
+        sql("history.model", readable=readable.sql), [model, offset, offset, *readable.params]
     ).fetchone()
     if found is None:
         raise NotFound(f"Registered Model with name={model} not found{as_of_text(as_of)}")
@@ -56,10 +53,10 @@ def model_key(
 def readable_runs(
     cursor: duckdb.DuckDBPyConnection, rights: Rights, run_ids: Iterable[str | None]
 ) -> set[str]:
-    """Return which of some runs the caller may read. Runs that are not here are not readable."""
+    """Return which of some runs the caller may read; not those that do not exist, unless all."""
     ids = sorted({run_id for run_id in run_ids if run_id})
-    if not ids:
-        return set()
+    if not ids or rights.reads_everything():
+        return set(ids)
     readable = rights.readable_experiments("experiment_id")
     tables = "runs.from_runs"
     if cursor.execute(sql("runs.any_by_name")).fetchone() is None:

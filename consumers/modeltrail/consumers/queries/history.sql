@@ -1,3 +1,104 @@
+-- model: The key of the model that had a name at an offset.
+SELECT model_key FROM (
+    SELECT entity_id AS model_key FROM fold.history
+    WHERE entity = 'model' AND attribute = 'name' AND value = ?
+        AND from_offset <= ? AND (to_offset IS NULL OR to_offset > ?)
+) WHERE {readable}
+
+-- intervals: Intervals of a model's aliases and stages that hold within a span of offsets. Those that
+-- ended later are still open at its end.
+SELECT
+    entity, key, value, version, fold.at(from_time_ms) AS valid_from,
+    CASE WHEN to_offset <= $at THEN fold.at(to_time_ms) END AS valid_to, from_offset,
+    CASE WHEN to_offset <= $at THEN to_offset END AS to_offset, actor AS set_by,
+    actor_verified AS verified, reason, from_event_id AS event_id
+FROM fold.history
+WHERE entity_id = $key AND (entity = 'alias' OR (entity = 'model_version' AND attribute = 'stage'))
+    AND from_offset <= $at AND (to_offset IS NULL OR to_offset > $after)
+ORDER BY from_offset, version LIMIT $limit
+
+-- refused: Refused requests about a model in a span of offsets, newest first.
+SELECT
+    "offset" AS log_offset, fold.at(appended_at_ms) AS appended_at, type, actor,
+    actor_verified AS verified, alias, request->>'stage' AS stage, version,
+    request->>'expected_version' AS expected_version, request->>'expected_stage' AS expected_stage,
+    code, message, reason
+FROM fold.requests
+WHERE model_key = $key AND accepted = false AND "offset" > $after AND "offset" <= $at
+ORDER BY "offset" DESC LIMIT $limit
+
+-- request: The request at an offset.
+SELECT type, version, alias, fold.at(appended_at_ms), request, lower(hex(hash))
+FROM fold.requests WHERE "offset" = ?
+
+-- version: Where a version of a model comes from.
+SELECT source, run_id, model_id, run_link, fold.at(created_at_ms) AS created_at, created_by
+FROM fold.model_versions WHERE model_key = ? AND version = ?
+
+-- refused_of_version: Refused requests about a version, or about aliases, up to an offset.
+SELECT
+    "offset" AS log_offset, fold.at(appended_at_ms) AS appended_at, type, actor,
+    actor_verified AS verified, alias, request->>'stage' AS stage, version,
+    request->>'expected_version' AS expected_version, request->>'expected_stage' AS expected_stage,
+    code, message, reason
+FROM fold.requests
+WHERE model_key = $key AND accepted = false AND "offset" <= $at
+    AND (version = $version OR list_contains($aliases::VARCHAR[], alias))
+ORDER BY "offset" DESC LIMIT $limit
+
+-- before: What held an alias or a stage of a model before an offset.
+SELECT
+    version, fold.at(from_time_ms) AS since, fold.at(to_time_ms) AS until, from_offset, to_offset
+FROM fold.history
+WHERE entity_id = $key AND to_offset <= $at AND CASE $kind
+    WHEN 'alias' THEN entity = 'alias' AND key = $name
+    ELSE entity = 'model_version' AND attribute = 'stage' AND value = $name END
+ORDER BY to_offset DESC, from_offset DESC LIMIT 1
+
+-- run: A run, for a version that was made from it.
+SELECT
+    r.run_id, coalesce(r.experiment_id, n.experiment_id, r.experiment_derived_id) AS experiment_id,
+    coalesce(e.name, r.experiment_name) AS experiment_name, r.name, r.status,
+    fold.at(r.started_at_ms) AS start_time, fold.at(r.ended_at_ms) AS end_time,
+    (r.ended_at_ms - r.started_at_ms) / 1000 AS duration_s, r."user", r.deleted, r.entry_point,
+    r.git_commit, r.git_branch, r.git_dirty, r.git_remote, r.parent_run_id,
+    a.events_missing, a.points_dropped
+FROM (SELECT * FROM fold.runs WHERE run_id = ?) r
+JOIN fold.activity a ON a.run = r.run
+LEFT JOIN fold.experiment_names n
+    ON r.experiment_id IS NULL AND n.name = r.experiment_name
+    AND r.appended_at_ms >= n.from_ms AND r.appended_at_ms < n.to_ms
+LEFT JOIN fold.experiments e
+    ON e.experiment_id = coalesce(r.experiment_id, n.experiment_id, r.experiment_derived_id)
+
+-- of_version: Intervals of everything about a version, its aliases included, up to an offset.
+SELECT
+    entity, attribute, key, value, version, fold.at(from_time_ms) AS valid_from,
+    CASE WHEN to_offset <= $at THEN fold.at(to_time_ms) END AS valid_to, from_offset,
+    CASE WHEN to_offset <= $at THEN to_offset END AS to_offset, actor AS set_by,
+    actor_verified AS verified, reason
+FROM fold.history
+WHERE entity_id = $key AND entity IN ('model_version', 'alias') AND version = $version
+    AND attribute <> 'updated' AND from_offset <= $at
+ORDER BY from_offset, attribute, key LIMIT $limit
+
+-- run_of_version: The run of a version.
+SELECT run_id FROM fold.model_versions WHERE model_key = ? AND version = ?
+
+-- siblings: Other versions that were made from a run.
+SELECT model, version FROM (
+    SELECT m.model, v.version, v.model_key
+    FROM fold.model_versions v JOIN fold.models m ON m.model_key = v.model_key
+    WHERE v.run_id = $run_id AND NOT v.deleted AND NOT m.deleted
+        AND NOT (v.model_key = $key AND v.version = $version)
+) WHERE {readable} ORDER BY model, version LIMIT $limit
+
+-- latest_of_run: The latest values of some metrics of a run.
+SELECT key, arg_max(value, (step, timestamp_ms, value))
+FROM fold.series s
+WHERE s.run = (SELECT run FROM fold.runs WHERE run_id = ?) AND key IN (SELECT unnest(?::VARCHAR[]))
+GROUP BY key
+
 -- versions_at: Versions of a model at an offset, with their stages.
 SELECT v.version, fold.at(v.created_at_ms) AS created_at, v.created_by, v.run_id, h.value AS stage
 FROM fold.model_versions v
