@@ -93,6 +93,17 @@ class Watched:
         assert not found, found
 
 
+def axe(page: Page) -> list[str]:
+    """What axe-core finds wrong on a page, for readers who do not see or point."""
+    source = ROOT / "api" / "page" / "node_modules" / "axe-core" / "axe.min.js"
+    page.evaluate(source.read_text())
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{one['id']}: {one['help']}: {[node['target'] for node in one['nodes']][:3]}"
+        for one in found["violations"]
+    ]
+
+
 @contextmanager
 def watched(
     browser: Browser, url: str, *, width: int = 1440, height: int = 900, theme: str = "light"

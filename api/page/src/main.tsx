@@ -16,6 +16,8 @@ import "./styles/code.css";
 import "./styles/charts.css";
 import "./styles/floating.css";
 import "./styles/states.css";
+import "./styles/sql.css";
+import "./styles/status.css";
 import "./styles/narrow.css";
 import "./state/theme.ts";
 import { App, followLinks } from "./frame/app.tsx";

@@ -17,6 +17,8 @@ FOLDER: Final = Path(__file__).parents[1] / "page"
 
 PAGES: Final = {
     "/runs": "runs",
+    "/sql": "sql",
+    "/status": "status",
 }
 """The page that is shown at each address. `src/frame/routes.ts` has the same addresses."""
 

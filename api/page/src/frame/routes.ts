@@ -4,6 +4,8 @@ import { match as matchIn, type Match, type Route } from "./match.ts";
 
 export const ROUTES: readonly Route[] = [
   { path: "/runs", under: "/runs", load: () => import("../pages/runs/index.tsx") },
+  { path: "/sql", under: "/sql", load: () => import("../pages/sql/index.tsx") },
+  { path: "/status", under: "/status", load: () => import("../pages/status/index.tsx") },
 ];
 
 /** The side bar: shown are those that have a page. */

@@ -51,7 +51,8 @@ export function listenToKeys(): void {
     if (event.defaultPrevented || event.isComposing) return;
     const control = event.ctrlKey || event.metaKey;
     const name = (control ? "Ctrl+" : "") + (event.altKey ? "Alt+" : "") + event.key;
-    const typing = isTyping(event.target);
+    // In a shadow root, such as an editor's, the event's target is the root's host.
+    const typing = isTyping(event.composedPath()[0] ?? null);
     const dialog = document.querySelector("dialog[open]");
     for (const layer of layers) {
       const found = layer.keys.find((key) => key.key === name && (!typing || key.always));
