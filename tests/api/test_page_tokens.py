@@ -20,6 +20,7 @@ LISTS = {
     "models": ("/api/v1/models", (str,)),
     "versions": ("/api/v1/models/m/versions", (int,)),
     "stages": ("/api/v1/stages", (str, int)),
+    "holders": ("/api/v1/holders", (str, str, str, int)),
     "events": ("/api/v1/audit", (int,)),
     "artifacts": ("/api/v1/audit/artifacts", (str, str, str)),
     "dead_letters": ("/api/v1/dead-letters", (str, int, int)),

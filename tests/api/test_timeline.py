@@ -139,3 +139,42 @@ def test_a_former_model_of_the_name_is_not_shown(world: World) -> None:
     assert len(world.ask("root", "GET", path, to=str(old))["versions"]) == 1
     assert world.ask("ada", "GET", path)["versions"] == []
     world.ask("ada", "GET", path, 404, to=str(old))
+
+
+def test_holders_are_those_of_the_aliases_and_stages_at_each_moment(
+    world: World, models: list[str]
+) -> None:
+    with world.node.read() as cursor:
+        ((last,),) = cursor.execute("SELECT max(log_offset) FROM audit").fetchall()
+    held = 0
+    for offset in range(0, last + 1, 11):
+        at = str(offset)
+        found = world.ask("root", "GET", f"{V1}/holders", as_of=at)["holders"]
+        expected = {
+            ("stage", one["stage"], one["model"], one["version"], one["set_at"], one["reason"])
+            for one in world.ask("root", "GET", f"{V1}/stages", as_of=at)["stages"]
+            if one["stage"] in ("Production", "Staging")
+        }
+        for model in world.ask("root", "GET", f"{V1}/models", as_of=at)["models"]:
+            path = f"{V1}/models/{model['model']}/aliases"
+            expected |= {
+                ("alias", one["alias"], one["model"], one["version"], one["set_at"], one["reason"])
+                for one in world.ask("root", "GET", path, as_of=at)["aliases"]
+            }
+        names = ("kind", "name", "model", "version", "set_at", "reason")
+        assert {tuple(one[name] for name in names) for one in found} == expected
+        held += len(expected)
+    assert held > 20
+    # Pages continue one another, and show what the caller may read.
+    pages: list[dict[str, object]] = []
+    page = world.ask("root", "GET", f"{V1}/holders", limit=2)
+    while page["next_page_token"]:
+        pages += page["holders"]
+        token = page["next_page_token"]
+        page = world.ask("root", "GET", f"{V1}/holders", limit=2, page_token=token)
+    assert pages + page["holders"] == world.ask("root", "GET", f"{V1}/holders")["holders"]
+    held_now = {one["model"] for one in world.ask("root", "GET", f"{V1}/holders")["holders"]}
+    shown = sorted(held_now & set(models))[0]
+    assert world.ask("bob", "GET", f"{V1}/holders")["holders"] == []
+    world.grant("bob", "READ", MODEL, shown)
+    assert {one["model"] for one in world.ask("bob", "GET", f"{V1}/holders")["holders"]} == {shown}

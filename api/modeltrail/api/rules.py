@@ -335,6 +335,7 @@ OTHERS: Final[Mapping[str, Rule]] = {
     f"GET {_VERSION}/why": _reads(Kind.MODEL, "model"),
     f"GET {_VERSION}/stage": _reads(Kind.MODEL, "model"),
     "GET /api/v1/stages": looks_itself,
+    "GET /api/v1/holders": looks_itself,
     f"GET {_MODELS}/aliases": _reads(Kind.MODEL, "model"),
     f"GET {_MODELS}/aliases/{{alias}}": _reads(Kind.MODEL, "model"),
     "GET /api/v1/users": looks_itself,

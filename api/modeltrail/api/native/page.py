@@ -19,6 +19,8 @@ PAGES: Final = {
     "/runs": "runs",
     "/sql": "sql",
     "/status": "status",
+    "/models": "models",
+    "/models/{model}": "model",
 }
 """The page that is shown at each address. `src/frame/routes.ts` has the same addresses."""
 

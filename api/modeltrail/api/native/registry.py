@@ -37,6 +37,7 @@ _MODELS = Pages("models")
 _VERSIONS = Pages("versions")
 _COMMENTS = Pages("comments")
 _STAGES = Pages("stages")
+_HOLDERS = Pages("holders")
 router = APIRouter(prefix="/api/v1", tags=["registry"], route_class=PooledRoute)
 
 
@@ -336,6 +337,71 @@ def list_stages(
             },
         )
     return answer(page(found, limit, _STAGES, ["model", "version"]))
+
+
+@router.get(
+    "/holders",
+    summary="Which version holds each alias and stage, of all models",
+    responses=json_example(
+        {
+            "holders": [
+                {
+                    "model": "digits",
+                    "kind": "alias",
+                    "name": "champion",
+                    "version": 3,
+                    "set_at": "2026-03-01T12:00:00.000000Z",
+                    "set_by": "ada",
+                    "verified": True,
+                    "reason": "beats the champion by 2 points",
+                    "from_offset": 17,
+                }
+            ],
+            "next_page_token": None,
+        }
+    ),
+)
+def list_holders(
+    node: NodeHere,
+    caller: CallerHere,
+    log_end: LogEnd,
+    as_of: AsOf = None,
+    limit: Limit = 1_000,
+    page_token: PageToken = None,
+) -> Response:
+    """What serves, now or at an earlier moment: who made it so, when and why.
+
+    Aliases, and the stages Production and Staging, in which several versions can be.
+    """
+    last = _HOLDERS.last(page_token, str, str, str, int)
+    model, kind, name, version = last or (None, None, None, None)
+    readable, values = caller.rights.readable_models("h.model_key").named()
+    with node.read(log_end=log_end) as cursor:
+        found = rows(
+            cursor,
+            "SELECT * FROM (SELECT n.value AS model, "
+            "CASE WHEN h.entity = 'alias' THEN 'alias' ELSE 'stage' END AS kind, "
+            "CASE WHEN h.entity = 'alias' THEN h.key ELSE h.value END AS name, h.version, "
+            "h.valid_from AS set_at, h.set_by, h.set_by_verified AS verified, h.reason, "
+            "h.from_offset FROM history h JOIN history n ON n.model_key = h.model_key "
+            "AND n.entity = 'model' AND n.attribute = 'name' "
+            "WHERE (h.entity = 'alias' OR (h.entity = 'model_version' AND h.attribute = 'stage' "
+            "AND h.value IN ('Production', 'Staging'))) "
+            "AND h.from_offset <= $at AND (h.to_offset IS NULL OR h.to_offset > $at) "
+            "AND n.from_offset <= $at AND (n.to_offset IS NULL OR n.to_offset > $at) "
+            f"AND {readable}) "
+            "WHERE $m IS NULL OR (model, kind, name, version) > ($m, $kind, $name, $version) "
+            f"ORDER BY model, kind, name, version LIMIT {limit + 1}",
+            {
+                **values,
+                "at": offset_of(cursor, as_of),
+                "m": model,
+                "kind": kind,
+                "name": name,
+                "version": version,
+            },
+        )
+    return answer(page(found, limit, _HOLDERS, ["model", "kind", "name", "version"]))
 
 
 # Aliases

@@ -6,6 +6,8 @@ export const ROUTES: readonly Route[] = [
   { path: "/runs", under: "/runs", load: () => import("../pages/runs/index.tsx") },
   { path: "/sql", under: "/sql", load: () => import("../pages/sql/index.tsx") },
   { path: "/status", under: "/status", load: () => import("../pages/status/index.tsx") },
+  { path: "/models", under: "/models", load: () => import("../pages/models/index.tsx") },
+  { path: "/models/:model", under: "/models", load: () => import("../pages/model/index.tsx") },
 ];
 
 /** The side bar: shown are those that have a page. */
