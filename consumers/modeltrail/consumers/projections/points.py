@@ -15,13 +15,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from modeltrail.consumers import tables
+from modeltrail.consumers.projections.batches import Batch, Ints
+from modeltrail.consumers.projections.blocks import BlocksWriter
 from modeltrail.limits import KEY_CHARACTERS_MAX
 from modeltrail.schemas import Malformed, points
 
 SeriesKey = tuple[str, str | None, str | None, str | None]
 """Metric key, model id, dataset name, dataset digest."""
-
-_Ints = npt.NDArray[np.int64]
 
 
 class Counted(Protocol):
@@ -38,6 +38,7 @@ class PointsWriter:
         self._count = 0  # number of series
         self._saved = 0  # number of series in the table
         self._latest = _Latest(0)
+        self._blocks = BlocksWriter()
         self._clear()
 
     def _clear(self) -> None:
@@ -58,6 +59,7 @@ class PointsWriter:
         self._count = self._saved = int(found["series"].max()) + 1 if len(found["series"]) else 0
         self._latest = _Latest(self._count)
         self._latest.put(found)
+        self._blocks.load(con)
         self._clear()
 
     def add(
@@ -114,7 +116,7 @@ class PointsWriter:
             ranks = ranks.astype(np.uint16)
         rank = ranks[np.repeat(self._bases, self._counts) + index]
         order = np.argsort(rank, kind="stable")
-        batch = _Batch(distinct[rank[order]], steps[order], times[order], values[order])
+        batch = Batch(distinct[rank[order]], steps[order], times[order], values[order])
         batch = self._without_repeats(con, batch)
         if len(batch.series):
             tables.insert(
@@ -135,11 +137,12 @@ class PointsWriter:
             for series, count in zip(touched.tolist(), stored.tolist(), strict=True):
                 self._owners[series].points_stored += count
             self._write_series(con, touched)
+            self._blocks.add(con, batch)
         self._clear()
 
-    def _without_repeats(self, con: duckdb.DuckDBPyConnection, batch: _Batch) -> _Batch:
+    def _without_repeats(self, con: duckdb.DuckDBPyConnection, batch: Batch) -> Batch:
         """Return the batch without points that exist already, in order within each series."""
-        late = batch.late(self._latest)
+        late = _late(batch, self._latest)
         if not late.any():
             return batch
         suspects = batch.take(late).ordered()
@@ -176,64 +179,6 @@ class PointsWriter:
         self._saved = self._count
 
 
-class _Batch:
-    """Columns of points, sorted by series."""
-
-    def __init__(
-        self,
-        series: npt.NDArray[Any],
-        steps: _Ints,
-        times: _Ints,
-        values: npt.NDArray[np.float64],
-    ) -> None:
-        self.series, self.steps, self.times, self.values = series, steps, times, values
-
-    def take(self, where: npt.NDArray[Any]) -> _Batch:
-        return _Batch(self.series[where], self.steps[where], self.times[where], self.values[where])
-
-    def join(self, other: _Batch) -> _Batch:
-        return _Batch(
-            np.concatenate([self.series, other.series]),
-            np.concatenate([self.steps, other.steps]),
-            np.concatenate([self.times, other.times]),
-            np.concatenate([self.values, other.values]),
-        )
-
-    def groups(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        """Return the index of the first and last point of each series."""
-        edges = np.flatnonzero(self.series[1:] != self.series[:-1]) + 1
-        return np.concatenate([[0], edges]), np.concatenate([edges, [len(self.series)]]) - 1
-
-    def late(self, latest: _Latest) -> npt.NDArray[np.bool_]:
-        """Return the points of those series that do not strictly advance, in this batch or before.
-
-        All points of such a series are returned, because any of them may be the repeat.
-        """
-        same = self.series[1:] == self.series[:-1]
-        later = self.steps[1:] > self.steps[:-1]
-        tied = self.steps[1:] == self.steps[:-1]
-        later |= tied & (self.times[1:] > self.times[:-1])
-        firsts, lasts = self.groups()
-        bad = latest.before_or_at(self, firsts)
-        stuck = np.flatnonzero(same & ~later)
-        if len(stuck):
-            bad[np.searchsorted(firsts, stuck, side="right") - 1] = True
-        if not bad.any():
-            return np.zeros(len(self.series), np.bool_)
-        return np.repeat(bad, lasts - firsts + 1)
-
-    def ordered(self) -> _Batch:
-        """Return it sorted by series, step, timestamp and value, each point once.
-
-        NaN is the greatest.
-        """
-        sorted_ = self.take(np.lexsort((self.values, self.times, self.steps, self.series)))
-        s, t, m, v = sorted_.series, sorted_.steps, sorted_.times, sorted_.values
-        again = (s[1:] == s[:-1]) & (t[1:] == t[:-1]) & (m[1:] == m[:-1])
-        again &= (v[1:] == v[:-1]) | (np.isnan(v[1:]) & np.isnan(v[:-1]))
-        return sorted_.take(np.concatenate([[True], ~again])) if len(s) else sorted_
-
-
 class _Latest:
     """The latest point, the extremes and the number of points of every series, as arrays by series.
 
@@ -263,7 +208,7 @@ class _Latest:
         self.values[series], self.points[series] = rows["value"], rows["points"]
         self.lows[series], self.highs[series] = rows["min_value"], rows["max_value"]
 
-    def before_or_at(self, batch: _Batch, firsts: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+    def before_or_at(self, batch: Batch, firsts: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
         """Return for each series whether its first point in the batch is not after the latest."""
         series = batch.series[firsts]
         steps, times = batch.steps[firsts], batch.times[firsts]
@@ -273,7 +218,7 @@ class _Latest:
         stored: npt.NDArray[np.bool_] = self.points[series] > 0
         return reached & stored
 
-    def advance(self, batch: _Batch, lasts: npt.NDArray[np.intp], stored: _Ints) -> None:
+    def advance(self, batch: Batch, lasts: npt.NDArray[np.intp], stored: Ints) -> None:
         """Set the latest point of each series to the batch's last one, unless that is smaller."""
         series = batch.series[lasts]
         steps, times, values = batch.steps[lasts], batch.times[lasts], batch.values[lasts]
@@ -288,7 +233,7 @@ class _Latest:
         self.values[moved] = values[greater]
         self.points[series] += stored
 
-    def widen(self, batch: _Batch, firsts: npt.NDArray[np.intp]) -> None:
+    def widen(self, batch: Batch, firsts: npt.NDArray[np.intp]) -> None:
         """Extend the extremes of each series by the finite values in the batch."""
         series = batch.series[firsts]
         finite = np.isfinite(batch.values)
@@ -312,7 +257,20 @@ class _Latest:
         }
 
 
-def _missing(con: duckdb.DuckDBPyConnection, batch: _Batch) -> _Batch:
+def _late(batch: Batch, latest: _Latest) -> npt.NDArray[np.bool_]:
+    """Return the points of those series that do not strictly advance, in this batch or before.
+
+    All points of such a series are returned, because any of them may be the repeat.
+    """
+    late = batch.unordered()
+    firsts, lasts = batch.groups()
+    reached = latest.before_or_at(batch, firsts)
+    if reached.any():
+        late |= np.repeat(reached, lasts - firsts + 1)
+    return late
+
+
+def _missing(con: duckdb.DuckDBPyConnection, batch: Batch) -> Batch:
     """Return the points of a batch that are not in the table."""
     found = np.array(
         tables.lookup(

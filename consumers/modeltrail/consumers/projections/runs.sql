@@ -117,6 +117,32 @@ CREATE TABLE fold.points (
     value DOUBLE NOT NULL
 );
 
+-- Summaries of the points in rows first_row to end_row - 1 of fold.points, see blocks.py: those of one
+-- series from step_min to step_max, and within these times. lo, hi and sum are of finite values; first
+-- and last are the values of the least and greatest point by step, then timestamp, then value.
+-- late: an earlier block has a step as great as step_min.
+CREATE TABLE fold.blocks (
+    series INTEGER NOT NULL,
+    first_row BIGINT NOT NULL,
+    end_row BIGINT NOT NULL,
+    step_min BIGINT NOT NULL,
+    step_max BIGINT NOT NULL,
+    time_min BIGINT NOT NULL,
+    time_max BIGINT NOT NULL,
+    first_time BIGINT NOT NULL,
+    last_time BIGINT NOT NULL,
+    late BOOLEAN NOT NULL,
+    n INTEGER NOT NULL,
+    nan INTEGER NOT NULL,
+    pos_inf INTEGER NOT NULL,
+    neg_inf INTEGER NOT NULL,
+    lo DOUBLE,
+    hi DOUBLE,
+    first DOUBLE NOT NULL,
+    last DOUBLE NOT NULL,
+    sum DOUBLE NOT NULL
+);
+
 -- Model versions that training jobs asked for; a server takes them over into the registry.
 -- taken_over_by is the id of the event that does it, the same on every server.
 CREATE TABLE fold.registrations (
