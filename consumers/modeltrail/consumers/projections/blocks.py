@@ -49,7 +49,7 @@ class BlocksWriter:
             [self._first_row],
         ).fetchnumpy()
         tail = Batch(*(np.asarray(column) for column in found.values()))
-        self._tail = [tail.ordered()] if len(tail.series) else []
+        self._tail = [arrange([tail])] if len(tail.series) else []
         reached = con.execute(
             "SELECT series, max(step_max) AS step FROM fold.blocks GROUP BY series"
         ).fetchnumpy()
@@ -73,7 +73,7 @@ class BlocksWriter:
             series = max(len(part.groups()[0]) for part in self._tail)
             if points < series * _CHUNK_SERIES_POINTS:
                 return
-        chunk = _chunk(self._tail)
+        chunk = arrange(self._tail)
         columns = summarize(chunk, _edges(chunk))
         series = columns["series"]
         self._grow(int(series[-1]) + 1)
@@ -91,32 +91,28 @@ class BlocksWriter:
         self._tail, self._first_row = [], end_row
 
 
-def _chunk(parts: list[Batch]) -> Batch:
-    """Return all points, sorted by series, step, timestamp and value."""
-    chunk = parts[0]
+def arrange(parts: list[Batch]) -> Batch:
+    """Return all points, sorted by series, step, timestamp and value. They are all different."""
+    points = parts[0]
     if len(parts) > 1:
-        chunk = Batch(
+        points = Batch(
             *(
                 np.concatenate([getattr(part, name) for part in parts])
                 for name in ("series", "steps", "times", "values")
             )
         )
-        low = chunk.series.min()
-        ranks = chunk.series - low
+    if (points.series[1:] < points.series[:-1]).any():
+        ranks = points.series - points.series.min()
         if ranks.max() < 2**16:
             ranks = ranks.astype(np.uint16)  # which is sorted faster
-        chunk = chunk.take(np.argsort(ranks, kind="stable"))
-    unordered = chunk.unordered()
-    if unordered.any():
-        where = np.flatnonzero(unordered)
-        part = chunk.take(where).ordered()
-        chunk = chunk.take(np.arange(len(chunk.series)))  # a copy: parts are kept elsewhere
-        chunk.steps[where], chunk.times[where], chunk.values[where] = (
-            part.steps,
-            part.times,
-            part.values,
-        )
-    return chunk
+        points = points.take(np.argsort(ranks, kind="stable"))
+    where = np.flatnonzero(points.unordered())
+    if len(where):
+        ordered = points.take(where).ordered()
+        points = points.take(np.arange(len(points.series)))  # the parts remain as they are
+        points.steps[where], points.times[where] = ordered.steps, ordered.times
+        points.values[where] = ordered.values
+    return points
 
 
 def _edges(chunk: Batch) -> _Indices:
@@ -155,7 +151,7 @@ def summarize(batch: Batch, edges: _Indices) -> dict[str, Any]:
     """Summarize runs of points, which begin at the edges, as columns of ``fold.blocks``.
 
     Args:
-        batch: Points sorted by series, step, timestamp and value; at least one.
+        batch: Points sorted by series, step, timestamp and value.
         edges: Where the runs begin, each within one series.
     """
     lasts = np.concatenate([edges[1:], [len(batch.series)]]) - 1
