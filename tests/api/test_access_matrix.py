@@ -354,6 +354,7 @@ BODIES: Mapping[str, Callable[[Estate], Any]] = {
     },
     "POST /api/v1/sql": lambda _: {"statement": "SELECT 1"},
     "POST /api/v1/runs/query": lambda _: {},
+    "POST /api/v1/charts": lambda _: {"query": {}},
     "POST /api/v1/webhooks/replay": lambda _: {"from": "2026-01-01"},
     "POST upload-artifact": lambda _: b"x",
     "POST /api/v1/ingest": lambda _: b"",

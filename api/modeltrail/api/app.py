@@ -22,6 +22,7 @@ from modeltrail.api.native import access as access_routes
 from modeltrail.api.native import (
     artifacts,
     audit,
+    charts,
     commands,
     history,
     importing,
@@ -110,6 +111,7 @@ def create_app(
         ingest,
         importing,
         runs,
+        charts,
         artifacts,
         registry,
         history,

@@ -71,7 +71,7 @@ def pool_of(method: str, path: str) -> Pool:
         return SQL
     if "/artifacts/" in path:
         return FILES
-    if method in ("GET", "HEAD") or last.startswith(("search", "get-", "query")):
+    if method in ("GET", "HEAD") or last.startswith(("search", "get-", "query", "charts")):
         return READS
     return WRITES
 

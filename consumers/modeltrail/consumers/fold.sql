@@ -21,7 +21,8 @@ CREATE TABLE fold.positions (
 
 -- The last event of each producer, by what it is about (run/ID, model/ID, registry) and its actor:
 -- what comes again at or below that number is a repeat, but for the gaps. A gap is its first and last
--- number and the id of the dead letter that had it (8, 8 and 16 bytes; zeros without one). untold
+-- number, the id of the dead letter that had it (zeros without one), and when the event before it was
+-- made (8, 8, 16 and 8 bytes). untold
 -- counts events missing before a dead letter, until an event of the run follows. The one with the
 -- least first_offset owns the id.
 CREATE TABLE fold.producers (

@@ -28,8 +28,9 @@ JUMP_MAX = 2**31
 SEQUENCE_MAX = 2**53
 _GAPS_MAX = 16
 _KEPT_MAX = 50_000
-_GAP = struct.Struct(">qq16s")
+_GAP = struct.Struct(">qq16sq")
 _NO_ID = bytes(16)
+_EVER_MS = -(2**63)
 
 
 def subject_of(stream: str, event: Mapping[str, Any]) -> str:
@@ -74,6 +75,21 @@ class _Gap(NamedTuple):
     last: int
     event_id: bytes = _NO_ID
     """Id of the dead letter with the number; zeros if no event had it."""
+    after_ms: int = _EVER_MS
+    """When the event before was made, by the time in its id (UUIDv7)."""
+
+
+def losses(gaps: bytes) -> list[int]:
+    """Return for each gap in a ``fold.producers.gaps`` when the event before was made, in ms.
+
+    Dead letters are left out: they are no losses.
+    """
+    found = (_Gap(*gap) for gap in _GAP.iter_unpack(gaps))
+    return [gap.after_ms for gap in found if gap.event_id == _NO_ID]
+
+
+def _made_ms(event_id: bytes) -> int:
+    return int.from_bytes(event_id[:6], "big")
 
 
 @dataclass(slots=True)
@@ -101,16 +117,20 @@ class KnownProducer:
         """Return whether an event with this number has arrived."""
         return sequence <= self.last_sequence and self.gap(sequence) is None
 
-    def fill(self, sequence: int, gap: _Gap) -> None:
+    def fill(self, sequence: int, event_id: bytes, gap: _Gap) -> None:
         """Remove a number from a gap."""
         at = self.gaps.index(gap)
-        parts = [_Gap(gap.first, sequence - 1), _Gap(sequence + 1, gap.last)]
+        parts = [
+            gap._replace(last=sequence - 1, event_id=_NO_ID),
+            _Gap(sequence + 1, gap.last, after_ms=_made_ms(event_id)),
+        ]
         self.gaps[at : at + 1] = [part for part in parts if part.first <= part.last]
 
     def advance(self, sequence: int, event_id: bytes) -> None:
         """Advance to a number after the last."""
         if sequence > self.last_sequence + 1:
-            self.gaps.append(_Gap(self.last_sequence + 1, sequence - 1))
+            after_ms = _made_ms(self.last_event_id) if self.last_event_id else _EVER_MS
+            self.gaps.append(_Gap(self.last_sequence + 1, sequence - 1, after_ms=after_ms))
             del self.gaps[:-_GAPS_MAX]
         self.last_sequence, self.last_event_id = sequence, event_id
 
@@ -213,7 +233,7 @@ class Sequences:
             others = (p for p in scope.by_actor.values() if p is not producer)
             missing = 0 if had or any(p.has(sequence) for p in others) else -1
         if gap is not None:
-            producer.fill(sequence, gap)
+            producer.fill(sequence, event_id, gap)
         else:
             producer.advance(sequence, event_id)
         return self._taken(producer, missing)

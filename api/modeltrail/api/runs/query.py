@@ -298,7 +298,7 @@ class Finder:
             "columns": [{"name": c.name, "type": c.type} for c in columns],
             "count": count,
             "runs": runs,
-            "position": self._position(),
+            "position": position_of(self._cursor),
             "sql": self._sql(),
         }
         if asked.facets:
@@ -511,15 +511,6 @@ class Finder:
             answer[f"{kind}_count"] = len(found)
         return answer
 
-    def _position(self) -> dict[str, Any]:
-        """Return how far the streams are folded: the position of the last event of each."""
-        found: dict[str, list[str]] = {"registry": [], "runs": []}
-        for stream, partition, next_offset in self._cursor.execute(
-            sql("runs.positions")
-        ).fetchall():
-            found[stream].append(f"{stream}:{partition}:{next_offset - 1}")
-        return {"registry": next(iter(found["registry"]), None), "runs": found["runs"]}
-
     # The same as SQL over the public views
 
     def _sql(self) -> str | None:
@@ -612,6 +603,14 @@ def time_of(ms: int | None) -> datetime | None:
     return None if ms is None or ms not in _TIMES_MS else _EPOCH + timedelta(milliseconds=ms)
 
 
+def position_of(cursor: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """Return how far the streams are folded: the position of the last event of each partition."""
+    found: dict[str, list[str]] = {"registry": [], "runs": []}
+    for stream, partition, next_offset in cursor.execute(sql("runs.positions")).fetchall():
+        found[stream].append(f"{stream}:{partition}:{next_offset - 1}")
+    return {"registry": next(iter(found["registry"]), None), "runs": found["runs"]}
+
+
 def _shown(column: Column, value: Any) -> Any:
     """Return a value of a column for JSON."""
     return plain(time_of(value) if column.type == "time" else value)
@@ -631,14 +630,19 @@ def as_json(answer: Answer) -> dict[str, Any]:
 
 def as_arrow(answer: Answer) -> bytes:
     """Return an answer as an Arrow stream of its rows; the rest is in the schema's metadata."""
+    return arrow_stream([_batch(answer.columns, answer.rows)], answer.about)
+
+
+def arrow_stream(batches: Sequence[pa.RecordBatch], about: Mapping[str, Any]) -> bytes:
+    """Return batches as an Arrow stream, with the rest as JSON in the schema's metadata."""
     import pyarrow as pa
 
-    about = json.dumps(answer.about, ensure_ascii=False, allow_nan=False)
-    batch = _batch(answer.columns, answer.rows)
-    schema = batch.schema.with_metadata({"modeltrail": about.encode("utf-8", "replace")})
+    text = json.dumps(about, ensure_ascii=False, allow_nan=False)
+    metadata = {"modeltrail": text.encode("utf-8", "replace")}
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, schema) as writer:
-        writer.write_batch(batch.replace_schema_metadata(schema.metadata))
+    with pa.ipc.new_stream(sink, batches[0].schema.with_metadata(metadata)) as writer:
+        for batch in batches:
+            writer.write_batch(batch.replace_schema_metadata(metadata))
     return bytes(sink.getvalue())
 
 

@@ -79,6 +79,3 @@ FROM fold.points p JOIN wanted w ON w.series = p.series GROUP BY w.series, w.aft
 -- gaps: The gaps of the producers of runs.
 SELECT p.subject, p.gaps FROM fold.producers p
 WHERE p.subject IN (SELECT 'run/' || unnest(?::VARCHAR[])) AND octet_length(p.gaps) > 0
-
--- positions: How far the log is folded, by partition.
-SELECT stream, partition, next_offset FROM fold.positions ORDER BY stream, partition
