@@ -170,7 +170,8 @@ def test_a_run_that_one_may_not_read_does_not_exist(tmp_path: Path) -> None:
             said = [job.started(), job.metrics("loss", [1.0, 2.0])]
             world.node.append([NewEvent(RUNS, f"run of {who}", payload) for payload in said])
         runs = ["run of ada", "run of bob", "no run"]
-        for body in ({"runs": runs}, {"query": {}}):
+        bodies: list[dict[str, Any]] = [{"runs": runs}, {"query": {}}]
+        for body in bodies:
             found = world.ask("ada", "POST", CHARTS, 200, **body)
             assert [one["run_id"] for one in found["series"]] == ["run of ada"]
             assert {row["series"] for row in found["rows"]} == {0}
