@@ -1,5 +1,6 @@
 // Bundle the page into the folder that is named: hashed files in assets/, each also compressed, and
 // one HTML file per page, which lets the browser fetch that page's code together with the frame's.
+import { createHash } from "node:crypto";
 import { readFileSync, readdirSync, rmSync, mkdirSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
@@ -49,6 +50,13 @@ function withImports(name, found = new Set()) {
   return found;
 }
 
+// One style sheet for all pages: what a page brings is small, and a page that is opened by a click needs it too.
+const css = outputs.map((output) => output.css).filter(Boolean);
+const styles = css.map((name) => readFileSync(join(assets, name), "utf8")).join("");
+const sheet = `page-${createHash("sha256").update(styles).digest("hex").slice(0, 8)}.css`;
+for (const name of css) rmSync(join(assets, name));
+writeFileSync(join(assets, sheet), styles);
+
 for (const name of readdirSync(assets)) {
   const bytes = readFileSync(join(assets, name));
   writeFileSync(join(assets, `${name}.gz`), gzipSync(bytes, { level: 9 }));
@@ -62,7 +70,7 @@ function html(page) {
   if (page) withImports(page.name, wanted);
   wanted.delete(main.name);
   const lines = [
-    ...[main.css, page?.css].filter(Boolean).map((css) => `<link rel="stylesheet" href="/assets/${css}">`),
+    `<link rel="stylesheet" href="/assets/${sheet}">`,
     `<script type="module" blocking="render" src="/assets/${main.name}"></script>`,
     ...[...wanted].map((name) => `<link rel="modulepreload" href="/assets/${name}">`),
   ];

@@ -68,3 +68,8 @@ test("a click sets a condition beside what was typed", () => {
   assert.deepEqual(filter.facetValues("(status = 'A' OR x = 1) AND y = 2", "status"), []);
   assert.equal(filter.withCondition("a = 1 OR b = 2", "c = 3"), "(a = 1 OR b = 2) AND c = 3");
 });
+
+test("what is half written is not sent", () => {
+  for (const text of ["", "a = 1", "a = 'x' AND b > 2", "status IN ('A')", "a IS NULL", "(a = 1)"]) assert.ok(filter.isWhole(text), text);
+  for (const text of ["metrics.v", "a =", "a = 'x", "a = 1 AND", "(a = 1", "status IN ('A'", "NOT"]) assert.ok(!filter.isWhole(text), text);
+});

@@ -23,7 +23,9 @@ test("small and large numbers keep their size", () => {
 });
 
 test("a column has one precision, and nothing in it shows as zero", () => {
-  const decimals = format.places([0.91, 0.8734, NaN, 0.0000001]);
+  assert.equal(format.places([0.91, 0.8734, NaN]), 4);
+  assert.equal(format.places([1.29, 0.0012]), 4);
+  const decimals = format.places([91, 87.34, NaN, 0.0000001]);
   assert.equal(decimals, 4);
   assert.equal(format.inColumn(0.91, decimals), "0.9100");
   assert.equal(format.inColumn(0.0000001, decimals), "1e−7");

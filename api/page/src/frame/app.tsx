@@ -4,6 +4,7 @@ import type { ComponentType, JSX } from "preact";
 import { reachable, signedOut } from "../client/api.ts";
 import { Boundary } from "../parts/boundary.tsx";
 import { Page } from "../parts/page.tsx";
+import { addToPalette, Palette, paletteOpen } from "../parts/palette.tsx";
 import { NothingFound, Skeleton } from "../parts/states.tsx";
 import { Toasts } from "../parts/toast.tsx";
 import { useKeys } from "../state/keys.ts";
@@ -11,12 +12,20 @@ import { go, linkTo, place } from "../state/location.ts";
 import { isPast } from "../state/moment.ts";
 import { Help, helpOpen } from "./help.tsx";
 import type { Match, PageProps } from "./match.ts";
-import { match } from "./routes.ts";
+import { match, WORDS } from "./routes.ts";
 import { Side } from "./side.tsx";
 import { SignIn } from "./sign-in.tsx";
+import { switchTheme } from "../state/theme.ts";
+
+addToPalette([
+  ...WORDS.filter(([path]) => match(path) !== null).map(([path, text]) => ({ text, hint: "page", href: path })),
+  { text: "Light or dark theme", hint: "act", icon: "theme", run: switchTheme },
+  { text: "Keys", hint: "act", run: () => (helpOpen.value = true) },
+]);
 
 export function App(): JSX.Element {
   useKeys("Everywhere", [
+    { key: "Ctrl+k", what: "Go to anything", always: true, run: () => (paletteOpen.value = !paletteOpen.value) },
     { key: "?", what: "Show the keys", run: () => (helpOpen.value = true) },
     { key: "/", what: "Filter", run: () => document.querySelector<HTMLElement>("[data-filter]")?.focus() },
   ]);
@@ -31,6 +40,7 @@ export function App(): JSX.Element {
       {!reachable.value && <div class="away" role="status">The server cannot be reached. What is here may be old.</div>}
       <Toasts />
       {helpOpen.value && <Help close={() => (helpOpen.value = false)} />}
+      {paletteOpen.value && <Palette />}
     </div>
   );
 }

@@ -1,6 +1,7 @@
 // The side bar: six words, the keys, the theme, and who is signed in.
 import type { JSX } from "preact";
 import { Icon } from "../parts/icon.tsx";
+import { paletteOpen } from "../parts/palette.tsx";
 import { Actor } from "../parts/values.tsx";
 import { linkTo, place } from "../state/location.ts";
 import { me, signOut } from "../state/session.ts";
@@ -27,6 +28,7 @@ export function Side(): JSX.Element {
         ))}
       </nav>
       <div class="low">
+        <button type="button" onClick={() => (paletteOpen.value = true)}><span>Go to</span><kbd>Ctrl K</kbd></button>
         <button type="button" onClick={() => (helpOpen.value = true)}><span>Keys</span><kbd>?</kbd></button>
         <button type="button" onClick={switchTheme}>
           <span>{theme() === "dark" ? "Light" : "Dark"} theme</span><Icon name="theme" />

@@ -2,7 +2,7 @@
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import type { ComponentChildren, JSX } from "preact";
 import type { ApiError } from "../client/api.ts";
-import { caretIn, matching, operators, tokens, typeOf, type FieldType, type Suggestion } from "../pure/filter.ts";
+import { caretIn, isWhole, matching, operators, tokens, typeOf, type FieldType, type Suggestion } from "../pure/filter.ts";
 import { linkTo } from "../state/location.ts";
 import { may } from "../state/session.ts";
 import { Icon } from "./icon.tsx";
@@ -58,7 +58,7 @@ export function FilterBar(props: FilterProps): JSX.Element {
       onChange(next.trim(), done);
     };
     if (done) act();
-    else timer.current = setTimeout(act, TYPING_MS);
+    else if (isWhole(next)) timer.current = setTimeout(act, TYPING_MS);
   }
 
   async function offer(next: string, at: number): Promise<void> {

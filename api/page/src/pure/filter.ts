@@ -79,6 +79,16 @@ export function caretIn(text: string, at: number): Caret {
   return { expects, written: isOpen ? text.slice(from, at) : "", from, to, field };
 }
 
+/** Whether a filter is finished, as far as can be seen: while it is not, asking the server would only be refused. */
+export function isWhole(text: string): boolean {
+  if (!text.trim()) return true;
+  const all = tokens(text);
+  const depth = all.reduce((sum, token) => sum + (token.kind === "open" ? 1 : token.kind === "close" ? -1 : 0), 0);
+  const last = all[all.length - 1]!;
+  const isOpenText = last.kind === "string" && !isClosed(last.text);
+  return depth === 0 && !isOpenText && caretIn(`${text} `, text.length + 1).expects === "join";
+}
+
 function isClosed(text: string): boolean {
   return text.length > 1 && text.endsWith(text[0]!);
 }

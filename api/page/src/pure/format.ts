@@ -32,18 +32,25 @@ export function count(value: number): string {
   return grouped(String(Math.round(value)));
 }
 
-/** The decimal places that write all values of a column in one precision, with 4 digits in the largest. */
+/**
+ * The decimal places that write all values of a column in one precision: 4 digits of the largest, and up to two
+ * places more where the small ones need them.
+ */
 export function places(values: Iterable<number>, digits = 4): number | null {
   let largest = 0;
+  let smallest = Infinity;
   let whole = true;
   for (const value of values) {
     if (!Number.isFinite(value) || value === 0) continue;
     largest = Math.max(largest, Math.abs(value));
+    smallest = Math.min(smallest, Math.abs(value));
     whole &&= Number.isInteger(value);
   }
   if (whole) return 0;
   if (largest < 1e-4 || largest >= 1e9) return null; // each in its own power of ten
-  return Math.min(Math.max(0, digits - 1 - Math.floor(Math.log10(largest))), 8);
+  const of = (value: number, n: number): number => Math.max(0, n - 1 - Math.floor(Math.log10(value)));
+  const wanted = of(largest, digits);
+  return Math.min(Math.max(wanted, Math.min(wanted + 2, of(smallest, 2))), 8);
 }
 
 /** A number of a column whose precision is known; what would show as zero keeps its digits. */

@@ -1,9 +1,9 @@
 // Runs of all experiments: facets, filter, table as a tree, flat or in groups, and charts beside it.
 // From `POST /api/v1/runs/query`: one request for what the runs have in common, one for the rows in sight.
-import { useCallback, useMemo, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { JSX } from "preact";
 import "./runs.css";
-import { ask, query } from "../../client/api.ts";
+import { ask, query, type ApiError } from "../../client/api.ts";
 import { lagMs, liveState, useLive } from "../../client/live.ts";
 import { useAnswer } from "../../parts/answer.ts";
 import { copyText } from "../../parts/copy.tsx";
@@ -45,6 +45,7 @@ interface Shape {
 const ROUTE = "/api/v1/runs/query";
 const CHILDREN_MAX = 1_000;
 const LIVE_MS = 1_000;
+const OPEN_AT_FIRST = 3;
 const FIRST_RUN = `from modeltrail.producers import start_run
 
 with start_run(experiment="first") as run:
@@ -95,7 +96,7 @@ export default function Runs(): JSX.Element {
       rows.again();
     }, LIVE_MS);
   };
-  useLive(asOf === null ? {} : null, {
+  useLive(null, {
     runs: (grew) => {
       refresh();
       if (grew.created.length || grew.ended.length) shape.again();
@@ -263,7 +264,8 @@ function useBelow(active: boolean, asked: ReturnType<typeof rowsQuery> | null, a
   function load(id: string): void {
     query<Found>(ROUTE, { ...plain, parent: id, limit: CHILDREN_MAX }).then(
       (found) => { if (last.current === key) setChildren((old) => new Map(old).set(id, found.rows)); },
-      (error: Error) => toast(error.message, { kind: "bad" }),
+      // A filter that is refused says so in its bar.
+      (error: ApiError) => { if (error.status !== 400) toast(error.message, { kind: "bad" }); },
     );
   }
   const toggle = (id: string): void => {
@@ -272,6 +274,20 @@ function useBelow(active: boolean, asked: ReturnType<typeof rowsQuery> | null, a
     setOpen(next.add(id));
     if (!children.has(id)) load(id);
   };
+  // A tree with few tops is shown open.
+  const greeted = useRef(false);
+  useEffect(() => {
+    if (greeted.current || !active || rows === 0 || at(0) === null) return;
+    greeted.current = true;
+    if (rows > OPEN_AT_FIRST) return;
+    for (let i = 0; i < rows; i += 1) {
+      const row = at(i);
+      if (row && Number(row.children) > 0) {
+        setOpen((old) => new Set(old).add(runId(row)));
+        load(runId(row));
+      }
+    }
+  }, [active, rows, at]);
   const opened = useMemo(() => {
     if (!active || open.size === 0) return [];
     const linesOf = (id: string, depth: number): Line<Row>[] =>
