@@ -43,7 +43,7 @@ def test_who_changed_production(reader: Watched, team: Team) -> None:
     expect(section.get_by_role("row", name="@champion")).to_contain_text("release train 48")
     expect(section).to_contain_text("expected to point at version 1")
     section.get_by_role("link", name=team.model, exact=True).click()
-    assert page.title() == f"{team.model} · Modeltrail"
+    expect(page).to_have_title(f"{team.model} · Modeltrail")
     expect(page.get_by_role("region", name="Holders")).to_contain_text("release train 48")
     assert "bob" in holder(page, "@champion")
     # The timeline says it in words as well, and each bar says who and why.
