@@ -264,6 +264,7 @@ FIELDS: Mapping[str, Callable[[Estate], Any]] = {
     "path": lambda e: f"{e.experiment_id}/{e.run_id}/artifacts/file",
     "fingerprint": lambda _: "0" * 16,
     "webhook_id": lambda _: "0",
+    "offset": lambda _: str(10**15),
     "upload_id": lambda _: "none",
     "number": lambda _: "1",
     "rest": lambda _: "nothing/here",
@@ -308,6 +309,7 @@ MORE: Mapping[str, Callable[[Estate], dict[str, Any]]] = {
     "GET /graphql": lambda _: {"query": "{ __typename }"},
     "POST /graphql": lambda _: {"query": "{ __typename }"},
     "GET /api/v1/sql": lambda _: {"statement": "SELECT 1"},
+    "GET /api/v1/diff": lambda _: {"from": "0"},
     "PATCH roles/update": lambda _: {"description": "x"},
     **{
         f"POST /2.0/mlflow-artifacts/mpu/{act}/{{path:path}}": lambda _: {
@@ -368,6 +370,7 @@ ANSWERS: Mapping[str, int] = {
     **dict.fromkeys(
         (
             "GET /api/v1/schemas/{fingerprint}",
+            "GET /api/v1/audit/{offset}",
             "DELETE /api/v1/runs/{run_id}/artifacts/{path:path}",
             "POST /api/v1/experiments/{experiment_id}/restore",
             "POST experiments/restore",

@@ -6,13 +6,25 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.pages import Pages
 
 if TYPE_CHECKING:
     import duckdb
+
+
+EPOCH: Final = datetime(1970, 1, 1)
+_MS_MIN, _MS_MAX = -62_135_596_800_000, 253_402_300_799_999
+"""The years 1 to 9999, as in the views."""
+
+
+def time_of(ms: int | None) -> str | None:
+    """Return milliseconds since 1970 as a time for JSON; None if it is out of range."""
+    if ms is None or not _MS_MIN <= ms <= _MS_MAX:
+        return None
+    return str(plain(EPOCH + timedelta(milliseconds=ms)))
 
 
 def plain(value: Any) -> Any:

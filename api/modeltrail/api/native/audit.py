@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
 from modeltrail.api.answers import page
 from modeltrail.api.artifacts import check
-from modeltrail.api.errors import InvalidRequest
+from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.native.parameters import (
+    AsOf,
+    CallerHere,
     Limit,
     LogEnd,
     NodeHere,
@@ -19,13 +21,39 @@ from modeltrail.api.native.parameters import (
     json_example,
 )
 from modeltrail.api.pages import Pages
-from modeltrail.api.registry.trail import trail
+from modeltrail.api.registry.difference import changes
+from modeltrail.api.registry.reading import offset_of
+from modeltrail.api.registry.trail import FACETS, trail
+from modeltrail.api.registry.trail import facets as counted
 from modeltrail.api.routing import PooledRoute
 from modeltrail.consumers.chain import heads, links
-from modeltrail.eventlog import Partition
+from modeltrail.eventlog import REGISTRY_PARTITION, Partition
 
+_CHANGES_MAX = 10_000
+Outcome = Literal["accepted", "refused", "repeat", "dead_letter"]
 _EVENTS = Pages("events")
 _ARTIFACTS = Pages("artifacts")
+_EVENT = {
+    "log_offset": 17,
+    "appended_at": "2026-03-01T12:00:00.000000Z",
+    "event_id": "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b",
+    "type": "SetRegisteredModelAlias",
+    "actor": "ada",
+    "actor_verified": True,
+    "client": "curl/8",
+    "reason": "beats the champion by 2 points",
+    "entity": "alias",
+    "model": "digits",
+    "version": 3,
+    "alias": "champion",
+    "experiment_id": None,
+    "about": "model digits@champion version 3",
+    "accepted": True,
+    "code": None,
+    "message": None,
+    "request": {"model": "digits", "alias": "champion", "version": 3},
+    "hash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+}
 router = APIRouter(prefix="/api/v1", tags=["audit"], route_class=PooledRoute)
 
 
@@ -34,36 +62,17 @@ router = APIRouter(prefix="/api/v1", tags=["audit"], route_class=PooledRoute)
     summary="Who did what, when, why, and what became of it",
     responses=json_example(
         {
-            "events": [
-                {
-                    "log_offset": 17,
-                    "appended_at": "2026-03-01T12:00:00.000000Z",
-                    "event_id": "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b",
-                    "type": "SetRegisteredModelAlias",
-                    "actor": "ada",
-                    "actor_verified": True,
-                    "client": "curl/8",
-                    "reason": "beats the champion by 2 points",
-                    "entity": "alias",
-                    "model": "digits",
-                    "version": 3,
-                    "alias": "champion",
-                    "experiment_id": None,
-                    "about": "model digits@champion version 3",
-                    "accepted": True,
-                    "code": None,
-                    "message": None,
-                    "request": {"model": "digits", "alias": "champion", "version": 3},
-                    "hash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-                }
-            ],
+            "events": [_EVENT],
             "next_page_token": None,
+            "facets": {"outcome": [{"value": "accepted", "events": 16}]},
         }
     ),
 )
 def audit(
     node: NodeHere,
+    caller: CallerHere,
     log_end: LogEnd,
+    as_of: AsOf = None,
     model: Annotated[str | None, Query(description="Registered model.")] = None,
     version: Annotated[int | None, Query(ge=1, le=2**62)] = None,
     alias: str | None = None,
@@ -71,13 +80,25 @@ def audit(
     actor: str | None = None,
     type: Annotated[str | None, Query(description="Event type.")] = None,
     accepted: Annotated[bool | None, Query(description="Only accepted, or only refused.")] = None,
+    outcome: Annotated[Outcome | None, Query(description="What became of it.")] = None,
     since: Annotated[str | None, Query(description="Appended at or after this time.")] = None,
     until: Annotated[str | None, Query(description="Appended before this time.")] = None,
+    facets: Annotated[
+        str | None,
+        Query(
+            description="Also count by these, with commas between them: actor, type, model, "
+            "outcome. Each under the filters of the others."
+        ),
+    ] = None,
     limit: Limit = 100,
     page_token: PageToken = None,
 ) -> Response:
-    """Every request to the registry, newest first, including refusals, repeats and dead letters."""
-    filters = {
+    """Every request to the registry, newest first, including refusals, repeats and dead letters.
+
+    With `--auth`, users who may not read everything see the requests about experiments and models
+    that they may read.
+    """
+    filters: dict[str, Any] = {
         "model": model,
         "version": version,
         "alias": alias,
@@ -85,13 +106,22 @@ def audit(
         "actor": actor,
         "type": type,
         "accepted": accepted,
+        "outcome": outcome,
         "since": since,
         "until": until,
     }
     last = _EVENTS.last(page_token, int)
+    names = [] if facets is None else facets.split(",")
+    unknown = sorted(set(names) - set(FACETS))
+    if unknown:
+        raise InvalidRequest(f"facets: expected some of {', '.join(FACETS)}, got {unknown[0]!r}")
     with node.read(log_end=log_end) as cursor:
-        events = trail(cursor, filters, limit + 1, None if last is None else last[0])
-    return answer(page(events, limit, _EVENTS, ["log_offset"]))
+        filters["up_to"] = None if as_of is None else offset_of(cursor, as_of)
+        events = trail(cursor, filters, limit + 1, None if last is None else last[0], caller.rights)
+        body = page(events, limit, _EVENTS, ["log_offset"])
+        if names:
+            body["facets"] = counted(cursor, filters, names, caller.rights)
+    return answer(body)
 
 
 @router.get(
@@ -175,3 +205,51 @@ def audit_chain(
             "links": [[link.offset, link.appended_at_ms, link.hash.hex()] for link in found],
         }
     )
+
+
+@router.get(
+    "/audit/{offset}",
+    summary="One request, and its effect",
+    responses=json_example(
+        {
+            **_EVENT,
+            "position": "registry:0:17",
+            "previous_hash": "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
+            "changes": [
+                {
+                    "entity": "alias",
+                    "experiment_id": None,
+                    "experiment_name": None,
+                    "model": "digits",
+                    "version": None,
+                    "attribute": "alias",
+                    "key": "champion",
+                    "before": "2",
+                    "after": "3",
+                    "model_key": "4",
+                    "events": [],
+                }
+            ],
+        }
+    ),
+)
+def audit_event(
+    offset: Annotated[int, Path(ge=0, le=2**62, description="Offset in the registry's log.")],
+    node: NodeHere,
+    caller: CallerHere,
+    log_end: LogEnd,
+) -> Response:
+    """A request as it came, with evidence, verdict, place in the hash chain, and what it changed.
+
+    404 if the caller may not read it.
+    """
+    with node.read(log_end=log_end) as cursor:
+        found = trail(cursor, {"offset": offset}, 1, None, caller.rights)
+        if not found:
+            raise NotFound(f"there is no event at registry:0:{offset}")
+        (event,) = found
+        before = links(cursor, REGISTRY_PARTITION, offset - 1, offset - 1, 1)
+        event["position"] = f"registry:0:{offset}"
+        event["previous_hash"] = before[0].hash.hex() if before else None
+        event["changes"] = changes(cursor, caller.rights, offset - 1, offset, _CHANGES_MAX)
+    return answer(event)

@@ -1,11 +1,11 @@
-"""The registry over time: timelines, and why a version is where it is."""
+"""The registry over time: timelines, reasons, the time bar, differences and incidents."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from modeltrail.api.native.parameters import (
     AsOf,
@@ -16,6 +16,9 @@ from modeltrail.api.native.parameters import (
     json_example,
 )
 from modeltrail.api.native.registry import Number
+from modeltrail.api.registry.difference import as_markdown, difference
+from modeltrail.api.registry.incident import incident
+from modeltrail.api.registry.moments import moments, near
 from modeltrail.api.registry.timeline import timeline
 from modeltrail.api.registry.why import why
 from modeltrail.api.routing import PooledRoute
@@ -198,3 +201,206 @@ def version_why(
     """
     with node.read(log_end=log_end) as cursor:
         return answer(why(node, cursor, caller.rights, model, version, as_of))
+
+
+_MOMENT = {
+    "position": "registry:0:17",
+    "log_offset": 17,
+    "time": "2026-03-01T12:00:00.000000Z",
+}
+
+
+@router.get(
+    "/moments",
+    tags=["audit"],
+    summary="How many requests came when",
+    responses=json_example(
+        {
+            "from": "2026-03-01T11:00:00.000000Z",
+            "to": "2026-03-01T12:00:00.000000Z",
+            "events": 18,
+            "first": {**_MOMENT, "position": "registry:0:0", "log_offset": 0},
+            "last": _MOMENT,
+            "buckets": [
+                {
+                    "from": "2026-03-01T11:59:42.000000Z",
+                    "to": "2026-03-01T12:00:00.000000Z",
+                    "events": 3,
+                    "refused": 1,
+                    "first_offset": 15,
+                    "last_offset": 17,
+                }
+            ],
+        }
+    ),
+)
+def list_moments(
+    node: NodeHere,
+    caller: CallerHere,
+    log_end: LogEnd,
+    since: From = None,
+    to: To = None,
+    buckets: Annotated[int, Query(ge=1, le=2_000, description="Number of spans.")] = 200,
+) -> Response:
+    """Requests to the registry in equal spans of time, for a time bar; empty spans are left out.
+
+    With `--auth`, only requests count that the caller may read.
+    """
+    with node.read(log_end=log_end) as cursor:
+        return answer(moments(cursor, caller.rights, since, to, buckets))
+
+
+@router.get(
+    "/moments/near",
+    tags=["audit"],
+    summary="The next request, or the one before",
+    responses=json_example(
+        {
+            "position": "registry:0:17",
+            "event": {
+                "log_offset": 17,
+                "appended_at": "2026-03-01T12:00:00.000000Z",
+                "type": "SetRegisteredModelAlias",
+                "actor": "ada",
+                "verified": True,
+                "entity": "alias",
+                "experiment_id": None,
+                "model": "digits",
+                "version": 3,
+                "alias": "champion",
+                "accepted": True,
+                "code": None,
+            },
+        }
+    ),
+)
+def near_moment(
+    node: NodeHere,
+    caller: CallerHere,
+    log_end: LogEnd,
+    at: Annotated[
+        str | None, Query(description="Time or registry position; by default the log's end.")
+    ] = None,
+    step: Annotated[
+        Literal["1", "-1"], Query(description="1: the next; -1: the one before.")
+    ] = "-1",
+) -> Response:
+    """The nearest request after or before a moment that the caller may read; nulls if none is."""
+    with node.read(log_end=log_end) as cursor:
+        return answer(near(cursor, caller.rights, at, int(step)))
+
+
+@router.get(
+    "/diff",
+    tags=["audit"],
+    summary="What differs between two moments",
+    responses={
+        200: {
+            "description": "The changes.",
+            "content": {
+                "application/json": {
+                    "example": {
+                        "from": {"position": "registry:0:12", "offset": 12, "time": None},
+                        "to": {"position": "registry:0:17", "offset": 17, "time": None},
+                        "changes": [
+                            {
+                                "entity": "alias",
+                                "experiment_id": None,
+                                "experiment_name": None,
+                                "model": "digits",
+                                "version": None,
+                                "attribute": "alias",
+                                "key": "champion",
+                                "before": "2",
+                                "after": "3",
+                                "model_key": "4",
+                                "events": [
+                                    {
+                                        "log_offset": 17,
+                                        "appended_at": "2026-03-01T12:00:00.000000Z",
+                                        "type": "SetRegisteredModelAlias",
+                                        "actor": "ada",
+                                        "verified": True,
+                                        "reason": "beats the champion by 2 points",
+                                    }
+                                ],
+                            }
+                        ],
+                        "more": False,
+                    }
+                },
+                "text/markdown": {"example": "# Registry: registry:0:12 to registry:0:17\n"},
+            },
+        }
+    },
+)
+def registry_diff(
+    node: NodeHere,
+    caller: CallerHere,
+    log_end: LogEnd,
+    since: Annotated[
+        str, Query(alias="from", description="Time or registry position of the first moment.")
+    ],
+    to: Annotated[str | None, Query(description="Of the second moment; by default now.")] = None,
+    format: Annotated[Literal["json", "markdown"], Query(description="Form of the answer.")] = (
+        "json"
+    ),
+    limit: Annotated[int, Query(ge=1, le=10_000, description="Most changes.")] = 1_000,
+) -> Response:
+    """Each value of the registry that differs, with the requests that made it so.
+
+    Values are attributes, tags and aliases of experiments, models and versions that the caller may
+    read; null where there is none. If the first moment is later, changes are shown backwards.
+    """
+    with node.read(log_end=log_end) as cursor:
+        body = difference(cursor, caller.rights, since, to, limit)
+    if format == "markdown":
+        return PlainTextResponse(as_markdown(body), media_type="text/markdown")
+    return answer(body)
+
+
+@router.get(
+    "/incident",
+    tags=["audit"],
+    summary="What served at a moment, and what happened before",
+    responses=json_example(
+        {
+            "at": "2026-03-01T12:00:00.000000Z",
+            "position": "registry:0:17",
+            "from": "2026-03-01T11:00:00.000000Z",
+            "holders": [
+                {
+                    "model": "digits",
+                    "kind": "alias",
+                    "name": "champion",
+                    "version": 3,
+                    "since": "2026-03-01T11:58:00.000000Z",
+                    "set_by": "ada",
+                    "verified": True,
+                    "reason": "beats the champion by 2 points",
+                    "from_offset": 15,
+                }
+            ],
+            "changes": [],
+            "refused": [],
+            "more": False,
+            "silent_runs": [],
+            "markdown": "# Registry at 2026-03-01T12:00:00.000000Z (registry:0:17)\n",
+        }
+    ),
+)
+def registry_incident(
+    node: NodeHere,
+    caller: CallerHere,
+    log_end: LogEnd,
+    at: Annotated[
+        str | None, Query(description="Time or registry position; by default now.")
+    ] = None,
+    minutes: Annotated[int, Query(ge=1, le=10_080, description="How far to look back.")] = 60,
+) -> Response:
+    """Holders of aliases and stages, accepted and refused requests, and runs that went silent.
+
+    `markdown` is all of it, to paste in a ticket. Only what the caller may read.
+    """
+    with node.read(log_end=log_end) as cursor:
+        return answer(incident(cursor, caller.rights, at, minutes))

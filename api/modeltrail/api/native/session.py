@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -14,7 +13,7 @@ from modeltrail.api.access.acts import Level
 from modeltrail.api.access.caller import COOKIE, Caller, caller_of, sign_in
 from modeltrail.api.access.credentials import PASSWORD_CHARACTERS_MAX, Presented
 from modeltrail.api.access.rights import EXPERIMENT, MODEL, Access, UserRights
-from modeltrail.api.answers import plain
+from modeltrail.api.answers import time_of
 from modeltrail.api.errors import InvalidRequest, Unauthenticated
 from modeltrail.api.gates import WRITES
 from modeltrail.api.native.parameters import CallerHere, answer, json_example
@@ -114,7 +113,7 @@ async def create_session(body: _SignIn, request: Request) -> Response:
     made = await WRITES.run(
         admin.create_session, node, caller, caller.actor.name, made_by=rights.token
     )
-    response = answer({**_who(caller, True), "expires_at": _time(made.expires_at_ms)})
+    response = answer({**_who(caller, True), "expires_at": time_of(made.expires_at_ms)})
     _set_cookie(response, request, made.token, admin.SESSION_S)
     return response
 
@@ -133,7 +132,7 @@ def get_session(request: Request, caller: CallerHere) -> Response:
         {
             "user": caller.rights.user,
             "auth": request.app.state.access is not None,
-            "expires_at": None if token is None else _time(token.expires_at_ms),
+            "expires_at": None if token is None else time_of(token.expires_at_ms),
         }
     )
 
@@ -172,7 +171,3 @@ def _set_cookie(response: Response, request: Request, value: str, seconds: int) 
         httponly=True,
         samesite="strict",
     )
-
-
-def _time(ms: int | None) -> Any:
-    return None if ms is None else plain(datetime.fromtimestamp(ms / 1000, UTC))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from modeltrail.api.answers import one, parse_time, rows
+from modeltrail.api.answers import one, parse_time, rows, time_of
 from modeltrail.api.errors import InvalidRequest
 from modeltrail.api.node import Node
 from modeltrail.consumers.reading import sql
@@ -16,7 +16,31 @@ from modeltrail.eventlog import REGISTRY, Position
 AS_OF_NOW = 2**62
 
 
-def offset_of(cursor: duckdb.DuckDBPyConnection, as_of: str | None) -> int:
+def position_in(cursor: duckdb.DuckDBPyConnection, text: str, name: str) -> int | None:
+    """Return the offset of a registry position, ``registry:0:17`` or ``17``; None for a time.
+
+    Raises:
+        InvalidRequest: the position is not one, or is not in the log yet.
+    """
+    text = text.strip()
+    if text.isdecimal() and len(text) < 19:
+        offset = int(text)
+    elif text.startswith(f"{REGISTRY}:"):
+        try:
+            offset = Position.parse(text).offset
+        except ValueError as error:
+            raise InvalidRequest(f"{name}: {error}") from None
+    else:
+        return None
+    last = last_offset(cursor)
+    if offset > last:
+        raise InvalidRequest(
+            f"{name}: the registry has no event at offset {offset} yet; its last is {last}"
+        )
+    return offset
+
+
+def offset_of(cursor: duckdb.DuckDBPyConnection, as_of: str | None, name: str = "as_of") -> int:
     """Return the registry offset for ``as_of``: the state right after it is the one asked for.
 
     Raises:
@@ -25,25 +49,29 @@ def offset_of(cursor: duckdb.DuckDBPyConnection, as_of: str | None) -> int:
     """
     if as_of is None:
         return AS_OF_NOW
-    text = as_of.strip()
-    if text.isdecimal() and len(text) < 19:
-        offset = int(text)
-    elif text.startswith(f"{REGISTRY}:"):
-        try:
-            offset = Position.parse(text).offset
-        except ValueError as error:
-            raise InvalidRequest(f"as_of: {error}") from None
-    else:
-        found = cursor.execute(
-            "SELECT registry_offset_as_of(?)", [parse_time(text, "as_of")]
-        ).fetchone()
-        return int(found[0]) if found else -1
-    last = cursor.execute(sql("registry.last_offset")).fetchone()
-    if last is not None and offset > last[0]:
-        raise InvalidRequest(
-            f"as_of: the registry has no event at offset {offset} yet; its last is {last[0]}"
-        )
-    return offset
+    offset = position_in(cursor, as_of, name)
+    if offset is not None:
+        return offset
+    found = cursor.execute("SELECT registry_offset_as_of(?)", [parse_time(as_of, name)]).fetchone()
+    return int(found[0]) if found else -1
+
+
+def last_offset(cursor: duckdb.DuckDBPyConnection) -> int:
+    """Return the last offset that is folded; -1 for none."""
+    found = cursor.execute(sql("registry.last_offset")).fetchone()
+    return -1 if found is None else int(found[0])
+
+
+def offset_by(cursor: duckdb.DuckDBPyConnection, ms: int) -> int:
+    """Return the last offset that the log had taken by a time, in ms since 1970; -1 for none."""
+    found = cursor.execute(sql("registry.offset_by"), [ms]).fetchone()
+    return -1 if found is None else int(found[0])
+
+
+def time_at(cursor: duckdb.DuckDBPyConnection, offset: int) -> str | None:
+    """Return when the log took the event at an offset."""
+    found = cursor.execute(sql("moments.time"), [offset]).fetchone()
+    return None if found is None else time_of(found[0])
 
 
 def as_of_text(as_of: str | None) -> str:

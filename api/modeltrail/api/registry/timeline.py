@@ -10,7 +10,7 @@ import duckdb
 from modeltrail.api.access.rights import Rights
 from modeltrail.api.answers import plain, rows
 from modeltrail.api.registry import visible
-from modeltrail.api.registry.reading import offset_of
+from modeltrail.api.registry.reading import last_offset, offset_of
 from modeltrail.consumers.reading import sql
 
 BARS_MAX: Final = 10_000
@@ -45,8 +45,8 @@ def timeline(
         InvalidRequest: a time or position is wrong.
         NotFound: there is no such model.
     """
-    after = -1 if since is None else offset_of(cursor, since)
-    at = offset_of(cursor, until)
+    after = -1 if since is None else offset_of(cursor, since, "from")
+    at = offset_of(cursor, until, "to")
     key = visible.model_key(cursor, rights, at, model, until)
     bars = _bars(cursor, key, after, at)
     versions = rows(
@@ -54,8 +54,7 @@ def timeline(
     )
     metric, metrics = _add_metrics(cursor, rights, versions, metric)
     _add_aliases(versions, bars)
-    last = cursor.execute(sql("registry.last_offset")).fetchone()
-    position = min(at, last[0] if last else -1)
+    position = min(at, last_offset(cursor))
     return {
         "model": model,
         "from": since,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import duckdb
 
-from modeltrail.api.access.rights import Condition, Rights
-from modeltrail.api.errors import NotFound
+from modeltrail.api.access.acts import Level
+from modeltrail.api.access.rights import MODEL, Condition, Rights
+from modeltrail.api.artifacts.uris import ModelUri, Place, RunUri, parse
+from modeltrail.api.errors import ApiError, InvalidRequest, NotFound
 from modeltrail.api.registry.reading import as_of_text
 from modeltrail.consumers.reading import sql
 
@@ -58,21 +60,87 @@ def readable_runs(
     if not ids or rights.reads_everything():
         return set(ids)
     readable = rights.readable_experiments("experiment_id")
-    tables = "runs.from_runs"
-    if cursor.execute(sql("runs.any_by_name")).fetchone() is None:
-        tables = "runs.from_runs_by_id"
     rows = cursor.execute(
-        sql("runs.readable", tables=sql(tables), readable=readable.sql), [ids, *readable.params]
+        sql("runs.readable", tables=run_tables(cursor), readable=readable.sql),
+        [ids, *readable.params],
     ).fetchall()
     return {run_id for (run_id,) in rows}
 
 
-def hide_runs(request: dict[str, Any], readable: set[str]) -> None:
-    """Replace what a request says of runs that the caller may not read by None, in place."""
-    run_id = request.get("run_id")
-    if run_id and run_id not in readable:
-        request |= dict.fromkeys(("run_id", "source", "model_id", "run_link"))
-        request["readable"] = False
-    for one in request.get("evidence") or ():
-        if one.get("run_id") and one["run_id"] not in readable:
+def run_tables(cursor: duckdb.DuckDBPyConnection) -> str:
+    """Return the tables of runs with their experiments, for queries."""
+    by_name = cursor.execute(sql("runs.any_by_name")).fetchone() is not None
+    return sql("runs.from_runs" if by_name else "runs.from_runs_by_id")
+
+
+class _Origin(NamedTuple):
+    """What a version, or a request for one, says that it was made from."""
+
+    runs: frozenset[str]
+    logged_models: frozenset[str]
+    models: frozenset[str]
+
+
+def _origin(fields: Mapping[str, Any]) -> _Origin:
+    runs, logged = {fields.get("run_id")}, {fields.get("model_id")}
+    models: set[str | None] = set()
+    try:
+        where = parse(fields.get("source") or "")
+    except InvalidRequest:
+        where = None
+    if isinstance(where, RunUri):
+        runs.add(where.run_id)
+    elif isinstance(where, Place):
+        (runs if where.kind == "run" else logged).add(where.id)
+    elif isinstance(where, ModelUri):
+        logged.add(where.model_id)
+        models.add(where.name)
+    return _Origin(*(frozenset(id for id in ids if id) for ids in (runs, logged, models)))
+
+
+def origin_hidden(
+    cursor: duckdb.DuckDBPyConnection, rights: Rights, fields: Sequence[Mapping[str, Any]]
+) -> list[bool]:
+    """Return which of some versions, or requests, were made from something unreadable."""
+    if rights.reads_everything():
+        return [False] * len(fields)
+    origins = [_origin(one) for one in fields]
+    runs = readable_runs(cursor, rights, {id for one in origins for id in one.runs})
+    asked = {id for one in origins for id in one.logged_models}
+    logged = {id for id in asked if _reads_logged_model(rights, id)}
+    return [
+        not (
+            one.runs <= runs
+            and one.logged_models <= logged
+            and all(rights.level(MODEL, name) >= Level.READ for name in one.models)
+        )
+        for one in origins
+    ]
+
+
+def _reads_logged_model(rights: Rights, model_id: str) -> bool:
+    try:
+        rights.logged_model(model_id, Level.READ)
+    except ApiError:
+        return False
+    return True
+
+
+_ORIGIN = ("source", "run_id", "model_id", "run_link")
+
+
+def hide_origins(
+    cursor: duckdb.DuckDBPyConnection, rights: Rights, requests: Sequence[dict[str, Any]]
+) -> None:
+    """Replace what requests say of runs and models that the caller may not read, in place."""
+    if rights.reads_everything():
+        return
+    for request, hidden in zip(requests, origin_hidden(cursor, rights, requests), strict=True):
+        if hidden:
+            request |= {name: None for name in _ORIGIN if name in request}
+            request["readable"] = False
+    evidence = [one for request in requests for one in request.get("evidence") or ()]
+    readable = readable_runs(cursor, rights, (one.get("run_id") for one in evidence))
+    for one in evidence:
+        if one.get("run_id") not in readable:
             one["run_id"] = None

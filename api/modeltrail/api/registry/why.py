@@ -8,14 +8,13 @@ from typing import Any, Final
 
 import duckdb
 
-from modeltrail.api.access.acts import Level
 from modeltrail.api.access.rights import Rights
-from modeltrail.api.answers import plain, rows
+from modeltrail.api.answers import plain, rows, time_of
 from modeltrail.api.artifacts.uris import Place, RunUri, parse
-from modeltrail.api.errors import ApiError, InvalidRequest, NotFound
+from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.node import Node
 from modeltrail.api.registry import visible
-from modeltrail.api.registry.reading import as_of_text, offset_of
+from modeltrail.api.registry.reading import as_of_text, last_offset, offset_of
 from modeltrail.consumers.reading import sql
 from modeltrail.eventlog import REGISTRY_PARTITION
 
@@ -66,7 +65,7 @@ def why(
     readable = visible.readable_runs(cursor, rights, [run_id, other_run])
     decision = None if main is None else _decision(cursor, main["from_offset"])
     run = _run(cursor, rights, run_id, readable)
-    hidden = (run is not None and not run["readable"]) or not _reads(rights, found["model_id"])
+    (hidden,) = visible.origin_hidden(cursor, rights, [found])
     return {
         "model": model,
         "version": version,
@@ -356,17 +355,6 @@ def _datasets(cursor: duckdb.DuckDBPyConnection, run_id: str | None) -> list[dic
     )
 
 
-def _reads(rights: Rights, model_id: str | None) -> bool:
-    """Return whether a caller may read the logged model of a version, if it has one."""
-    if not model_id or rights.reads_everything():
-        return True
-    try:
-        rights.logged_model(model_id, Level.READ)
-    except ApiError:
-        return False
-    return True
-
-
 def _artifacts(cursor: duckdb.DuckDBPyConnection, found: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the recorded files of a version: of its logged model, else those in its source."""
     columns = "path, size_bytes, sha256, logged_at"
@@ -441,7 +429,6 @@ def _proof(
     decision: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Return how far the hash chain leads, and which signed checkpoint covers the decision."""
-    last = cursor.execute(sql("registry.last_offset")).fetchone()
     contradicted = node.fold.contradicted
     checkpoint = node.fold.checkpoint
     head = None if checkpoint is None else checkpoint.heads.get(REGISTRY_PARTITION)
@@ -449,12 +436,12 @@ def _proof(
     if checkpoint is not None and head is not None:
         shown = {
             "offset": head.offset,
-            "signed_at": plain(datetime.fromtimestamp(checkpoint.time_ms / 1000, UTC)),
+            "signed_at": time_of(checkpoint.time_ms),
             "covers": main is not None and head.offset >= main["from_offset"],
         }
     return {
         "hash": None if decision is None else decision["hash"],
-        "verified_to": last[0] if last and contradicted is None else None,
+        "verified_to": last_offset(cursor) if contradicted is None else None,
         "contradiction": contradicted,
         "checkpoint": shown,
         "signed_by": None if checkpoint is None else checkpoint.public_key.hex(),

@@ -1,3 +1,40 @@
+-- changes: What differs between the registry right after two offsets, of what the caller may read.
+-- An interval that began and ended within them changes nothing, but its events are listed.
+SELECT * FROM (
+    SELECT
+        t.entity, CASE WHEN t.entity = 'experiment' THEN t.entity_id END AS experiment_id,
+        e.name AS experiment_name, n.name AS model, t.version, t.attribute, t.key,
+        any_value(t.value) FILTER (t.from_offset <= $after) AS before,
+        any_value(t.value) FILTER (t.to_offset IS NULL OR t.to_offset > $at) AS after,
+        list_concat(
+            coalesce(list(t.from_offset) FILTER (t.from_offset > $after), []),
+            coalesce(list(t.to_offset) FILTER (t.to_offset <= $at), [])
+        ) AS offsets,
+        CASE WHEN t.entity <> 'experiment' THEN t.entity_id END AS model_key
+    FROM (
+        SELECT * REPLACE (CASE WHEN entity = 'alias' THEN NULL ELSE version END AS version)
+        FROM fold.history
+        WHERE attribute <> 'updated' AND entity IN ('experiment', 'model', 'model_version', 'alias')
+            AND from_offset <= $at AND (to_offset IS NULL OR to_offset > $after)
+            AND (from_offset > $after OR to_offset <= $at)
+    ) t
+    LEFT JOIN fold.experiments e ON t.entity = 'experiment' AND e.experiment_id = t.entity_id
+    LEFT JOIN (
+        SELECT entity_id, arg_max(value, from_offset) AS name FROM fold.history
+        WHERE entity = 'model' AND attribute = 'name' AND from_offset <= $at GROUP BY entity_id
+    ) n ON t.entity <> 'experiment' AND n.entity_id = t.entity_id
+    GROUP BY t.entity, t.entity_id, e.name, n.name, t.version, t.attribute, t.key
+    HAVING before IS DISTINCT FROM after
+) WHERE {visible}
+ORDER BY model NULLS FIRST, experiment_name, entity = 'alias' DESC, version DESC, attribute, key
+LIMIT $limit
+
+-- events: Requests at some offsets, in short.
+SELECT
+    "offset" AS log_offset, fold.at(appended_at_ms) AS appended_at, type, actor,
+    actor_verified AS verified, reason
+FROM fold.requests WHERE "offset" IN (SELECT unnest(?::BIGINT[])) ORDER BY "offset"
+
 -- model: The key of the model that had a name at an offset.
 SELECT model_key FROM (
     SELECT entity_id AS model_key FROM fold.history

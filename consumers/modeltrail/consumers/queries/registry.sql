@@ -1,6 +1,9 @@
 -- last_offset: The last offset that is folded; -1 for none.
 SELECT coalesce(max("offset"), -1) FROM fold.requests
 
+-- offset_by: The last offset that the log had taken by a time.
+SELECT coalesce(max("offset"), -1) FROM fold.requests WHERE appended_at_ms <= ?
+
 -- outcomes: What was decided about the requests at some offsets.
 SELECT "offset", accepted, message, experiment_id FROM fold.requests
 WHERE "offset" IN (SELECT unnest(?::BIGINT[])) AND accepted IS NOT NULL
