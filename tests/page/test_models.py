@@ -146,6 +146,40 @@ def test_promote_a_new_alias(reader: Watched, team: Team) -> None:
     assert team.ask("GET", f"{team.path}/aliases/shadow")["version"] == 1
 
 
+def test_why_is_this_in_production(reader: Watched, team: Team) -> None:
+    team.alias("champion", 2, 3, "rollback: incident 41", "ada")
+    team.alias("champion", 1, 3, "too late", "nightly")
+    page = reader.open("/models")
+    section = page.get_by_role("region", name=team.model, exact=True)
+    section.get_by_role("row", name="@champion").get_by_role("link", name="version 2").click()
+    sentence = page.get_by_role("heading", level=1)
+    expect(sentence).to_contain_text(f"Version 2 of {team.model} is @champion since")
+    expect(sentence).to_contain_text(
+        "because rollback: incident 41, set by ada; before it, version 3"
+    )
+    row = page.get_by_role("region", name="Evidence").get_by_role("row", name="loss", exact=False)
+    expect(row.first).to_contain_text("lower")
+    race = page.get_by_role("region", name="Race")
+    expect(race).to_contain_text("ada was first by")
+    expect(race).to_contain_text("too late")
+    expect(race).to_contain_text("expected to point at version 3, but it is found")
+    expect(page.get_by_role("region", name="Proof")).to_contain_text("Chain verified to")
+    drawing = page.get_by_role("group", name="From left to right:")
+    assert "run trial-1, " in str(drawing.get_attribute("aria-label"))
+    expect(page.get_by_role("region", name="Against another version")).to_contain_text("lr")
+    # A comment is an event like any other.
+    page.get_by_label("Comment", exact=True).fill("scores of new merchants are off")
+    page.get_by_role("button", name="Comment").click()
+    expect(page.get_by_role("region", name="Comments")).to_contain_text("scores of new merchants")
+    # An hour before, another version was the answer.
+    events = team.ask("GET", f"/audit?limit=100&model={team.model}")["events"]
+    before = next(one["log_offset"] for one in events if one["reason"] == "release train 48")
+    page.goto(f"{reader.url}/models/{team.model}/versions/3?at=registry:0:{before}")
+    expect(sentence).to_contain_text("because release train 48, set by bob")
+    assert page.get_by_role("button", name="Roll back").count() == 0
+    assert page.get_by_label("Comment", exact=True).count() == 0
+
+
 def test_nothing_writes_in_the_past(reader: Watched, team: Team) -> None:
     events = team.ask("GET", "/audit?limit=1&model=" + team.model)["events"]
     first = events[0]["log_offset"] - 3  # before version 3 was promoted

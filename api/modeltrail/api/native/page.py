@@ -21,6 +21,7 @@ PAGES: Final = {
     "/status": "status",
     "/models": "models",
     "/models/{model}": "model",
+    "/models/{model}/versions/{version}": "version",
 }
 """The page that is shown at each address. `src/frame/routes.ts` has the same addresses."""
 

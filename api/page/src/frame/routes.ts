@@ -8,6 +8,7 @@ export const ROUTES: readonly Route[] = [
   { path: "/status", under: "/status", load: () => import("../pages/status/index.tsx") },
   { path: "/models", under: "/models", load: () => import("../pages/models/index.tsx") },
   { path: "/models/:model", under: "/models", load: () => import("../pages/model/index.tsx") },
+  { path: "/models/:model/versions/:version", under: "/models", load: () => import("../pages/version/index.tsx") },
 ];
 
 /** The side bar: shown are those that have a page. */

@@ -9,7 +9,7 @@ import { ChangeDialog, type Wish } from "../../parts/change.tsx";
 import { Icon } from "../../parts/icon.tsx";
 import { Page, Writes } from "../../parts/page.tsx";
 import { Failed, Loaded } from "../../parts/states.tsx";
-import { Actor, Duration, Num, Position, Reason, Text, Time } from "../../parts/values.tsx";
+import { Actor, Duration, Num, Position, Reason, Time } from "../../parts/values.tsx";
 import { Holds, Version } from "../../parts/version.tsx";
 import { asNumber, places, type Value } from "../../pure/format.ts";
 import { changes, formerHolders, inOrder, presets, wholeSpan, type Refusal, type Span, type Timeline } from "../../pure/timeline.ts";
@@ -230,7 +230,7 @@ function Refused({ refused, model, looked }: { refused: readonly Refusal[]; mode
               <td><Time at={one.appended_at} /></td>
               <td><Actor name={one.actor} verified={one.verified} /></td>
               <td class="cut">{one.alias ? `@${one.alias}` : one.stage ?? ""} → {one.version ?? "–"}</td>
-              <td class="wrap"><Text title={one.code ?? ""}>{one.message}</Text></td>
+              <td class="wrap because"><bdi title={one.code ?? ""}>{one.message}</bdi></td>
             </tr>
           ))}
         </tbody>
