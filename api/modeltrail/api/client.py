@@ -30,8 +30,6 @@ from modeltrail.api.remote import Server, refusal
 from modeltrail.api.results import QueryResult
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from fastapi import FastAPI
 
     from modeltrail.api.sql.queries import Queries
@@ -189,6 +187,16 @@ class Client(ABC):
         with self.download(path, **parameters) as pieces:
             return json.loads(b"".join(pieces))
 
+    def items(self, path: str, name: str, **parameters: Any) -> Iterator[dict[str, Any]]:
+        """Yield the items of a list, which an answer has under a name, page by page."""
+        token = None
+        while True:
+            page = self.get(path, **parameters, page_token=token)
+            yield from page[name]
+            token = page.get("next_page_token")
+            if token is None:
+                return
+
     @abstractmethod
     def post(self, path: str, body: Any) -> Any:
         """Return the JSON answer to a search by POST. Raises ``ClientError``."""
@@ -204,12 +212,7 @@ class Client(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -40,7 +40,6 @@ class ApiError(Exception):
         super().__init__(message)
 
     def body(self) -> dict[str, Any]:
-        """Return the JSON answer."""
         return {"error_code": self.code, "message": self.message, **self.details}
 
 

@@ -62,7 +62,6 @@ class Counters:
         self._seconds: dict[str, float] = defaultdict(float)
 
     def count(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one answer."""
         bucket = next((i for i, s in enumerate(_BUCKETS_S) if seconds <= s), len(_BUCKETS_S))
         with self._lock:
             self._requests[method, route, status] += 1
@@ -171,7 +170,6 @@ class Guard:
         counters: Counters,
         artifact_bytes_max: Callable[[], int],
     ) -> None:
-        """Wrap an application."""
         self._app = app
         self._hosts = hosts
         self._counters = counters
@@ -179,7 +177,6 @@ class Guard:
         self._room = _Room(BODIES_BYTES_MAX)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -108,7 +108,6 @@ class QueryResult:
         return iter(self.rows())
 
     def __len__(self) -> int:
-        """Return the number of rows."""
         return len(self._rows) if self._rows is not None else int(self._table.num_rows)
 
     def __repr__(self) -> str:

@@ -112,7 +112,6 @@ class All:
     rules: tuple[Rule, ...]
 
     def __call__(self, rights: Rights, values: Values) -> None:
-        """Check the rules in order."""
         for rule in self.rules:
             rule(rights, values)
 

@@ -88,7 +88,6 @@ class Database:
         self.connection.execute("".join(_COMMENT.findall(_definitions())))
 
     def close(self) -> None:
-        """Checkpoint and close."""
         try:
             self.connection.execute("CHECKPOINT")
         except duckdb.Error as error:

@@ -10,11 +10,12 @@ from typing import Final, NamedTuple
 import duckdb
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """Return the words of a text."""
     return frozenset(text.split())
 
 
-READER_VIEWS: Final = _words("""
+READER_VIEWS: Final = words("""
     aliases aliases_history artifacts audit comments datasets descriptions_history
     experiment_names_history experiment_tags experiment_tags_history experiments history
     latest_metrics logged_model_artifacts logged_model_metrics logged_model_params
@@ -24,18 +25,18 @@ READER_VIEWS: Final = _words("""
     params positions registrations runs stages stages_history tags transitions
     """)
 """Views for users who may read everything that is tracked."""
-ADMIN_VIEWS: Final = _words("""
+ADMIN_VIEWS: Final = words("""
     dead_letters permissions permissions_history role_members roles tokens users users_history
     webhooks webhooks_history
     """)
 """Views for administrators, as in the rest of the API."""
-IMPORT_TABLES: Final = _words("""
+IMPORT_TABLES: Final = words("""
     activity artifacts datasets experiments history logged_model_artifacts logged_model_params
     logged_model_tags logged_models model_inputs model_outputs model_versions models params points
     requests runs series tags
     """)
 """Tables of the fold that an import compares with. For administrators, in plain queries only."""
-NARROW_VIEWS: Final = _words(
+NARROW_VIEWS: Final = words(
     "latest_metrics logged_model_metrics metrics model_inputs model_outputs positions"
 )
 """Views without long texts: no value is longer than a key or an id."""

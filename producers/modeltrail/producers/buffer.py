@@ -6,11 +6,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import uuid4
 
 if TYPE_CHECKING:
     from modeltrail.producers.channel import Channel
@@ -127,9 +127,9 @@ class Producer:
         self.git: Git | None = None
         self.ended = False
         self.beat_at = 0.0
-        self.id = _uuid4()
+        self.id = uuid4().bytes
         self.sequence = 0
-        self.artifacts_id = _uuid4()
+        self.artifacts_id = uuid4().bytes
         self.artifacts_sequence = 0
 
     def count_drops(self) -> int:
@@ -152,10 +152,3 @@ class Producer:
             self.points_dropped = self._refused + self.points_lost + points
             self.others_dropped = texts + self.others_lost + events
         return self._refused
-
-
-def _uuid4() -> bytes:
-    data = bytearray(os.urandom(16))
-    data[6] = 0x40 | (data[6] & 0x0F)
-    data[8] = 0x80 | (data[8] & 0x3F)
-    return bytes(data)

@@ -59,7 +59,6 @@ class Delivery:
             return self._target
 
     def close(self) -> None:
-        """Close the target."""
         with self._opening:
             if self._target is not None:
                 with contextlib.suppress(Exception):  # everything acknowledged is safe already
@@ -175,12 +174,10 @@ class Deliverer(threading.Thread):
         self._wake.put(None)
 
     def stop(self) -> None:
-        """Stop after the current step."""
         self._stopping = True
         self._wake.put(None)
 
     def run(self) -> None:
-        """Deliver until stopped."""
         pause_s = 0.0
         while not self._stopping:
             try:

@@ -207,7 +207,6 @@ class SegmentQueue:
             self.unrecorded = error.strerror or str(error)
 
     def close(self) -> None:
-        """Close the files."""
         for fd in (self._fd, self._position_fd):
             if fd >= 0:
                 os.close(fd)
@@ -302,7 +301,6 @@ class Outbox:
         return folder
 
     def forget_spooled(self, name: str) -> None:
-        """Remove a spooled file."""
         path = os.path.join(self.spool, name)
         try:
             size = os.path.getsize(path)

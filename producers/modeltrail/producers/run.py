@@ -26,6 +26,7 @@ from modeltrail.producers.values import (
     as_text,
     is_key,
 )
+from modeltrail.schemas import now_ms
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -150,7 +151,7 @@ class Run:
             "experiment_id": experiment_id,
             "name": self.name,
             "parent_run_id": self._text("parent", parent_run_id),
-            "started_at_ms": _now_ms() if started_at_ms is None else started_at_ms,
+            "started_at_ms": now_ms() if started_at_ms is None else started_at_ms,
             "_code_folder": code_folder(),
             "heartbeat_interval_ms": self._heartbeat_ms,
         }
@@ -284,7 +285,7 @@ class Run:
             step: Default: the number of earlier calls without a step in this process.
         """
         try:
-            now_ms = time.time_ns() // 1_000_000
+            at_ms = time.time_ns() // 1_000_000
             if step is None:
                 step = next(self._steps)
             elif type(step) is not int or not -(2**63) <= step < 2**63:
@@ -311,7 +312,7 @@ class Run:
                 if len(points) >= POINTS_MAX and not self._process.make_room():
                     self._drop("full", "metric points arrive faster than they can be written")
                     continue
-                append((producer, key, step, now_ms, value))
+                append((producer, key, step, at_ms, value))
         except Exception as error:  # not a mapping, or it changes while being read
             self._drop("value", f"log() cannot read its argument: {error!r:.200}")
 
@@ -375,7 +376,7 @@ class Run:
             when = None if timestamps_ms is None else _column("q", timestamps_ms, as_step)
             where = _column("q", steps, as_step)
             if when is None:
-                when = array("q", [_now_ms()]) * len(numbers)
+                when = array("q", [now_ms()]) * len(numbers)
             if not is_key(key):
                 self._drop("key", f"not a metric key of 1 to 250 characters: {key!r:.100}")
                 return
@@ -585,7 +586,7 @@ class Run:
                 known = "FINISHED"
             fields = {
                 "status": known,
-                "ended_at_ms": _now_ms() if ended_at_ms is None else ended_at_ms,
+                "ended_at_ms": now_ms() if ended_at_ms is None else ended_at_ms,
                 "message": None if message is None else as_text(message)[:_MESSAGE_CHARS_MAX],
             }
             self.status = known
@@ -676,7 +677,7 @@ class Run:
 
     def _put(self, type: str, fields: Any, size: int = 0, *, force: bool = False) -> bool:
         self._process.open_runs[id(self)] = self
-        entry = (self._producer, type, fields, _now_ms())
+        entry = (self._producer, type, fields, now_ms())
         if force:
             self._process.buffer.entries.append(entry)
         elif not self._process.buffer.put(entry, size):
@@ -729,10 +730,6 @@ def _is_run_id(text: Any) -> bool:
         and text.strip(".") != ""
         and all(c.isalnum() or c in "._-" for c in text)
     )
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _column(kind: str, items: Iterable[Any], convert: Callable[[Any], Any]) -> Any:

@@ -99,7 +99,6 @@ class Writer(threading.Thread):
         return found
 
     def run(self) -> None:
-        """Write until the process ends."""
         while True:
             with contextlib.suppress(queue.Empty):
                 self._wake.get(timeout=_INTERVAL_S)

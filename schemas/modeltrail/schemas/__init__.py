@@ -23,6 +23,7 @@ from modeltrail.schemas.identity import (
     envelope,
     experiment_id,
     new_event_id,
+    now_ms,
     parse_uuid,
     uuid_from_cause,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "experiment_id",
     "fingerprint",
     "new_event_id",
+    "now_ms",
     "pack",
     "parse_uuid",
     "parse_writer_schema",

@@ -12,14 +12,19 @@ _CAUSES = uuid.UUID("6d6f6465-6c74-5261-a96c-2d6361757365")
 DEFAULT_EXPERIMENT = "Default"
 
 
-def new_event_id(now_ms: int | None = None) -> bytes:
-    """Return a UUIDv7 (RFC 9562, section 5.7) as 16 bytes. ``now_ms`` is in ms since 1970 UTC."""
-    if now_ms is None:
-        now_ms = time.time_ns() // 1_000_000
+def now_ms() -> int:
+    """Return the time in ms since 1970 UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def new_event_id(at_ms: int | None = None) -> bytes:
+    """Return a UUIDv7 (RFC 9562, section 5.7) as 16 bytes. ``at_ms`` is in ms since 1970 UTC."""
+    if at_ms is None:
+        at_ms = now_ms()
     random = bytearray(os.urandom(10))
     random[0] = 0x70 | (random[0] & 0x0F)
     random[2] = 0x80 | (random[2] & 0x3F)
-    return (now_ms & 0xFFFF_FFFF_FFFF).to_bytes(6, "big") + bytes(random)
+    return (at_ms & 0xFFFF_FFFF_FFFF).to_bytes(6, "big") + bytes(random)
 
 
 def uuid_from_cause(*cause: str) -> bytes:
@@ -65,7 +70,7 @@ def envelope(
     By default, it has a new id and the current time.
     """
     if occurred_at_ms is None:
-        occurred_at_ms = time.time_ns() // 1_000_000
+        occurred_at_ms = now_ms()
     return {
         "event_id": event_id if event_id is not None else new_event_id(occurred_at_ms),
         "producer_id": producer_id,

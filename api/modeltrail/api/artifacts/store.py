@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -196,12 +195,7 @@ class Upload:
         """Return the upload. Leaving the block without ``finish`` discards it."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._sink.abort()
 
     def write(self, data: bytes) -> None:

@@ -86,12 +86,7 @@ def look(args: argparse.Namespace) -> int:
     """Print a list of the registry."""
     path = args.path.format_map({"model": quote(getattr(args, "model", ""), safe="")})
     with client_of(args) as client:
-        found, token = [], None
-        while True:
-            answer = client.get(path, as_of=args.as_of, page_token=token)
-            found += answer[args.what_is_listed]
-            if (token := answer.get("next_page_token")) is None:
-                break
+        found = list(client.items(path, args.what_is_listed, as_of=args.as_of))
     return listed(args, found, args.columns)
 
 

@@ -224,15 +224,9 @@ def not_there(kind: str, name: str, known: Iterable[str]) -> CommandError:
 def experiment_id(client: Client, name: str) -> str:
     """Return the id of the experiment with this name or id. Raises ``CommandError``."""
     ids: dict[str, str] = {}
-    for deleted in (False, True):
-        token = None
-        while True:
-            found = client.get(
-                "/api/v1/experiments", deleted=str(deleted).lower(), limit=1000, page_token=token
-            )
-            ids |= {one["name"]: one["experiment_id"] for one in found["experiments"]}
-            if (token := found["next_page_token"]) is None:
-                break
+    for deleted in ("false", "true"):
+        found = client.items("/api/v1/experiments", "experiments", deleted=deleted, limit=1000)
+        ids |= {one["name"]: one["experiment_id"] for one in found}
     if name in ids:
         return ids[name]
     if name in ids.values():

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,19 +55,8 @@ def log(args: argparse.Namespace) -> int:
             "until": args.until,
             "accepted": "false" if args.refused else None,
         }
-        events: list[dict[str, Any]] = []
-        token = None
-        while len(events) < args.limit:
-            found = client.get(
-                "/api/v1/audit",
-                **filters,
-                limit=min(_PAGE, args.limit - len(events)),
-                page_token=token,
-            )
-            events += found["events"]
-            token = found["next_page_token"]
-            if token is None:
-                break
+        found = client.items("/api/v1/audit", "events", **filters, limit=min(_PAGE, args.limit))
+        events = list(islice(found, args.limit))
         if not events:
             _look_for_typos(client, args)
     events.reverse()

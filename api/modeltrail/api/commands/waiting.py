@@ -6,18 +6,14 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from modeltrail.eventlog.address import without_secrets
 from modeltrail.eventlog.base import (
     EventLog,
     LogUnavailable,
-    NewEvent,
-    Partition,
-    Position,
-    Reader,
 )
 from modeltrail.eventlog.opening import open_log
 
@@ -37,7 +33,6 @@ class Opening:
     """Opens a log in a thread, however long it takes."""
 
     def __init__(self, url: str) -> None:
-        """Start to open it."""
         self.url = without_secrets(url)
         self.log: EventLog | None = None
         self.error: Exception | None = None
@@ -101,23 +96,10 @@ class AwayLog:
         self._opening = opening
         self.url = opening.url
 
-    def _away(self) -> LogUnavailable:
-        return LogUnavailable(f"{self.url} is not there yet: {self._opening.reason}")
+    def _away(self, *_: Any, **__: Any) -> Any:
+        raise LogUnavailable(f"{self.url} is not there yet: {self._opening.reason}")
 
-    def append(self, events: Sequence[NewEvent], timeout_s: float = 30.0) -> list[Position]:
-        raise self._away()
-
-    def reader(self, start: Mapping[Partition, int]) -> Reader:
-        raise self._away()
-
-    def end(self) -> dict[Partition, int]:
-        raise self._away()
-
-    def add_schemas(self, schemas: Mapping[bytes, str]) -> None:
-        raise self._away()
-
-    def schemas(self) -> dict[bytes, str]:
-        raise self._away()
+    append = reader = end = add_schemas = schemas = _away
 
     def close(self) -> None:
         """Do nothing."""
@@ -130,8 +112,6 @@ class Behind:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
                 mark = (BEHIND_HEADER.lower().encode(), b"the log is away")

@@ -61,7 +61,6 @@ class NodeDestination:
     """A node in this process."""
 
     def __init__(self, node: Node) -> None:
-        """Use a started node."""
         self._node = node
 
     def append(self, events: Sequence[NewEvent]) -> None:

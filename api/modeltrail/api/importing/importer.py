@@ -69,7 +69,6 @@ class Counts:
     points_sum: int = 0
 
     def add_run(self, run: Run | Here, points: tuple[int, int]) -> None:
-        """Count a run."""
         self.runs += 1
         self.params += len(run.params)
         self.params_sum = (self.params_sum + entries_sum(run.params)) & _SUM
@@ -114,7 +113,6 @@ class Report:
     differences_more: int = 0
 
     def differ(self, text: str) -> None:
-        """Add a difference."""
         if len(self.differences) < _DIFFERENCES_MAX:
             self.differences.append(text)
         else:

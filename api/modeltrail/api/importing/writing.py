@@ -76,7 +76,6 @@ class Outgoing:
         return Writer(self, self._head, id, producer, actor)
 
     def put(self, event: NewEvent) -> None:
-        """Add an event."""
         self._waiting.append(event)
         self._bytes += len(event.payload)
         self.events += 1
@@ -107,7 +106,6 @@ class Writer:
         """Number of metric points sent."""
 
     def put(self, type: str, occurred_at_ms: int | None, fields: Mapping[str, Any]) -> None:
-        """Send an event."""
         owner = "model_id" if type.startswith("LoggedModel") else "run_id"
         head = self._head.of(self._producer, self._sequence, self._actor, occurred_at_ms)
         if type == "LoggedModelImported":

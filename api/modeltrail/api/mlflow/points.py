@@ -20,7 +20,6 @@ class Points(NamedTuple):
     event: dict[str, Any]
 
     def __len__(self) -> int:
-        """Return the number of points."""
         return self.size
 
 

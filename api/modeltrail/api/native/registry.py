@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, NamedTuple
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
 from starlette.responses import Response
 
-from modeltrail.api.answers import one, page, rows
+from modeltrail.api.answers import page
 from modeltrail.api.native.parameters import (
     AsOf,
     CallerHere,
@@ -18,17 +20,9 @@ from modeltrail.api.native.parameters import (
     answer,
     json_example,
 )
+from modeltrail.api.node import Node
 from modeltrail.api.pages import Pages
-from modeltrail.api.registry.reading import (
-    add_to_models,
-    add_to_versions,
-    aliases_at,
-    as_of_text,
-    model_at,
-    offset_of,
-    tags_at,
-    version_at,
-)
+from modeltrail.api.registry.reading import Moment
 from modeltrail.api.routing import PooledRoute
 from modeltrail.limits import INT64_MAX
 
@@ -41,6 +35,26 @@ _HOLDERS = Pages("holders")
 router = APIRouter(prefix="/api/v1", tags=["registry"], route_class=PooledRoute)
 
 
+class Reading(NamedTuple):
+    """What a request reads: the state now, or at an earlier moment."""
+
+    node: Node
+    log_end: bool
+    as_of: str | None
+
+    @contextmanager
+    def begin(self) -> Iterator[Moment]:
+        """Yield the moment, after waiting for what the request must see."""
+        with self.node.read(log_end=self.log_end) as cursor:
+            yield Moment(cursor, self.as_of)
+
+
+async def reading(node: NodeHere, log_end: LogEnd, as_of: AsOf = None) -> Reading:
+    """Return what a request reads."""
+    return Reading(node, log_end, as_of)
+
+
+ReadingHere = Annotated[Reading, Depends(reading)]
 Number = Annotated[int, Path(ge=1, le=INT64_MAX, description="Version number.")]
 
 
@@ -62,10 +76,8 @@ _EXPERIMENT: dict[str, Any] = {
     responses=json_example({"experiments": [_EXPERIMENT], "next_page_token": None}),
 )
 def list_experiments(
-    node: NodeHere,
+    reading: ReadingHere,
     caller: CallerHere,
-    log_end: LogEnd,
-    as_of: AsOf = None,
     name: Annotated[str | None, Query(description="Exactly this name.")] = None,
     deleted: Annotated[bool, Query(description="The deleted ones instead.")] = False,
     limit: Limit = 1_000,
@@ -74,45 +86,34 @@ def list_experiments(
     """Experiments by name, now or at an earlier moment."""
     last = _EXPERIMENTS.last(page_token, str)
     readable, values = caller.rights.readable_experiments("experiment_id").named()
-    with node.read(log_end=log_end) as cursor:
-        offset = offset_of(cursor, as_of)
-        found = rows(
-            cursor,
+    with reading.begin() as at:
+        found = at.rows(
             "SELECT * FROM experiments_at($at) WHERE deleted = $deleted "
             "AND ($name IS NULL OR name = $name) AND ($after IS NULL OR name > $after) "
             f"AND {readable} ORDER BY name LIMIT {limit + 1}",
-            {
-                "at": offset,
-                "deleted": deleted,
-                "name": name,
-                "after": last and last[0],
-                **values,
-            },
+            deleted=deleted,
+            name=name,
+            after=last and last[0],
+            **values,
         )
         body = page(found, limit, _EXPERIMENTS, ["name"])
-        tags = tags_at(cursor, offset, "experiment", "experiment_id")
-    for experiment in body["experiments"]:
-        experiment["tags"] = tags.get((experiment["experiment_id"],), {})
+        at.add_to_experiments(body["experiments"])
     return answer(body)
 
 
 @router.get(
     "/experiments/{experiment_id}", summary="One experiment", responses=json_example(_EXPERIMENT)
 )
-def get_experiment(
-    experiment_id: str, node: NodeHere, log_end: LogEnd, as_of: AsOf = None
-) -> Response:
+def get_experiment(experiment_id: str, reading: ReadingHere) -> Response:
     """An experiment, now or at an earlier moment."""
-    with node.read(log_end=log_end) as cursor:
-        offset = offset_of(cursor, as_of)
-        experiment = one(
-            cursor,
-            "SELECT * FROM experiments_at(?) WHERE experiment_id = ?",
-            [offset, experiment_id],
-            f"there is no experiment {experiment_id!r}{as_of_text(as_of)}",
+    with reading.begin() as at:
+        found = at.one(
+            "SELECT * FROM experiments_at($at) WHERE experiment_id = $id",
+            f"there is no experiment {experiment_id!r}",
+            id=experiment_id,
         )
-        tags = tags_at(cursor, offset, "experiment", "experiment_id")
-    return answer({**experiment, "tags": tags.get((experiment_id,), {})})
+        at.add_to_experiments([found])
+    return answer(found)
 
 
 # Registered models
@@ -143,36 +144,29 @@ _VERSION = {
     responses=json_example({"models": [_MODEL], "next_page_token": None}),
 )
 def list_models(
-    node: NodeHere,
-    caller: CallerHere,
-    log_end: LogEnd,
-    as_of: AsOf = None,
-    limit: Limit = 1_000,
-    page_token: PageToken = None,
+    reading: ReadingHere, caller: CallerHere, limit: Limit = 1_000, page_token: PageToken = None
 ) -> Response:
     """Registered models by name, now or at an earlier moment."""
     last = _MODELS.last(page_token, str)
     readable, values = caller.rights.readable_models("model", "model").named()
-    with node.read(log_end=log_end) as cursor:
-        offset = offset_of(cursor, as_of)
-        found = rows(
-            cursor,
+    with reading.begin() as at:
+        found = at.rows(
             "SELECT * FROM models_at($at) WHERE ($after IS NULL OR model > $after) "
             f"AND {readable} ORDER BY model LIMIT {limit + 1}",
-            {"at": offset, "after": last and last[0], **values},
+            after=last and last[0],
+            **values,
         )
         body = page(found, limit, _MODELS, ["model"])
-        add_to_models(cursor, offset, body["models"])
+        at.add_to_models(body["models"])
     return answer(body)
 
 
 @router.get("/models/{model}", summary="One registered model", responses=json_example(_MODEL))
-def get_model(model: str, node: NodeHere, log_end: LogEnd, as_of: AsOf = None) -> Response:
+def get_model(model: str, reading: ReadingHere) -> Response:
     """A registered model, now or at an earlier moment, under its name at that time."""
-    with node.read(log_end=log_end) as cursor:
-        offset = offset_of(cursor, as_of)
-        found = model_at(cursor, offset, model, as_of)
-        add_to_models(cursor, offset, [found])
+    with reading.begin() as at:
+        found = at.model(model)
+        at.add_to_models([found])
     return answer(found)
 
 
@@ -186,46 +180,37 @@ def get_model(model: str, node: NodeHere, log_end: LogEnd, as_of: AsOf = None) -
 )
 def list_versions(
     model: str,
-    node: NodeHere,
-    log_end: LogEnd,
-    as_of: AsOf = None,
+    reading: ReadingHere,
     stage: Annotated[str | None, Query(description="Only those in this stage.")] = None,
     limit: Limit = 1_000,
     page_token: PageToken = None,
 ) -> Response:
     """Versions, newest first, now or at an earlier moment."""
     last = _VERSIONS.last(page_token, int)
-    with node.read(log_end=log_end) as cursor:
-        offset = offset_of(cursor, as_of)
-        model_at(cursor, offset, model, as_of)
-        found = rows(
-            cursor,
+    with reading.begin() as at:
+        at.model(model)
+        found = at.rows(
             "SELECT * FROM model_versions_at($at) WHERE model = $model "
             "AND ($stage IS NULL OR lower(stage) = lower($stage)) "
             "AND ($after IS NULL OR version < $after) "
             f"ORDER BY version DESC LIMIT {limit + 1}",
-            {"at": offset, "model": model, "stage": stage, "after": last and last[0]},
+            model=model,
+            stage=stage,
+            after=last and last[0],
         )
         body = page(found, limit, _VERSIONS, ["version"])
-        add_to_versions(cursor, offset, model, body["versions"])
+        at.add_to_versions(model, body["versions"])
     return answer(body)
 
 
 @router.get(
     "/models/{model}/versions/{version}", summary="One version", responses=json_example(_VERSION)
 )
-def get_version(
-    model: str,
-    version: Number,
-    node: NodeHere,
-    log_end: LogEnd,
-    as_of: AsOf = None,
-) -> Response:
+def get_version(model: str, version: Number, reading: ReadingHere) -> Response:
     """A version with stage, tags and aliases, now or at an earlier moment."""
-    with node.read(log_end=log_end) as cursor:
-        offset = offset_of(cursor, as_of)
-        found = version_at(cursor, offset, model, version, as_of)
-        add_to_versions(cursor, offset, model, [found])
+    with reading.begin() as at:
+        found = at.version(model, version)
+        at.add_to_versions(model, [found])
     return answer(found)
 
 
@@ -237,26 +222,24 @@ def get_version(
 def list_comments(
     model: str,
     version: Number,
-    node: NodeHere,
-    log_end: LogEnd,
-    as_of: AsOf = None,
+    reading: ReadingHere,
     limit: Limit = 1_000,
     page_token: PageToken = None,
 ) -> Response:
     """Comments, oldest first, now or at an earlier moment."""
     last = _COMMENTS.last(page_token, int)
-    with node.read(log_end=log_end) as cursor:
-        offset = offset_of(cursor, as_of)
-        version_at(cursor, offset, model, version, as_of)
-        found = rows(
-            cursor,
+    with reading.begin() as at:
+        at.version(model, version)
+        found = at.rows(
             "SELECT * EXCLUDE (model, version, model_key) FROM comments WHERE version = $version "
             "AND model_key = (SELECT model_key FROM history WHERE entity = 'model' "
             "AND attribute = 'name' AND value = $model "
             "AND fold.holds(from_offset, to_offset, $at)) "
             "AND log_offset <= $at AND ($after IS NULL OR log_offset > $after) "
             f"ORDER BY log_offset LIMIT {limit + 1}",
-            {"at": offset, "model": model, "version": version, "after": last and last[0]},
+            model=model,
+            version=version,
+            after=last and last[0],
         )
     return answer(page(found, limit, _COMMENTS, ["log_offset"]))
 
@@ -278,23 +261,10 @@ def list_comments(
         }
     ),
 )
-def get_stage(
-    model: str,
-    version: Number,
-    node: NodeHere,
-    log_end: LogEnd,
-    as_of: AsOf = None,
-) -> Response:
+def get_stage(model: str, version: Number, reading: ReadingHere) -> Response:
     """The stage, who set it, when and why; now or at an earlier moment."""
-    with node.read(log_end=log_end) as cursor:
-        return answer(
-            one(
-                cursor,
-                "SELECT * FROM stages_at(?) WHERE model = ? AND version = ?",
-                [offset_of(cursor, as_of), model, version],
-                f"Model Version (name={model}, version={version}) not found{as_of_text(as_of)}",
-            )
-        )
+    with reading.begin() as at:
+        return answer(at.version(model, version, "stages_at"))
 
 
 @router.get(
@@ -308,10 +278,8 @@ def get_stage(
     ),
 )
 def list_stages(
-    node: NodeHere,
+    reading: ReadingHere,
     caller: CallerHere,
-    log_end: LogEnd,
-    as_of: AsOf = None,
     model: str | None = None,
     stage: str | None = None,
     limit: Limit = 1_000,
@@ -320,21 +288,17 @@ def list_stages(
     """The stage of every version, now or at an earlier moment: what was in Production that day."""
     model_after, version_after = _STAGES.last(page_token, str, int) or (None, None)
     readable, values = caller.rights.readable_models("model", "model").named()
-    with node.read(log_end=log_end) as cursor:
-        found = rows(
-            cursor,
+    with reading.begin() as at:
+        found = at.rows(
             "SELECT * FROM stages_at($at) WHERE ($model IS NULL OR model = $model) "
             "AND ($stage IS NULL OR lower(stage) = lower($stage)) "
             "AND ($m IS NULL OR model > $m OR (model = $m AND version > $v)) "
             f"AND {readable} ORDER BY model, version LIMIT {limit + 1}",
-            {
-                **values,
-                "at": offset_of(cursor, as_of),
-                "model": model,
-                "stage": stage,
-                "m": model_after,
-                "v": version_after,
-            },
+            model=model,
+            stage=stage,
+            m=model_after,
+            v=version_after,
+            **values,
         )
     return answer(page(found, limit, _STAGES, ["model", "version"]))
 
@@ -422,12 +386,11 @@ _ALIAS = {
     summary="Aliases of a model",
     responses=json_example({"aliases": [_ALIAS]}),
 )
-def list_aliases(model: str, node: NodeHere, log_end: LogEnd, as_of: AsOf = None) -> Response:
+def list_aliases(model: str, reading: ReadingHere) -> Response:
     """Aliases, their versions, who set them, when and why; now or at an earlier moment."""
-    with node.read(log_end=log_end) as cursor:
-        offset = offset_of(cursor, as_of)
-        model_at(cursor, offset, model, as_of)
-        return answer({"aliases": aliases_at(cursor, offset, model)})
+    with reading.begin() as at:
+        at.model(model)
+        return answer({"aliases": at.aliases(model)})
 
 
 @router.get(
@@ -435,20 +398,14 @@ def list_aliases(model: str, node: NodeHere, log_end: LogEnd, as_of: AsOf = None
     summary="Where an alias points",
     responses=json_example(_ALIAS),
 )
-def get_alias(
-    model: str,
-    alias: str,
-    node: NodeHere,
-    log_end: LogEnd,
-    as_of: AsOf = None,
-) -> Response:
+def get_alias(model: str, alias: str, reading: ReadingHere) -> Response:
     """The version that an alias points at, now or at an earlier moment, who set it, and why."""
-    with node.read(log_end=log_end) as cursor:
+    with reading.begin() as at:
         return answer(
-            one(
-                cursor,
-                "SELECT * FROM aliases_at(?) WHERE model = ? AND alias = ?",
-                [offset_of(cursor, as_of), model, alias],
-                f"Registered model alias {alias} not found for {model}{as_of_text(as_of)}",
+            at.one(
+                "SELECT * FROM aliases_at($at) WHERE model = $model AND alias = $alias",
+                f"Registered model alias {alias} not found for {model}",
+                model=model,
+                alias=alias,
             )
         )

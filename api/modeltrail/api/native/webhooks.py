@@ -164,18 +164,12 @@ def deliveries(
 
 
 def _shown(delivery: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "delivery_id": delivery["delivery_id"],
-        "webhook_id": delivery["webhook_id"],
+    pending = delivery["state"] == "pending"
+    delivery |= {
         "position": str(Position(REGISTRY, 0, delivery["log_offset"])),
-        "event": delivery["event"],
-        "state": delivery["state"],
-        "tries": delivery["tries"],
-        "status": delivery["status"],
-        "error": delivery["error"],
-        "next_try_ms": delivery["next_try_ms"] if delivery["state"] == "pending" else None,
-        "updated_ms": delivery["updated_ms"],
+        "next_try_ms": delivery["next_try_ms"] if pending else None,
     }
+    return {name: delivery[name] for name in _DELIVERY}
 
 
 @router.post(

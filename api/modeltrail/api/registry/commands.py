@@ -132,7 +132,6 @@ class Command:
 
     @property
     def doc(self) -> str:
-        """Return its description."""
         return str(_schema(self.type)["doc"])
 
     @cached_property

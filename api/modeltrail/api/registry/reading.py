@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from modeltrail.api.answers import one, parse_time, rows, time_of
-from modeltrail.api.errors import InvalidRequest
+from modeltrail.api.answers import parse_time, rows, time_of
+from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.node import Node
 from modeltrail.consumers.reading import sql
 from modeltrail.eventlog import REGISTRY, Position
@@ -79,96 +79,92 @@ def as_of_text(as_of: str | None) -> str:
     return "" if as_of is None else f" as of {as_of}"
 
 
-def tags_at(
-    cursor: duckdb.DuckDBPyConnection, offset: int, entity: str, *columns: str
-) -> dict[tuple[Any, ...], dict[str, str]]:
-    """Return the tags of all entities of a kind at an offset, by the values of some columns."""
-    found: dict[tuple[Any, ...], dict[str, str]] = {}
-    query = sql("registry.tags_at", columns=", ".join(columns))
-    for *who, key, value in cursor.execute(query, [entity, offset]).fetchall():
-        found.setdefault(tuple(who), {})[key] = value
-    return found
+class Moment:
+    """The registry at a moment: now, or right after an earlier event."""
 
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, as_of: str | None) -> None:
+        """Read with a cursor. Raises ``InvalidRequest``; see ``offset_of``."""
+        self._cursor = cursor
+        self._as_of = as_of
+        self.offset = offset_of(cursor, as_of)
 
-def model_at(
-    cursor: duckdb.DuckDBPyConnection, offset: int, model: str, as_of: str | None
-) -> dict[str, Any]:
-    """Return a model at an offset. Raises ``NotFound``."""
-    return one(
-        cursor,
-        "SELECT * FROM models_at(?) WHERE model = ?",
-        [offset, model],
-        f"Registered Model with name={model} not found{as_of_text(as_of)}",
-    )
+    def rows(self, query: str, **values: Any) -> list[dict[str, Any]]:
+        """Return the rows of a query, in which ``$at`` is the offset."""
+        return rows(self._cursor, query, {"at": self.offset, **values})
 
+    def one(self, query: str, missing: str, **values: Any) -> dict[str, Any]:
+        """Return the only row of a query. Raises ``NotFound`` with a message."""
+        found = self.rows(query, **values)
+        if not found:
+            raise NotFound(f"{missing}{as_of_text(self._as_of)}")
+        return found[0]
 
-def version_at(
-    cursor: duckdb.DuckDBPyConnection, offset: int, model: str, version: int, as_of: str | None
-) -> dict[str, Any]:
-    """Return a version at an offset. Raises ``NotFound``."""
-    return one(
-        cursor,
-        "SELECT * FROM model_versions_at(?) WHERE model = ? AND version = ?",
-        [offset, model, version],
-        f"Model Version (name={model}, version={version}) not found{as_of_text(as_of)}",
-    )
+    def model(self, model: str) -> dict[str, Any]:
+        """Return a model. Raises ``NotFound``."""
+        return self.one(
+            "SELECT * FROM models_at($at) WHERE model = $model",
+            f"Registered Model with name={model} not found",
+            model=model,
+        )
 
+    def version(self, model: str, version: int, table: str = "model_versions_at") -> dict[str, Any]:
+        """Return a version, or its row in another table. Raises ``NotFound``."""
+        return self.one(
+            f"SELECT * FROM {table}($at) WHERE model = $model AND version = $version",
+            f"Model Version (name={model}, version={version}) not found",
+            model=model,
+            version=version,
+        )
 
-def _tags_then(
-    cursor: duckdb.DuckDBPyConnection, offset: int, names: Sequence[str], entity: str
-) -> dict[tuple[str, int | None], dict[str, str]]:
-    """Return tags of models or versions, by model and version (None for the model itself).
+    def aliases(self, *models: str) -> list[dict[str, Any]]:
+        """Return the aliases of models, by model and name."""
+        return self.rows(
+            "SELECT * FROM aliases_at($at) WHERE model IN (SELECT unnest($models)) "
+            "ORDER BY model, alias",
+            models=models,
+        )
 
-    Args:
-        cursor: The cursor to read with.
-        offset: The moment.
-        names: Names of the models at that moment.
-        entity: "model" or "model_version".
-    """
-    found: dict[tuple[str, int | None], dict[str, str]] = {}
-    for model, version, key, value in cursor.execute(
-        sql("registry.tags_of_models_at"), {"entity": entity, "names": names, "at": offset}
-    ).fetchall():
-        found.setdefault((model, version), {})[key] = value
-    return found
+    def add_to_experiments(self, experiments: Sequence[dict[str, Any]]) -> None:
+        """Add tags to experiments."""
+        found: dict[str, dict[str, str]] = {}
+        for id, key, value in self._cursor.execute(
+            sql("registry.tags_at", columns="experiment_id"), ["experiment", self.offset]
+        ).fetchall():
+            found.setdefault(id, {})[key] = value
+        for experiment in experiments:
+            experiment["tags"] = found.get(experiment["experiment_id"], {})
 
+    def _tags(
+        self, names: Sequence[str], entity: str
+    ) -> dict[tuple[str, int | None], dict[str, str]]:
+        """Return tags of models or versions, by model and version (None for the model itself)."""
+        found: dict[tuple[str, int | None], dict[str, str]] = {}
+        for model, version, key, value in self._cursor.execute(
+            sql("registry.tags_of_models_at"), {"entity": entity, "names": names, "at": self.offset}
+        ).fetchall():
+            found.setdefault((model, version), {})[key] = value
+        return found
 
-def aliases_at(
-    cursor: duckdb.DuckDBPyConnection, offset: int, *models: str
-) -> list[dict[str, Any]]:
-    """Return the aliases of models at an offset, by model and name."""
-    return rows(
-        cursor,
-        "SELECT * FROM aliases_at(?) WHERE model IN (SELECT unnest(?)) ORDER BY model, alias",
-        [offset, models],
-    )
+    def add_to_models(self, models: Sequence[dict[str, Any]]) -> None:
+        """Add tags and aliases to models."""
+        names = [model["model"] for model in models]
+        tags = self._tags(names, "model")
+        aliases: dict[str, dict[str, int]] = {name: {} for name in names}
+        for row in self.aliases(*names):
+            aliases[row["model"]][row["alias"]] = row["version"]
+        for model in models:
+            model["tags"] = tags.get((model["model"], None), {})
+            model["aliases"] = aliases[model["model"]]
 
-
-def add_to_models(
-    cursor: duckdb.DuckDBPyConnection, offset: int, models: Sequence[dict[str, Any]]
-) -> None:
-    """Add tags and aliases to models at an offset."""
-    names = [model["model"] for model in models]
-    tags = _tags_then(cursor, offset, names, "model")
-    aliases: dict[str, dict[str, int]] = {name: {} for name in names}
-    for row in aliases_at(cursor, offset, *names):
-        aliases[row["model"]][row["alias"]] = row["version"]
-    for model in models:
-        model["tags"] = tags.get((model["model"], None), {})
-        model["aliases"] = aliases[model["model"]]
-
-
-def add_to_versions(
-    cursor: duckdb.DuckDBPyConnection, offset: int, model: str, versions: list[dict[str, Any]]
-) -> None:
-    """Add tags and aliases to versions of a model at an offset."""
-    tags = _tags_then(cursor, offset, [model], "model_version")
-    aliases: dict[int, list[str]] = {}
-    for row in aliases_at(cursor, offset, model):
-        aliases.setdefault(row["version"], []).append(row["alias"])
-    for version in versions:
-        version["tags"] = tags.get((model, version["version"]), {})
-        version["aliases"] = aliases.get(version["version"], [])
+    def add_to_versions(self, model: str, versions: Sequence[dict[str, Any]]) -> None:
+        """Add tags and aliases to versions of a model."""
+        tags = self._tags([model], "model_version")
+        aliases: dict[int, list[str]] = {}
+        for row in self.aliases(model):
+            aliases.setdefault(row["version"], []).append(row["alias"])
+        for version in versions:
+            version["tags"] = tags.get((model, version["version"]), {})
+            version["aliases"] = aliases.get(version["version"], [])
 
 
 class Outcome(NamedTuple):

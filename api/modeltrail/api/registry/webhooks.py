@@ -24,29 +24,11 @@ def tools_of(node: Node) -> Webhooks:
     return node.webhooks
 
 
-def create(
-    node: Node,
-    caller: Caller,
-    *,
-    name: str,
-    url: str,
-    events: list[str],
-    description: str | None,
-    stage_transitions: bool,
-    secret: str | None,
-    status: str,
-) -> Verdict:
+def create(node: Node, caller: Caller, **fields: Any) -> Verdict:
     """Create a webhook, whose secret is not shown again. Raises an ``ApiError``."""
     caller.rights.admin()
-    fields = {
-        "name": name,
-        "url": url,
-        "description": description or None,
-        "events": events,
-        "stage_transitions": stage_transitions,
-        "secret": secret or None,
-        "status": status,
-    }
+    for name in ("description", "secret"):
+        fields[name] = fields[name] or None
     return node.decide(caller, "CreateWebhook", _checked(node, fields))
 
 

@@ -95,7 +95,6 @@ class LiveRuns:
         return self._locks[hash(run_id) % _LOCKS]
 
     def put(self, run: LiveRun) -> None:
-        """Remember a run."""
         with self._lock:
             self._runs[run.run_id] = run
             self._runs.move_to_end(run.run_id)

@@ -25,12 +25,8 @@ from modeltrail.consumers.public import (
     NARROW_VIEWS,
     READER_VIEWS,
     SCALAR_MACROS,
+    words,
 )
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
 
 # Parsing this much takes milliseconds.
 _CHARACTERS_MAX = 10_000
@@ -48,11 +44,11 @@ _NODES: Final = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "CTE_NODE"})
 _RELATIONS: Final = frozenset(
     {"BASE_TABLE", "JOIN", "SUBQUERY", "EMPTY", "EXPRESSION_LIST", "TABLE_FUNCTION", "EMPTY_FROM"}
 )
-_MODIFIERS: Final = _words("""
+_MODIFIERS: Final = words("""
     ORDER_MODIFIER LIMIT_MODIFIER LIMIT_PERCENT_MODIFIER DISTINCT_MODIFIER
     ORDER_DEFAULT ASCENDING DESCENDING
     """)
-_EXPRESSIONS: Final = _words("""
+_EXPRESSIONS: Final = words("""
     COLUMN_REF VALUE_CONSTANT VALUE_PARAMETER STAR SUBQUERY FUNCTION TYPE
     COMPARE_EQUAL COMPARE_NOTEQUAL COMPARE_LESSTHAN COMPARE_GREATERTHAN COMPARE_LESSTHANOREQUALTO
     COMPARE_GREATERTHANOREQUALTO COMPARE_DISTINCT_FROM COMPARE_NOT_DISTINCT_FROM
@@ -63,25 +59,25 @@ _EXPRESSIONS: Final = _words("""
     WINDOW_CUME_DIST WINDOW_NTILE WINDOW_LAG WINDOW_LEAD WINDOW_FIRST_VALUE WINDOW_LAST_VALUE
     WINDOW_NTH_VALUE
     """)
-_TYPES: Final = _words("""
+_TYPES: Final = words("""
     BOOL BOOLEAN TINYINT SMALLINT INT INT4 INT8 INTEGER BIGINT HUGEINT UBIGINT FLOAT REAL DOUBLE
     DECIMAL NUMERIC DATE TIME TIMESTAMP DATETIME INTERVAL VARCHAR TEXT STRING
     """)
-_AGGREGATES: Final = _words("""
+_AGGREGATES: Final = words("""
     count count_star sum avg mean min max first any_value arbitrary stddev stddev_samp stddev_pop
     variance var_samp var_pop bool_and bool_or count_if countif
     """)
 # Their state must not be part of a window: it would be created for every row.
-_MORE_AGGREGATES: Final = _words("""
+_MORE_AGGREGATES: Final = words("""
     last arg_max arg_min argmax argmin max_by min_by median quantile_cont quantile_disc corr
     covar_pop covar_samp regr_slope regr_intercept regr_r2 skewness kurtosis product fsum kahan_sum
     approx_count_distinct
     """)
-_WINDOWS: Final = _words("""
+_WINDOWS: Final = words("""
     row_number rank dense_rank rank_dense percent_rank cume_dist ntile lag lead first_value
     last_value nth_value
     """)
-_FUNCTIONS: Final = _words("""
+_FUNCTIONS: Final = words("""
     + - * / // % ** ^ abs round floor ceil ceiling trunc sign sqrt cbrt ln log log10 log2 exp pow
     power mod divide multiply subtract add greatest least isnan isinf isfinite
     length len strlen octet_length
@@ -90,12 +86,12 @@ _FUNCTIONS: Final = _words("""
     current_date current_timestamp get_current_timestamp to_timestamp make_date make_timestamp
     time_bucket to_years to_months to_weeks to_days to_hours to_minutes to_seconds to_milliseconds
     """)
-_MATCHES: Final = _words("~~ !~~ contains prefix suffix starts_with ends_with ^@")
+_MATCHES: Final = words("~~ !~~ contains prefix suffix starts_with ends_with ^@")
 _SIMPLE_PATTERN: Final = re.compile(r"%?[^%_\\]*%?")
-_WITH_TWO_ARGUMENTS_AT_MOST: Final = _words(
+_WITH_TWO_ARGUMENTS_AT_MOST: Final = words(
     "arg_max arg_min argmax argmin max_by min_by quantile_cont quantile_disc"
 )
-_WITH_ONE_ARGUMENT: Final = _words("min max")
+_WITH_ONE_ARGUMENT: Final = words("min max")
 
 
 class _Unlisted(Exception):

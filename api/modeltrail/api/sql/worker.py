@@ -43,12 +43,7 @@ from modeltrail.api.sql.workers import (
     send,
     unclosed,
 )
-from modeltrail.consumers.public import AS_OF, MACROS
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
+from modeltrail.consumers.public import AS_OF, MACROS, words
 
 _SLACK_BYTES: Final = 96 * 1024**2
 """Memory outside of DuckDB: vectors, Arrow, encoding the answer."""
@@ -58,7 +53,7 @@ _ROUNDS_MAX: Final = 4
 # Optimisers that rely on the contents of the tables, which are empty while planning.
 _UNSOUND_WHEN_EMPTY: Final = "statistics_propagation,join_order,compressed_materialization"
 # They would do no harm here, but they reveal the process or run text that was not planned.
-_REFUSED: Final = _words("""
+_REFUSED: Final = words("""
     arrow_scan arrow_scan_dumb checkpoint create_external_resource current_setting currval
     duckdb_logs duckdb_secrets duckdb_settings enable_logging enable_profiling force_checkpoint
     getenv getvariable json_execute_serialized_sql nextval pandas_scan pg_backend_pid
@@ -267,7 +262,6 @@ class _Query:
         return kind
 
     def _load(self, kind: duckdb.StatementType) -> None:
-        """Load what the query reads."""
         inline = inlined(self._statement, self._params)
         if kind != duckdb.StatementType.SELECT or inline is None:
             self._fetch_named()

@@ -92,7 +92,6 @@ class Worker:
     """A worker process."""
 
     def __init__(self, setup: Setup) -> None:
-        """Start it."""
         self._spill = Path(tempfile.mkdtemp(prefix=SPILL_PREFIX, dir=setup.spill))
         here, there = socket.socketpair()
         with there:

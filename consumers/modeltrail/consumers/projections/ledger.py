@@ -174,7 +174,6 @@ class Ledger:
         }
 
     def add(self, row: Row) -> None:
-        """Write a new row."""
         self._changed[row.__class__][row] = True
 
     def change(self, row: Row) -> None:

@@ -88,7 +88,6 @@ class Webhooks:
     """Decides the events about webhooks."""
 
     def __init__(self, ledger: Ledger) -> None:
-        """Write effects to a ledger."""
         self._ledger = ledger
         self._webhooks: dict[str, Webhook] = {}
         self._secrets: dict[str, WebhookSecret] = {}

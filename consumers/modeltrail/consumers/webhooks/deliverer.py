@@ -33,6 +33,7 @@ from modeltrail.consumers.webhooks.http import (
 from modeltrail.consumers.webhooks.secrets import Secrets, SecretUnreadable, WebhookKeyError
 from modeltrail.consumers.webhooks.state import PENDING_MAX, Delivery, New, State
 from modeltrail.eventlog import REGISTRY_PARTITION, EventLog
+from modeltrail.schemas import now_ms
 
 logger = logging.getLogger("modeltrail.webhooks")
 
@@ -184,7 +185,7 @@ class Deliverer:
         end = self._log.end().get(REGISTRY_PARTITION, 0)
         if found is None:
             self._position = end
-            self._state.move(end, "", [], _now_ms())
+            self._state.move(end, "", [], now_ms())
         elif found[0] > end:
             self._begin_again(
                 f"the registry ends at offset {end}, but was delivered up to {found[0]}: it was "
@@ -280,7 +281,7 @@ class Deliverer:
         until = self._folded_to()
         if self._position < until:
             new, next_offset = self._wanted(self._position, until, None)
-            self._state.move(next_offset, self._hash(next_offset), new, _now_ms())
+            self._state.move(next_offset, self._hash(next_offset), new, now_ms())
             self._position = next_offset
             return True
         for replay in self._state.replays():
@@ -288,7 +289,7 @@ class Deliverer:
             if self._state.pending_max() > PENDING_MAX // 2:
                 return False
             new, next_offset = self._wanted(replay.next_offset, replay.to_offset, replay.webhook_id)
-            self._state.move_replay(replay, next_offset, new, _now_ms())
+            self._state.move_replay(replay, next_offset, new, now_ms())
             return True
         return False
 
@@ -315,13 +316,13 @@ class Deliverer:
         gone = {head.webhook_id for head in heads} - statuses.keys()
         if gone:
             self._state.cancel(gone)
-        now_ms = _now_ms()
+        at_ms = now_ms()
         pause_s = _PAUSE_S
         for head in sorted(heads, key=lambda head: head.next_try_ms):
             if statuses.get(head.webhook_id) != "ACTIVE":
                 continue  # deliveries of a disabled webhook wait until it is active again
-            if head.next_try_ms > now_ms:
-                pause_s = min(pause_s, (head.next_try_ms - now_ms) / 1000)
+            if head.next_try_ms > at_ms:
+                pause_s = min(pause_s, (head.next_try_ms - at_ms) / 1000)
                 continue
             with self._lock:
                 if len(self._busy) >= self._workers:
@@ -359,7 +360,7 @@ class Deliverer:
 
     def _deliver(self, delivery: Delivery) -> bool:
         """Try a delivery once. Returns True if it is finished, so that the next one may follow."""
-        if delivery.next_try_ms > _now_ms():
+        if delivery.next_try_ms > now_ms():
             return False
         with closing(self._fold.cursor()) as cursor:
             webhook = definition(cursor, delivery.webhook_id)
@@ -380,7 +381,7 @@ class Deliverer:
         if not 200 <= answer.status < 300:
             pause_s = self._wait(delivery, answer)
             return self._fail(delivery, webhook, _error_of(answer), answer.status, pause_s)
-        self._state.delivered(delivery, answer.status, _now_ms())
+        self._state.delivered(delivery, answer.status, now_ms())
         return True
 
     def _wait(self, delivery: Delivery, answer: Answer) -> float | None:
@@ -408,10 +409,10 @@ class Deliverer:
         pause_s: float | None,
     ) -> bool:
         """Record a failed attempt. Returns True if no retry is left (``pause_s`` is None)."""
-        now_ms = _now_ms()
-        next_try_ms = None if pause_s is None else now_ms + int(pause_s * 1000)
+        at_ms = now_ms()
+        next_try_ms = None if pause_s is None else at_ms + int(pause_s * 1000)
         error = error[:_ERROR_CHARACTERS_MAX]
-        self._state.failed(delivery, error, status, next_try_ms, now_ms)
+        self._state.failed(delivery, error, status, next_try_ms, at_ms)
         if next_try_ms is None:
             # Not the whole URL: for some endpoints the path is the password.
             logger.warning(
@@ -453,7 +454,7 @@ class Deliverer:
 
     def retry(self, webhook_id: str | None = None, delivery_id: str | None = None) -> int:
         """Queue dead letters for another attempt. Returns how many."""
-        found = self._state.retry(webhook_id, delivery_id, _now_ms())
+        found = self._state.retry(webhook_id, delivery_id, now_ms())
         self._due.set()
         return found
 
@@ -475,7 +476,3 @@ def _error_of(answer: Answer) -> str:
     text = " ".join(answer.body.split())
     kind = "a redirect, which is not followed" if 300 <= answer.status < 400 else "an error"
     return f"the endpoint answered {answer.status}, {kind}" + (f": {text}" if text else "")
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -116,7 +116,6 @@ class State:
         self._con.executescript(_SCHEMA)
 
     def close(self) -> None:
-        """Close the file."""
         with self._lock:
             self._con.close()
 
@@ -241,7 +240,6 @@ class State:
         return found[0][0] if found else 0
 
     def delivered(self, delivery: Delivery, status: int, now_ms: int) -> None:
-        """Record that a delivery arrived."""
         with self._transaction() as con:
             con.execute(
                 "UPDATE deliveries SET state = 'delivered', tries = tries + 1, status = ?, "

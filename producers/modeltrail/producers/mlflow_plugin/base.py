@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from http import HTTPStatus
 from typing import Any
 
@@ -131,8 +130,3 @@ class BaseStore(AbstractStore):  # type: ignore[misc]  # MLflow ships no types
         """Return the URI under which the runs of an experiment store their artifacts."""
         found = self.known.experiment(experiment_id)
         return found.location if found else f"mlflow-artifacts:/{experiment_id}"
-
-
-def now_ms() -> int:
-    """Return the time in ms since 1970 UTC."""
-    return time.time_ns() // 1_000_000

@@ -146,14 +146,4 @@ class _UnknownData(RunData):  # type: ignore[misc]  # MLflow ships no types
             error_code=INVALID_STATE,
         )
 
-    @property
-    def metrics(self) -> dict[str, float]:
-        self._refuse()
-
-    @property
-    def params(self) -> dict[str, str]:
-        self._refuse()
-
-    @property
-    def tags(self) -> dict[str, str]:
-        self._refuse()
+    metrics = params = tags = property(_refuse)

@@ -168,7 +168,6 @@ class Known:
         self.lock = threading.RLock()
 
     def note(self, found: KnownExperiment) -> KnownExperiment:
-        """Keep an experiment."""
         self._experiments[found.experiment_id] = found
         self._names[found.name] = found.experiment_id
         self.last_experiment_id = found.experiment_id

@@ -15,11 +15,12 @@ from mlflow.store.entities.paged_list import PagedList
 from mlflow.utils.name_utils import _generate_random_name
 
 from modeltrail.producers.mlflow_plugin import entities
-from modeltrail.producers.mlflow_plugin.base import BaseStore, now_ms
+from modeltrail.producers.mlflow_plugin.base import BaseStore
 from modeltrail.producers.mlflow_plugin.known import (
     KnownModel,
 )
 from modeltrail.producers.run import Run, new_run_id
+from modeltrail.schemas import now_ms
 
 _BAD_IN_NAMES = ("/", ":", ".", "%", '"', "'")
 _BY_NAME = re.compile(r"\s*name\s*=\s*'([^']*)'\s*")

@@ -31,13 +31,14 @@ from modeltrail.producers import process
 from modeltrail.producers.buffer import Mark, Series
 from modeltrail.producers.environment import user_name
 from modeltrail.producers.mlflow_plugin import entities, lifetime
-from modeltrail.producers.mlflow_plugin.base import BaseStore, now_ms
+from modeltrail.producers.mlflow_plugin.base import BaseStore
 from modeltrail.producers.mlflow_plugin.known import (
     KnownRun,
     Metric,
     Point,
 )
 from modeltrail.producers.run import Run, new_run_id
+from modeltrail.schemas import now_ms
 
 logger = logging.getLogger("modeltrail")
 
@@ -179,7 +180,6 @@ class Runs(BaseStore):
             run.writer.record("RunDeleted", {})
 
     def restore_run(self, run_id: str) -> None:
-        """Restore a deleted run."""
         run = self.known.runs.get(run_id) or self.adopt_run(run_id)
         with self.known.lock:
             run.deleted = False
