@@ -326,12 +326,7 @@ def list_stages(
     ),
 )
 def list_holders(
-    node: NodeHere,
-    caller: CallerHere,
-    log_end: LogEnd,
-    as_of: AsOf = None,
-    limit: Limit = 1_000,
-    page_token: PageToken = None,
+    reading: ReadingHere, caller: CallerHere, limit: Limit = 1_000, page_token: PageToken = None
 ) -> Response:
     """What serves, now or at an earlier moment: who made it so, when and why.
 
@@ -340,9 +335,8 @@ def list_holders(
     last = _HOLDERS.last(page_token, str, str, str, int)
     model, kind, name, version = last or (None, None, None, None)
     readable, values = caller.rights.readable_models("h.model_key").named()
-    with node.read(log_end=log_end) as cursor:
-        found = rows(
-            cursor,
+    with reading.begin() as at:
+        found = at.rows(
             "SELECT * FROM (SELECT n.value AS model, "
             "CASE WHEN h.entity = 'alias' THEN 'alias' ELSE 'stage' END AS kind, "
             "CASE WHEN h.entity = 'alias' THEN h.key ELSE h.value END AS name, h.version, "
@@ -356,14 +350,11 @@ def list_holders(
             f"AND {readable}) "
             "WHERE $m IS NULL OR (model, kind, name, version) > ($m, $kind, $name, $version) "
             f"ORDER BY model, kind, name, version LIMIT {limit + 1}",
-            {
-                **values,
-                "at": offset_of(cursor, as_of),
-                "m": model,
-                "kind": kind,
-                "name": name,
-                "version": version,
-            },
+            m=model,
+            kind=kind,
+            name=name,
+            version=version,
+            **values,
         )
     return answer(page(found, limit, _HOLDERS, ["model", "kind", "name", "version"]))
 
