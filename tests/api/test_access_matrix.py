@@ -324,8 +324,9 @@ MORE: Mapping[str, Callable[[Estate], dict[str, Any]]] = {
 
 QUERIES: Mapping[str, Callable[[Estate], dict[str, Any]]] = {
     "POST upload-artifact": lambda e: {"run_uuid": e.run_id, "path": "file"},
+    "GET /api/v1/live": lambda _: {"after": "nonsense"},
 }
-"""What requests with a body say in their query."""
+"""What requests say in their query."""
 
 BODIES: Mapping[str, Callable[[Estate], Any]] = {
     "POST /api/v1/experiments": lambda e: {"name": e.new("experiment") + f"-{next(NUMBERS)}"},
@@ -367,6 +368,7 @@ BODIES: Mapping[str, Callable[[Estate], Any]] = {
 
 ANSWERS: Mapping[str, int] = {
     "GET /assets/{name}": 404,  # there is no such file
+    "GET /api/v1/live": 400,  # an answer without an end otherwise; test_live.py has those
     **dict.fromkeys(
         (
             "GET /api/v1/schemas/{fingerprint}",

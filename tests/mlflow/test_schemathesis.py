@@ -40,6 +40,8 @@ def test_no_request_is_answered_5xx(server: Server) -> None:
     """Not by schemathesis's own plugin, which does not know this version of pytest."""
     schema = schemathesis.openapi.from_dict(server.ask("/openapi.json"))
     operations = [one.ok() for one in schema.get_all_operations() if isinstance(one, Ok)]
+    # A live stream has no end.
+    operations = [one for one in operations if one.path != "/api/v1/live"]
     assert {"/api/v1/ingest", "/api/2.0/mlflow/runs/log-batch"} <= {one.path for one in operations}
     with requests.Session() as session:
         for operation in operations:

@@ -16,6 +16,7 @@ from modeltrail.api.access.caller import COOKIE
 from modeltrail.api.access.rights import Access
 from modeltrail.api.errors import ApiError
 from modeltrail.api.guard import Counters, Guard, Hosts
+from modeltrail.api.live import Live
 from modeltrail.api.mlflow.app import mlflow_routes
 from modeltrail.api.mlflow.openapi import describe_mlflow
 from modeltrail.api.native import access as access_routes
@@ -27,6 +28,7 @@ from modeltrail.api.native import (
     history,
     importing,
     ingest,
+    live,
     operation,
     page,
     registry,
@@ -95,6 +97,7 @@ def create_app(
     app.state.access = access
     app.state.queries = queries
     app.state.counters = counters
+    app.state.live = Live(node)
     app.add_middleware(
         Guard,
         hosts=Hosts(hosts),
@@ -116,6 +119,7 @@ def create_app(
         registry,
         history,
         audit,
+        live,
         sql,
         webhooks,
     ):

@@ -24,6 +24,7 @@ BYTES_A_SECOND_MIN: Final = 1_000
 UNREAD_S: Final = 60.0
 """How long a client may leave its answer unread."""
 CONNECTIONS_MAX: Final = 4_096
+ENDLESS_PATH: Final = "/api/v1/live"
 _LOOK_EVERY_S = 5.0
 _OTHER_FILES = 256
 """File descriptors reserved for everything except connections."""
@@ -81,6 +82,13 @@ class Connection(HttpToolsProtocol):
         """Called when a request has arrived."""
         self._arriving, self._waited_s = False, 0.0
         super().on_message_complete()
+
+    def shutdown(self) -> None:
+        """Called when the server begins to stop. Live streams have no end of their own."""
+        super().shutdown()
+        answering = self.cycle is not None and not self.cycle.response_complete
+        if answering and self.scope["path"] == ENDLESS_PATH:
+            self.transport.close()
 
     def _look_at_it(self) -> None:
         if self.transport.is_closing():

@@ -190,6 +190,7 @@ class Guard:
         if method == "HEAD" and (path in _HEAD_AS_GET or path.startswith(_NATIVE)):
             # FastAPI's routes do not accept HEAD; all other routes do.
             scope = {**scope, "method": "GET"}
+            scope["state"]["head"] = True
 
         async def send_guarded(message: Message) -> None:
             nonlocal status

@@ -322,6 +322,7 @@ OTHERS: Final[Mapping[str, Rule]] = {
     "GET /api/v1/audit/chain": everything,
     "GET /api/v1/runs": looks_itself,
     "POST /api/v1/charts": looks_itself,
+    "GET /api/v1/live": looks_itself,
     "POST /api/v1/runs/query": looks_itself,
     "GET /api/v1/runs/{run_id}": _reads(Kind.RUN),
     "GET /api/v1/runs/{run_id}/metrics/{key:path}": _reads(Kind.RUN),

@@ -14,7 +14,7 @@ from functools import cache, partial
 from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import duckdb
 
@@ -43,6 +43,17 @@ class Folded:
     """The hash of the chain before ``next_offset``."""
 
 
+class News(NamedTuple):
+    """An event that was just folded, for those who watch the fold."""
+
+    record: LogRecord
+    type: str | None
+    event: Mapping[str, Any]
+    """Empty if it could not be decoded."""
+    outcome: Literal["applied", "repeat", "dead_letter"]
+    error: str | None = None
+
+
 class Database:
     """Projections, producers, dead letters and positions, which change together or not at all."""
 
@@ -67,6 +78,7 @@ class Database:
         }
         self._sequences = Sequences()
         self._dead: list[tuple[LogRecord, str | None, str]] = []
+        self._news: list[News] | None = None
         self._poison: dict[Position, str] = {}
         self.partitions: dict[Partition, Folded] = {}
         self._saved: set[Partition] = set()  # those in the table
@@ -119,8 +131,13 @@ class Database:
         self,
         records: list[LogRecord],
         tell: Callable[[list[Verdict]], None] = lambda verdicts: None,
-    ) -> None:
+        *,
+        watched: bool = False,
+    ) -> list[News]:
         """Fold records in one transaction. Records that were folded before are left out.
+
+        Returns:
+            What happened to each event, if it is ``watched``.
 
         The order of a commit, on which everything else depends:
 
@@ -135,6 +152,7 @@ class Database:
         If one of them fails, nothing of the batch has happened: the state is loaded from the
         tables, and the caller continues from ``positions()``.
         """
+        self._news = [] if watched else None
         try:
             self._apply(records)
             tell(self.registry.verdicts())
@@ -151,6 +169,7 @@ class Database:
         self._runs.asks_for_registry = False
         self.dead_letters += len(self._dead)
         self._dead.clear()
+        return self._news or []
 
     def _apply(self, records: Iterable[LogRecord]) -> None:
         batches: dict[str, list[Incoming]] = {stream: [] for stream in self._projections}
@@ -213,10 +232,12 @@ class Database:
             if taken is None:
                 self.partitions[Partition(record.stream, record.partition)].repeats += 1
                 projection.pass_over(incoming)
+                self._note(incoming, "repeat")
                 return
             if self._poison and record.position in self._poison:
                 raise Malformed(self._poison[record.position])
             projection.apply(incoming, *taken)
+            self._note(incoming, "applied")
         except SchemaError as error:
             if taken is not None:
                 self._sequences.undo(*taken, incoming)
@@ -228,11 +249,19 @@ class Database:
             self._poison[record.position] = f"{error.__class__.__name__}: {error}"
             raise
 
+    def _note(self, incoming: Incoming, outcome: Literal["applied", "repeat"]) -> None:
+        if self._news is not None:
+            self._news.append(News(incoming.record, incoming.type, incoming.event, outcome))
+
     def _dead_letter(
         self, record: LogRecord, incoming: Incoming | None, error: SchemaError
     ) -> None:
         logger.warning("dead letter at %s: %s", record.position, error)
-        self._dead.append((record, None if incoming is None else incoming.type, str(error)))
+        type = None if incoming is None else incoming.type
+        self._dead.append((record, type, str(error)))
+        if self._news is not None:
+            event = {} if incoming is None else incoming.event
+            self._news.append(News(record, type, event, "dead_letter", str(error)))
         if incoming is not None and record.position not in self._poison:
             self._projections[record.stream].pass_over(incoming)
 

@@ -16,7 +16,7 @@ import duckdb
 
 from modeltrail.consumers import store
 from modeltrail.consumers.chain import Head, heads, links
-from modeltrail.consumers.database import Database
+from modeltrail.consumers.database import Database, News
 from modeltrail.consumers.projections.registry import RegistryProjection, Snapshot
 from modeltrail.consumers.projections.requests import Verdict
 from modeltrail.consumers.store import Limits, LogContradicted, StoreError
@@ -38,6 +38,9 @@ logger = logging.getLogger("modeltrail.fold")
 
 Progress = Callable[[int, int], None]
 """Called with the number of events done and the total."""
+
+Watcher = Callable[[list[News], list[Verdict], dict[Partition, int]], None]
+"""Called with the events of a batch, the verdicts among them, and how far the fold is now."""
 
 _POLL_TIMEOUT_S = 1.0
 _RETRY_PAUSE_S = 1.0
@@ -116,6 +119,7 @@ class Fold:
         self._batch_s = 0.0
         self._waiting = 0
         self._listeners: list[Callable[[], None]] = []
+        self._watcher: Watcher | None = None
         self._hurry = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -288,7 +292,13 @@ class Fold:
         with self._folding:
             database = self._opened()
             try:
-                database.fold(records, self._tell)
+                watcher, verdicts = self._watcher, list[Verdict]()
+
+                def tell(decided: list[Verdict]) -> None:
+                    verdicts.extend(decided)
+                    self._tell(decided)
+
+                news = database.fold(records, tell, watched=watcher is not None)
             except BaseException:
                 self._close_reader()  # it is past records that must be read again
                 raise
@@ -301,6 +311,8 @@ class Fold:
             self._on_registry_work()
         for listener in self._listeners:
             listener()
+        if watcher is not None:
+            watcher(news, verdicts, self.positions())
 
     def _opened(self) -> Database:
         if self._database is None:
@@ -388,6 +400,18 @@ class Fold:
     def listen(self, listener: Callable[[], None]) -> None:
         """Call a function in the fold's thread after each batch. It must be quick."""
         self._listeners.append(listener)
+
+    def watch(self, watcher: Watcher | None) -> None:
+        """Call a function in the fold's thread with what each batch did; None for no more.
+
+        It must be quick. The batch under way is not reported; ``settle`` waits for its end.
+        """
+        self._watcher = watcher
+
+    def settle(self) -> dict[Partition, int]:
+        """Wait for the end of the batch under way, and return how far the fold is then."""
+        with self._folding:
+            return self.positions()
 
     def wait_for(self, positions: Mapping[Partition, int], timeout_s: float) -> None:
         """Wait until everything before these offsets is folded. Raises ``FoldBehind``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -134,6 +135,14 @@ class Rights:
     is_admin: bool = True
     token: Token | None = None
     """The token that the user signed in with; None for a password."""
+
+    def renewed(self) -> Rights:
+        """Return the rights as they are now; the same object if nothing has changed.
+
+        Raises:
+            Unauthenticated: they have ended: the user, the token or the password is another.
+        """
+        return self
 
     def reads_everything(self) -> bool:
         """Return whether the caller may read everything."""
@@ -324,6 +333,27 @@ class UserRights(Rights):
         if account is None or account.user_id != self._account.user_id:
             raise Unauthenticated("You are not authenticated: your account was deleted.")
         self._use(state, account)
+
+    def renewed(self) -> UserRights:
+        state = self._access.node.snapshot() or self._state
+        token = self.token
+        if token is not None and (token.expires_at_ms or math.inf) <= time.time() * 1000:
+            raise Unauthenticated("You are not authenticated: the token has expired.")
+        if state is self._state:
+            return self
+        account = self._account
+        if state.accounts is not self._state.accounts:
+            found = state.accounts.users.get(self.user)
+            if found is None or found.user_id != account.user_id:
+                raise Unauthenticated("You are not authenticated: your account was deleted.")
+            if token is None and found.password_hash != account.password_hash:
+                raise Unauthenticated("You are not authenticated: the password has changed.")
+            if token is not None and all(
+                other.token_id != token.token_id for other, _ in state.accounts.tokens.values()
+            ):
+                raise Unauthenticated("You are not authenticated: the token has ended.")
+            account = found
+        return UserRights(self._access, state, account, self._address, token)
 
     @property
     def actor(self) -> Actor:

@@ -30,7 +30,19 @@ _Key = Annotated[str, StringConstraints(min_length=1, max_length=KEY_CHARACTERS_
 class ChartsQuery(BaseModel):
     """Which series, and how to draw them."""
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "runs": ["0af7651916cd43dd8448eb211c80319c"],
+                "keys": ["loss"],
+                "x": "step",
+                "from": 0,
+                "to": 100_000,
+                "width": 500,
+            }
+        },
+    )
 
     runs: (
         list[Annotated[str, StringConstraints(min_length=1, max_length=ID_CHARACTERS_MAX)]] | None

@@ -138,6 +138,17 @@ def find_verdict(con: duckdb.DuckDBPyConnection, offset: int, event_id: bytes) -
     return None
 
 
+def verdicts_since(con: duckdb.DuckDBPyConnection, offset: int, limit: int) -> list[Verdict]:
+    """Return the verdicts of requests at or after an offset, in order."""
+    columns = ", ".join(f'"{name}"' for name in _COLUMNS)
+    rows = con.execute(
+        f'SELECT {columns} FROM fold.requests WHERE "offset" >= ? AND accepted IS NOT NULL'
+        ' ORDER BY "offset" LIMIT ?',
+        [offset, limit],
+    ).fetchall()
+    return [Verdict(*row) for row in rows]
+
+
 def redacted(event: Event) -> Event:
     """Return an event for display: without hashes, secrets and the paths of webhooks' URLs."""
     if not any(event.get(name) for name in (*_SECRETS, "url")):
