@@ -202,7 +202,7 @@ def test_an_incident_has_the_runs_that_went_silent(world: World) -> None:
     for name in ("/open/silent", "/closed/silent"):
         experiment = world.experiment("root", name)
         run_id = world.run("root", experiment)
-        world.node.append_run_event(
+        world.node.append_event(
             "RunHeartStopped",
             run_id,
             {"last_seen_offset": last_seen(world, run_id), "last_seen_at_ms": 1, "timeout_ms": 1},

@@ -149,6 +149,6 @@ def test_a_server_whose_numbers_were_used_goes_on_at_once(world: World) -> None:
 
 def test_events_of_two_callers_have_two_producers(world: World) -> None:
     for name in ("ada", "bob", "ada"):
-        world.node.append_run_event("TagsChanged", "r", {"tags": {name: "1"}}, Actor(name, True))
+        world.node.append_event("TagsChanged", "r", {"tags": {name: "1"}}, Actor(name, True))
     assert rows(world, "SELECT actor, last_sequence FROM fold.producers WHERE subject = 'run/r' "
                        "ORDER BY 1") == [("ada", 1), ("bob", 0)]  # fmt: skip

@@ -317,38 +317,22 @@ class Node:
         with self._lock:
             return dict(self._acknowledged)
 
-    def append_run_event(
+    def append_event(
         self,
         type: str,
-        run_id: str,
+        id: str,
         fields: Mapping[str, Any],
         actor: Actor,
         reason: str | None = None,
         cause: bytes | None = None,
     ) -> Position:
-        """Append an event of a run for a caller. It is durable on return.
+        """Append an event of a run or logged model for a caller. It is durable on return.
 
         With a cause, which becomes its id, it takes effect once.
         """
-        of_run = {"run_id": run_id, **fields}
-        asked = _Asked(RUNS, run_id, type, of_run, actor, reason, self.client, cause)
-        return self._appended(asked)[0]
-
-    def append_model_event(
-        self,
-        type: str,
-        model_id: str,
-        fields: Mapping[str, Any],
-        actor: Actor,
-        reason: str | None = None,
-        cause: bytes | None = None,
-    ) -> Position:
-        """Append an event of a logged model for a caller. It is durable on return.
-
-        With a cause, which becomes its id, it takes effect once.
-        """
-        of_model = {"model_id": model_id, **fields}
-        asked = _Asked(RUNS, model_id, type, of_model, actor, reason, self.client, cause)
+        owner = "model_id" if type.startswith("LoggedModel") else "run_id"
+        of_owner = {owner: id, **fields}
+        asked = _Asked(RUNS, id, type, of_owner, actor, reason, self.client, cause)
         return self._appended(asked)[0]
 
     def append_run_events(

@@ -211,11 +211,7 @@ def record_upload(
     user = _user(node, place)
     if user is None:
         return
-    actor = _acting(actor, user)
-    if place.kind == "run":
-        node.append_run_event("ArtifactLogged", place.id, fields, actor, reason)
-    elif place.kind == "model":
-        node.append_model_event("LoggedModelArtifactLogged", place.id, fields, actor, reason)
+    node.append_event(_LOGGED[place.kind], place.id, fields, _acting(actor, user), reason)
 
 
 def _delete(request: Request) -> Response:
@@ -233,16 +229,13 @@ def _delete(request: Request) -> Response:
             # reverse.
             if user is not None:
                 actor, fields = _acting(who.actor, user), {"path": path}
-                if place.kind == "run":
-                    node.append_run_event("ArtifactDeleted", place.id, fields, actor, who.reason)
-                else:
-                    node.append_model_event(
-                        "LoggedModelArtifactDeleted", place.id, fields, actor, who.reason
-                    )
+                node.append_event(_DELETED[place.kind], place.id, fields, actor, who.reason)
             store.storage.delete(key_of(place.owner, path))
     return json_answer({})
 
 
+_LOGGED = {"run": "ArtifactLogged", "model": "LoggedModelArtifactLogged"}
+_DELETED = {"run": "ArtifactDeleted", "model": "LoggedModelArtifactDeleted"}
 _USERS = {"run": "runs.user", "model": "logged_models.user"}
 
 

@@ -162,9 +162,7 @@ def _model(call: Call, *, deleted: bool = False) -> dict[str, Any]:
 
 def _append(call: Call, type: str, fields: dict[str, Any], user: str | None = None) -> None:
     actor = call.actor(user)
-    call.node.append_model_event(
-        type, call["model_id"], fields, actor, call.caller.reason, call.cause
-    )
+    call.node.append_event(type, call["model_id"], fields, actor, call.caller.reason, call.cause)
 
 
 def _check_pairs(what: str, pairs: dict[str, str]) -> dict[str, str]:
@@ -306,7 +304,7 @@ def add_model_version(call: Call, model_id: str, name: str, version: int) -> Non
         value = json.dumps([*versions, entry])
         fields = {"tags": {_VERSIONS_TAG: value}}
         actor = call.actor()
-        call.node.append_model_event("LoggedModelUpdated", model_id, fields, actor)
+        call.node.append_event("LoggedModelUpdated", model_id, fields, actor)
 
 
 @endpoints.add(
@@ -364,7 +362,7 @@ def log_outputs(call: Call) -> dict[str, Any]:
         if model.get("model_id")
     ]
     if outputs:
-        call.node.append_run_event(
+        call.node.append_event(
             "RunModelsLogged",
             run.run_id,
             {"outputs": outputs},

@@ -6,7 +6,7 @@ unless its filter contains that tag.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from modeltrail.api.artifacts import places
@@ -29,13 +29,11 @@ from modeltrail.api.mlflow.registered import (
     version_number,
     version_of,
 )
-from modeltrail.api.pages import Pages
 from modeltrail.api.registry import sources
 from modeltrail.api.search import (
     Attribute,
     Entity,
     Keyed,
-    Order,
     compile_filter,
     compile_order,
 )
@@ -133,28 +131,12 @@ def search_models(call: Call) -> dict[str, Any]:
     """Return registered models that match a filter."""
     limit = call.get("max_results", 100)
     wire.check_max_results(limit, _MODELS_MAX)
-    pages = call.pages("registered_models")
-    offset = pages.offset(call.get("page_token"))
-    condition = compile_filter(MODEL, call.get("filter"))
-    order = compile_order(MODEL, call.get("order_by", []))
-    hidden = _without_prompts(MODEL, condition.fields)
-    readable = call.caller.rights.readable_models("m.model_key")
-    with call.node.read(stream=REGISTRY) as cursor:
-        keys = cursor.execute(
-            sql(
-                "registry.models",
-                joins=order.joins,
-                rest=f"{readable.sql} AND {hidden} AND {condition.sql} "
-                f"ORDER BY {_terms(order, 'm.model')} LIMIT {limit + 1} OFFSET {offset}",
-            ),
-            [*order.params, *readable.params, *condition.params],
-        ).fetchall()
 
     def told(registry: RegistryProjection, row: tuple[Any, ...]) -> dict[str, Any] | None:
         model = registry.models.by_key(row[0])
         return None if model is None else model_of(model)
 
-    return _page(call, pages, keys, told, limit, offset)
+    return _search(call, MODEL, "registered_models", "registry.models", limit, told)
 
 
 def _without_prompts(entity: Entity, fields: frozenset[tuple[str, str]]) -> str:
@@ -164,19 +146,34 @@ def _without_prompts(entity: Entity, fields: frozenset[tuple[str, str]]) -> str:
     return f"{entity.id} NOT IN (SELECT id FROM ({prompts}) WHERE value = 'true')"
 
 
-def _terms(order: Order, *last: str) -> str:
-    return ", ".join([*order.terms, *last])
-
-
-def _page(
+def _search(
     call: Call,
-    pages: Pages,
-    found: Sequence[tuple[Any, ...]],
-    told: Callable[[RegistryProjection, tuple[Any, ...]], dict[str, Any] | None],
+    entity: Entity,
+    name: str,
+    query: str,
     limit: int,
-    offset: int,
+    told: Callable[[RegistryProjection, tuple[Any, ...]], dict[str, Any] | None],
 ) -> dict[str, Any]:
-    """Return a page of the results, without what was deleted since."""
+    """Return a page of what matches a call, without what was deleted since."""
+    pages = call.pages(name)
+    offset = pages.offset(call.get("page_token"))
+    condition = compile_filter(entity, call.get("filter"))
+    order = compile_order(entity, call.get("order_by", []))
+    terms = [*order.terms, "m.model"]
+    if entity is VERSION:
+        terms = [*(order.terms or ["v.updated_at_ms DESC"]), "m.model", "v.version DESC"]
+    hidden = _without_prompts(entity, condition.fields)
+    readable = call.caller.rights.readable_models("m.model_key")
+    with call.node.read(stream=REGISTRY) as cursor:
+        found = cursor.execute(
+            sql(
+                query,
+                joins=order.joins,
+                rest=f"{readable.sql} AND {hidden} AND {condition.sql} "
+                f"ORDER BY {', '.join(terms)} LIMIT {limit + 1} OFFSET {offset}",
+            ),
+            [*order.params, *readable.params, *condition.params],
+        ).fetchall()
     page: list[dict[str, Any]] = []
     for at in range(0, min(limit, len(found)), _TOLD_AT_ONCE):
         with call.node.registry() as registry:
@@ -294,28 +291,9 @@ def search_versions(call: Call) -> dict[str, Any]:
             f"Invalid value for max_results. It must be a positive integer, but got {limit}"
         )
     wire.check_max_results(limit, _VERSIONS_MAX)
-    pages = call.pages("model_versions")
-    offset = pages.offset(call.get("page_token"))
-    condition = compile_filter(VERSION, call.get("filter"))
-    order = compile_order(VERSION, call.get("order_by", []))
-    last = ["m.model", "v.version DESC"]
-    if not order.terms:
-        last.insert(0, "v.updated_at_ms DESC")
-    hidden = _without_prompts(VERSION, condition.fields)
-    readable = call.caller.rights.readable_models("m.model_key")
-    with call.node.read(stream=REGISTRY) as cursor:
-        found = cursor.execute(
-            sql(
-                "registry.versions",
-                joins=order.joins,
-                rest=f"{readable.sql} AND {hidden} AND {condition.sql} "
-                f"ORDER BY {_terms(order, *last)} LIMIT {limit + 1} OFFSET {offset}",
-            ),
-            [*order.params, *readable.params, *condition.params],
-        ).fetchall()
 
     def told(registry: RegistryProjection, row: tuple[Any, ...]) -> dict[str, Any] | None:
         version = version_by_key(registry, *row)
         return None if version is None else plain_version_of(*version)
 
-    return _page(call, pages, found, told, limit, offset)
+    return _search(call, VERSION, "model_versions", "registry.versions", limit, told)

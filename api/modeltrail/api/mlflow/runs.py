@@ -213,9 +213,7 @@ def create_run(call: Call) -> dict[str, Any] | bytes:
         "source": source if any(source.values()) else None,
     }
     actor = call.actor(user)
-    call.node.append_run_event(
-        "RunStarted", run.run_id, fields, actor, call.caller.reason, call.cause
-    )
+    call.node.append_event("RunStarted", run.run_id, fields, actor, call.caller.reason, call.cause)
     if call.attempt is not None and call.attempt.again:
         # The first attempt may have started it, under another generated name.
         call.values["run_id"] = run.run_id

@@ -70,7 +70,7 @@ async def put_artifact(
     def append(stored: Stored) -> None:
         fields = {"path": path, **stored._asdict()}
         event = ("ArtifactLogged", run_id, fields, caller.actor, caller.reason)
-        positions.append(node.append_run_event(*event))
+        positions.append(node.append_event(*event))
 
     stored = await receive(node.artifacts, run_id, path, request, append if record else None)
     told = {"position": str(positions[0])} if positions else {}
@@ -115,7 +115,7 @@ def delete_artifact(run_id: str, path: str, node: NodeHere, caller: CallerHere) 
     node.artifacts.stat(run_id, path)
     with node.artifacts.changing(run_id, path):
         # The event goes first: removing the bytes without a record would be worse than the reverse.
-        position = node.append_run_event(
+        position = node.append_event(
             "ArtifactDeleted", run_id, {"path": path}, caller.actor, caller.reason
         )
         node.artifacts.delete(run_id, path)
