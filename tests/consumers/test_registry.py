@@ -315,6 +315,24 @@ def test_a_transition_that_expects_a_stage(model: Registry) -> None:
 # Aliases
 
 
+def test_the_last_decisions_about_a_version_are_known_after_a_restart(model: Registry) -> None:
+    alias = {"model": "m", "alias": "champion", "version": 1}
+    for _ in range(2):  # the second changes nothing, and is a decision all the same
+        model.do("SetRegisteredModelAlias", **alias)
+    model.refused("SetRegisteredModelAlias", **alias, expected_version=3)
+    model.do("SetRegisteredModelAlias", **{**alias, "alias": "other"})
+    model.do("TransitionModelVersionStage", model="m", version=1, stage="Staging")
+    for _ in range(2):
+        version = model.database.registry.models.version("m", 1)
+        assert version is not None
+        assert version.decided == {
+            ("SetRegisteredModelAlias", "champion"): 5,
+            ("SetRegisteredModelAlias", "other"): 7,
+            ("TransitionModelVersionStage", None): 8,
+        }
+        model.database._load()
+
+
 def test_an_alias_moves(model: Registry) -> None:
     model.do("SetRegisteredModelAlias", model="m", alias="champion", version=1, reason="first")
     model.do("SetRegisteredModelAlias", model="m", alias="champion", version=2, by="bob")

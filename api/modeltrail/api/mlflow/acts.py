@@ -12,8 +12,6 @@ from modeltrail.api.registry.commands import BY_TYPE, Command
 from modeltrail.api.registry.evidence import latest_metrics
 from modeltrail.api.runs.live import LiveRuns
 from modeltrail.consumers.projections.requests import Verdict
-from modeltrail.consumers.reading import sql
-from modeltrail.eventlog import REGISTRY
 
 endpoints = Endpoints()
 
@@ -84,10 +82,7 @@ def _reason(call: Call, type: str, number: int, alias: str | None) -> str | None
         tag = version.open.get(("tag", REASON)) if version is not None else None
         if version is None or tag is None:
             return None
-        key, said_at, reason = version.model_key, tag.from_offset, tag.value
-    with call.node.read(stream=REGISTRY) as cursor:
-        found = cursor.execute(sql("registry.last_decision"), [key, number, type, alias]).fetchall()
-    return reason if said_at > found[0][0] else None
+        return tag.value if tag.from_offset > version.decided.get((type, alias), -1) else None
 
 
 def _declare(command: Command, endpoint: str) -> None:

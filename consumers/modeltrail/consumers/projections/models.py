@@ -34,6 +34,8 @@ class Version(Entity):
     run_link: Final[str | None]
     created_at_ms: Final[int]
     created_by: Final[str]
+    decided: dict[tuple[str, str | None], int] = field(default_factory=dict, init=False)
+    """The offsets of the last alias and stage requests that were accepted, by type and alias."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -73,6 +75,13 @@ class Models:
             self._by_key[model.model_key] = self._by_name[model.model] = model
         for version in self._ledger.load(con, Version):
             self._by_key[version.model_key].versions[version.version] = version
+        for key, number, type, alias, offset in con.execute(
+            """SELECT model_key, version, type, alias, max("offset") FROM fold.requests
+               WHERE accepted AND type IN ('SetRegisteredModelAlias', 'TransitionModelVersionStage')
+               GROUP BY ALL"""
+        ).fetchall():
+            if key in self._by_key and number in self._by_key[key].versions:
+                self._by_key[key].versions[number].decided[type, alias] = offset
 
     def decisions(self) -> Decisions:
         """Return the function that decides each type of event, by entity."""
@@ -196,9 +205,10 @@ class Models:
     def _set_alias(self, event: Event) -> None:
         rules.model_name(event["model"])
         rules.new_alias(event["alias"])
-        model, _ = self._version(event)
+        model, version = self._version(event)
         self._expect_alias(model, event)
         self._ledger.put(model, "alias", event["alias"], str(event["version"]))
+        self._note_decided(version)
 
     def _delete_alias(self, event: Event) -> None:
         rules.model_name(event["model"])
@@ -338,6 +348,11 @@ class Models:
                     self._move(other, "Archived")
         self._move(version, stage)
         self._ledger.touch(model)
+        self._note_decided(version)
+
+    def _note_decided(self, version: Version) -> None:
+        request = self._ledger.request
+        version.decided[request.type, request.alias] = request.offset
 
     def _move(self, version: Version, stage: str) -> None:
         self._ledger.put(version, "stage", None, stage)

@@ -8,10 +8,6 @@ SELECT coalesce(max("offset"), -1) FROM fold.requests WHERE appended_at_ms <= ?
 SELECT "offset", accepted, message, experiment_id FROM fold.requests
 WHERE "offset" IN (SELECT unnest(?::BIGINT[])) AND accepted IS NOT NULL
 
--- last_decision: The last accepted request of a type about a version, or about an alias of it.
-SELECT coalesce(max("offset"), -1) FROM fold.requests
-WHERE model_key = ? AND version = ? AND accepted AND type = ? AND alias IS NOT DISTINCT FROM ?
-
 -- beginning: A time before the first event. No event creates the built-in Default experiment.
 (least(
     (SELECT min(appended_at_ms) FROM fold.requests), (SELECT min(appended_at_ms) FROM fold.runs)
