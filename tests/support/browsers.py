@@ -72,9 +72,6 @@ class Watched:
         self.page.on("request", self._request)
 
     def _console(self, message: ConsoleMessage) -> None:
-        coming = ("/api/v1/moments", "/api/v1/live")
-        if any(path in message.location["url"] for path in coming) and "404" in message.text:
-            return
         if message.type in ("error", "warning"):
             self.faults.append(f"{message.type}: {message.text}")
 

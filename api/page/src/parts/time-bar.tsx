@@ -130,7 +130,7 @@ export function TimeBar(): JSX.Element | null {
         <svg viewBox="0 0 1000 36" preserveAspectRatio="none" aria-hidden="true">
           <path class="den" d={bars(false)} /><path class="den after" d={bars(true)} />
         </svg>
-        {marks(from, to).map((mark) => <span key={mark.at} class="tick" style={{ left: `${placeOf(mark.at, from, to) * 100}%` }}>{mark.text}</span>)}
+        {marks(from, to).filter((mark) => placeOf(mark.at, from, to) < 0.95).map((mark) => <span key={mark.at} class="tick" style={{ left: `${placeOf(mark.at, from, to) * 100}%` }}>{mark.text}</span>)}
         <span class="knob" style={{ left: `${place * 100}%` }} />
       </div>
       {at === null

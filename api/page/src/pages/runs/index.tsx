@@ -9,13 +9,14 @@ import { useAnswer } from "../../parts/answer.ts";
 import { copyText } from "../../parts/copy.tsx";
 import { FilterBar } from "../../parts/filter.tsx";
 import { Icon } from "../../parts/icon.tsx";
+import { LazyCharts } from "../../parts/lazy.tsx";
 import { Menu } from "../../parts/menu.tsx";
 import { Page, Writes } from "../../parts/page.tsx";
 import { useRows } from "../../parts/rows.ts";
 import { Empty, Failed, NothingFound, Skeleton } from "../../parts/states.tsx";
 import { Table } from "../../parts/table.tsx";
 import { toast } from "../../parts/toast.tsx";
-import { field, quoted, withCondition, type Suggestion } from "../../pure/filter.ts";
+import { field, keyOf, quoted, withCondition, type Suggestion } from "../../pure/filter.ts";
 import { count } from "../../pure/format.ts";
 import { ATTRIBUTES, columnOf, copies, defaultColumns, rowsQuery, viewOf, which, type Keys } from "../../pure/runs-query.ts";
 import { lineAt, lineCount, rowsIn, type Line, type Opened } from "../../pure/tree.ts";
@@ -46,6 +47,9 @@ const ROUTE = "/api/v1/runs/query";
 const CHILDREN_MAX = 1_000;
 const LIVE_MS = 1_000;
 const OPEN_AT_FIRST = 3;
+const CHARTS_MAX = 4;
+const RUNS_IN_CHARTS = 100;
+const FIRST_IN_CHARTS = 12;
 const FIRST_RUN = `from modeltrail.producers import start_run
 
 with start_run(experiment="first") as run:
@@ -96,7 +100,7 @@ export default function Runs(): JSX.Element {
       rows.again();
     }, LIVE_MS);
   };
-  useLive(null, {
+  useLive(asOf === null ? {} : null, {
     runs: (grew) => {
       refresh();
       if (grew.created.length || grew.ended.length) shape.again();
@@ -139,6 +143,10 @@ export default function Runs(): JSX.Element {
     }
   }
 
+  const inCharts = chartRuns(view.selected, view.pins, sample, grouped);
+  const chartKeys = (layout?.columns ?? []).filter((id) => /^metrics\.(?!.*\.(min|max|points)$)/.test(id)).map((id) => keyOf(id)[1]).slice(0, CHARTS_MAX);
+  const names = new Map(sample.map((row) => [runId(row), row.run_name ? String(row.run_name) : runId(row)]));
+  const withCharts = view.charts && !grouped && inCharts.length > 0 && chartKeys.length > 0;
   const nothing = rows.count === 0 && !rows.waiting;
   const all = shape.data?.runs ?? 0;
   return (
@@ -178,11 +186,12 @@ export default function Runs(): JSX.Element {
             </button>
           ))}
         </span>
+        <button type="button" class="btn desk split-charts" aria-pressed={view.charts} onClick={() => setQuery({ charts: view.charts ? "0" : null })}>Charts</button>
         <button type="button" class="btn desk" onClick={() => setDialog("columns")}><Icon name="cols" />Columns</button>
         <button type="button" class="btn desk" onClick={() => void copyText(location.href)} title="The address holds the filter, columns, order, selection and moment"><Icon name="link" />Share view</button>
         <button type="button" class="btn phone-only" aria-expanded={facetsOpen} onClick={() => setFacetsOpen(!facetsOpen)}><Icon name="filter" />Facets</button>
       </FilterBar>
-      <div class={facetsOpen ? "cols-runs facets-open" : "cols-runs"}>
+      <div class={`cols-runs${facetsOpen ? " facets-open" : ""}${withCharts ? " with-charts" : ""}`}>
         {shape.data ? <FacetList facets={shape.data.facets} keys={shape.data.keys} filter={view.filter} onFilter={(text) => setFilter(text)} /> : <aside class="facets" aria-label="Facets" />}
         <div class="mid">
           {rows.error && rows.error.code !== "INVALID_PARAMETER_VALUE" && <Failed error={rows.error} again={rows.again} at={rows.since} />}
@@ -227,6 +236,11 @@ export default function Runs(): JSX.Element {
             <a class="desk" href={linkTo("/runs", { view: view.deleted ? null : "deleted" })}>{view.deleted ? "Active runs" : "Deleted runs"}</a>
           </footer>
         </div>
+        {withCharts && (
+          <aside class="split-charts" aria-label="Charts">
+            <LazyCharts runs={inCharts} keys={chartKeys} nameOf={(id) => names.get(id) ?? id.slice(0, 8)} />
+          </aside>
+        )}
       </div>
       {dialog === "columns" && layout && <ColumnsDialog layout={layout} asked={common} onLayout={setLayout} close={() => setDialog(null)} />}
       {dialog === "group" && shape.data && <GroupDialog group={view.group} keys={shape.data.keys} onGroup={(group) => setQuery({ group: group.join(",") || null }, { replace: true })} close={() => setDialog(null)} />}
@@ -236,6 +250,13 @@ export default function Runs(): JSX.Element {
       )}
     </Page>
   );
+}
+
+/** The runs of the charts: those selected, or pinned, or the first that have no runs below them. */
+function chartRuns(selected: readonly string[], pins: readonly string[], sample: readonly Row[], grouped: boolean): readonly string[] {
+  if (grouped) return [];
+  if (selected.length || pins.length) return [...new Set([...pins, ...selected])].slice(0, RUNS_IN_CHARTS);
+  return sample.filter((row) => !Number(row.children)).slice(0, FIRST_IN_CHARTS).map(runId);
 }
 
 function LiveSign(): JSX.Element | null {
