@@ -85,7 +85,7 @@ def draw(
     wanted = {"series": numbers, "place": np.arange(len(series), dtype=np.int32)}
     cursor.register("wanted", pa.table(wanted))
     (end_row,) = _one(cursor, sql("charts.end_row"))
-    rest = _batch(_columns(cursor, sql("charts.rest", end_row=end_row)))
+    rest = _batch(_in_row_order(_columns(cursor, sql("charts.rest", end_row=end_row))))
     spans = _columns(cursor, sql("charts.spans"))
     places = _places(numbers)
     xs = rest.steps if x == "step" else rest.times
@@ -200,6 +200,15 @@ def _columns(cursor: duckdb.DuckDBPyConnection, query: str) -> dict[str, npt.NDA
     return {name: table[name].to_numpy() for name in table.column_names}
 
 
+def _in_row_order(columns: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    """Return rows in the order of the table, which threads may have mixed up.
+
+    Within a series that is nearly always the order of steps, so there is little left to sort.
+    """
+    order = np.argsort(columns["row"], kind="stable")
+    return {name: column[order] for name, column in columns.items()}
+
+
 def _batch(columns: dict[str, npt.NDArray[Any]]) -> Batch:
     return Batch(*(columns[name] for name in ("series", "step", "timestamp_ms", "value")))
 
@@ -259,15 +268,13 @@ def _points_of(
     cursor: duckdb.DuckDBPyConnection, coarse: dict[str, npt.NDArray[Any]], column: str
 ) -> Batch:
     """Return the points of these series in these chunks."""
-    columns = _columns(
-        cursor,
-        sql(
-            "charts.points",
-            x="step" if column == "step" else "timestamp_ms",
-            first_row=int(coarse["first_row"].min()),
-            end_row=int(coarse["end_row"].max()),
-        ),
+    query = sql(
+        "charts.points",
+        x="step" if column == "step" else "timestamp_ms",
+        first_row=int(coarse["first_row"].min()),
+        end_row=int(coarse["end_row"].max()),
     )
+    columns = _in_row_order(_columns(cursor, query))
     # Which chunks of which series these are, as one sorted number each.
     chunks, firsts = np.unique(coarse["first_row"], return_index=True)
     ends = coarse["end_row"][firsts]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from modeltrail.producers.channel import Channel
+    from modeltrail.producers.system import SystemMetrics
 
 _MESSAGE_CHARS_MAX = 8_000
 _SERIES_WAIT_S = 1.0
@@ -51,6 +52,7 @@ def start_run(
     url: str | os.PathLike[str] | None = None,
     user: str | None = None,
     token: str | None = None,
+    system_metrics: bool | None = None,
 ) -> Run:
     """Start or resume a run. Returns at once, whether or not the target can be reached.
 
@@ -68,13 +70,20 @@ def start_run(
         url: Where to log to; default ``MODELTRAIL_URL``, else the folder ``./modeltrail-data``.
         user: The user of the run; default: the operating system's user.
         token: Bearer token for ``http(s)://`` targets; default ``MODELTRAIL_TOKEN``.
+        system_metrics: Record CPU, memory, disk, network and GPUs until the run ends, as metrics
+            ``system/…``; default ``MODELTRAIL_SYSTEM_METRICS``. Needs ``modeltrail[system]``.
 
     Raises:
+        ImportError: ``system_metrics`` is true, and what it needs is not installed.
         ValueError: ``run_id`` is not 1 to 256 letters, digits, dots, dashes and underscores.
     """
     if run_id is not None and not _is_run_id(run_id):
         raise ValueError(f"not a run id: {run_id!r}")
-    run = Run(run_id or new_run_id(), read_settings(url, token), user=None, owner=True)
+    settings = read_settings(url, token)
+    samples = settings.system_metrics if system_metrics is None else system_metrics
+    if samples:
+        samples = _has_system_metrics(required=system_metrics is not None)
+    run = Run(run_id or new_run_id(), settings, user=None, owner=True)
     run.act_as(user)
     if run_id is not None:
         run.resume(name)
@@ -88,8 +97,26 @@ def start_run(
             params=params,
             tags=tags,
         )
+    if samples:
+        run.sample_system()
     _active.set((*_active.get(), run))
     return run
+
+
+def _has_system_metrics(*, required: bool) -> bool:
+    """Return whether system metrics can be recorded. Warn or raise ``ImportError`` if not."""
+    from modeltrail.producers.system import check_installed
+
+    try:
+        check_installed()
+    except ImportError as error:
+        if required:
+            raise
+        from modeltrail.producers.notices import warn
+
+        warn(str(error))
+        return False
+    return True
 
 
 def active_run() -> Run | None:
@@ -128,6 +155,7 @@ class Run:
         self.owner = owner
         """Whether this process ends the run, and sends its heartbeats until then."""
         self._steps = count()
+        self._system: SystemMetrics | None = None
         self._attach()
         process.remember(self)
 
@@ -177,6 +205,12 @@ class Run:
         }
         self.record("RunUpdated", fields)
         process.install_sigterm()
+
+    def sample_system(self) -> None:
+        """Record system metrics, in a thread, until the run ends."""
+        from modeltrail.producers.system import SystemMetrics
+
+        self._system = SystemMetrics(self, self.settings.system_metrics_interval_s)
 
     def act_as(self, user: Any) -> None:
         """Set the run's user; None for the operating system's user."""
@@ -230,6 +264,7 @@ class Run:
     def after_fork(self) -> None:
         """In the child of a fork, become a separate writer once something is logged."""
         self.owner = False
+        self._system = None  # the parent's thread goes on
         self._attach()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -578,6 +613,8 @@ class Run:
         if self.finished:
             return
         self.finished = True
+        if self._system is not None:
+            self._system.stop()
         _active.set(tuple(run for run in _active.get() if run is not self))
         if self.owner:
             known = as_text(status).upper()

@@ -32,6 +32,10 @@ class Settings(NamedTuple):
     """``MODELTRAIL_SERVER``: server that the MLflow plugin reads from, and that takes artifacts."""
     read_timeout_s: float = 5.0
     """``MODELTRAIL_READ_TIMEOUT_S``: how long a read of the plugin waits for own events first."""
+    system_metrics: bool = False
+    """``MODELTRAIL_SYSTEM_METRICS``: whether runs record system metrics."""
+    system_metrics_interval_s: float = 10.0
+    """``MODELTRAIL_SYSTEM_METRICS_INTERVAL_S``: time between two samples of system metrics."""
 
 
 VARIABLES = frozenset(
@@ -39,7 +43,8 @@ VARIABLES = frozenset(
     for name in (
         *("ADMIN_PASSWORD", "ARTIFACTS", "EXPERIMENT_NAME", "FINISH_TIMEOUT_S", "HEARTBEAT_S"),
         *("KAFKA_PASSWORD", "NEW_PASSWORD", "OUTBOX", "OUTBOX_BYTES_MAX", "READ_TIMEOUT_S"),
-        *("SERVER", "TOKEN", "URL", "WEBHOOK_ALLOW_PRIVATE", "WEBHOOK_KEY"),
+        *("SERVER", "SYSTEM_METRICS", "SYSTEM_METRICS_INTERVAL_S", "TOKEN", "URL"),
+        *("WEBHOOK_ALLOW_PRIVATE", "WEBHOOK_KEY"),
     )
 )
 """Every variable that jobs, commands and servers read."""
@@ -49,8 +54,13 @@ _NUMBERS_MIN = {
     "MODELTRAIL_FINISH_TIMEOUT_S": 0.0,
     "MODELTRAIL_HEARTBEAT_S": 0.05,
     "MODELTRAIL_READ_TIMEOUT_S": 0.0,
+    "MODELTRAIL_SYSTEM_METRICS_INTERVAL_S": 0.1,
 }
-_BOOLEANS = {"MODELTRAIL_WEBHOOK_ALLOW_PRIVATE": ("true", "1", "yes", "false", "0", "no")}
+_TRUE = ("true", "1", "yes")
+_BOOLEANS = dict.fromkeys(
+    ("MODELTRAIL_SYSTEM_METRICS", "MODELTRAIL_WEBHOOK_ALLOW_PRIVATE"),
+    (*_TRUE, "false", "0", "no"),
+)
 _ALIKE = 0.65
 _reported: set[str] = set()
 
@@ -80,6 +90,10 @@ def read_settings(url: str | os.PathLike[str] | None = None, token: str | None =
         heartbeat_s=_number("MODELTRAIL_HEARTBEAT_S", plain.heartbeat_s),
         server=env.get("MODELTRAIL_SERVER") or None,
         read_timeout_s=_number("MODELTRAIL_READ_TIMEOUT_S", plain.read_timeout_s),
+        system_metrics=env.get("MODELTRAIL_SYSTEM_METRICS", "").lower() in _TRUE,
+        system_metrics_interval_s=_number(
+            "MODELTRAIL_SYSTEM_METRICS_INTERVAL_S", plain.system_metrics_interval_s
+        ),
     )
 
 

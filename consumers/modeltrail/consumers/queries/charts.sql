@@ -14,8 +14,8 @@ LIMIT ?
 -- end_row: The first row of the points that are in no block.
 SELECT coalesce(max(end_row), 0) FROM fold.blocks
 
--- rest: The points of series in no block.
-SELECT p.series, p.step, p.timestamp_ms, p.value
+-- rest: The points of series in no block, with their rows.
+SELECT p.series, p.step, p.timestamp_ms, p.value, p.rowid AS row
 FROM fold.points p SEMI JOIN wanted w ON w.series = p.series WHERE p.rowid >= {end_row}
 
 -- spans: The extent of the blocks of each series.
