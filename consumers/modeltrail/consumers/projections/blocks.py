@@ -131,7 +131,7 @@ def _edges(chunk: Batch) -> _Indices:
     by_time = same & (times[1:] != times[:-1])
     # Where times go to and fro, they would cut off every point.
     cuts = np.add.reduceat(np.concatenate([[False], by_time]), firsts, dtype=np.int64)
-    wild = cuts > 4 + 8 * counts // _BLOCK_POINTS
+    wild = cuts > 4 + 3 * counts // _BLOCK_POINTS
     if wild.any():
         by_time &= ~np.repeat(wild, counts)[1:]
     return np.concatenate([[0], np.flatnonzero(by_step | by_time) + 1])
