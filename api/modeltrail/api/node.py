@@ -19,6 +19,7 @@ from modeltrail.api.bindings import Bindings
 from modeltrail.api.errors import ApiError, Conflict, InvalidRequest, Refused, Unavailable
 from modeltrail.consumers.database import program_version
 from modeltrail.consumers.fold import Fold, FoldBehind
+from modeltrail.consumers.moments import Moments
 from modeltrail.consumers.projections.registry import RegistryProjection, Snapshot
 from modeltrail.consumers.projections.requests import Verdict, find_verdict, redacted
 from modeltrail.consumers.store import StoreError
@@ -245,6 +246,7 @@ class Node:
         self.read_timeout_s = read_timeout_s
         self.client = f"modeltrail-api/{program_version()}"
         self.codec = Codec(lambda: log.schemas().values())
+        self.moments = Moments(log, self.codec)
         self._acknowledged: dict[Partition, int] = {}
         self._lock = threading.Lock()
         self._appender = Appender(log, append_timeout_s)
@@ -272,6 +274,7 @@ class Node:
     def stop(self) -> None:
         """Append what was accepted, then stop."""
         self._appender.stop()
+        self.moments.close()
 
     # Writing
 

@@ -325,6 +325,7 @@ OTHERS: Final[Mapping[str, Rule]] = {
     "GET /api/v1/live": looks_itself,
     "POST /api/v1/runs/query": looks_itself,
     "GET /api/v1/runs/{run_id}": _reads(Kind.RUN),
+    "GET /api/v1/runs/{run_id}/events": _reads(Kind.RUN),
     "GET /api/v1/runs/{run_id}/metrics/{key:path}": _reads(Kind.RUN),
     "GET /api/v1/runs/{run_id}/artifacts": _reads(Kind.RUN),
     "GET /api/v1/runs/{run_id}/artifacts/{path:path}": _reads(Kind.RUN),

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache, partial
@@ -170,6 +170,22 @@ class Database:
         self.dead_letters += len(self._dead)
         self._dead.clear()
         return self._news or []
+
+    @contextlib.contextmanager
+    def tentative(self, records: list[LogRecord]) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield the tables with records of runs folded into them. Afterwards it is undone."""
+        con = self.connection
+        con.execute("BEGIN TRANSACTION")
+        try:
+            self._apply(records)
+            self._write()
+            yield con
+        finally:
+            con.execute("ROLLBACK")
+            self._dead.clear()
+            self._sequences.forget()
+            self._runs.load(con)
+            self.partitions = _load_partitions(con)
 
     def _apply(self, records: Iterable[LogRecord]) -> None:
         batches: dict[str, list[Incoming]] = {stream: [] for stream in self._projections}

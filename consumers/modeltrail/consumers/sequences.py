@@ -54,6 +54,11 @@ def check_sequence(sequence: int, last: int | None = None) -> None:
         )
 
 
+def gaps_in(packed: bytes) -> list[tuple[int, int]]:
+    """Return the first and last number of the gaps in a row of ``fold.producers``."""
+    return [(first, last) for first, last, _ in _GAP.iter_unpack(packed)]
+
+
 class Numbering(NamedTuple):
     """What sequence numbers count within: one producer's events on one subject of a partition."""
 

@@ -24,19 +24,15 @@ from modeltrail.api.native.parameters import (
 )
 from modeltrail.api.pages import Pages
 from modeltrail.api.routing import PooledRoute
+from modeltrail.api.runs.one import events_of, run_of
 from modeltrail.api.runs.query import Finder, RunsQuery, all_rows, as_arrow, as_json
 from modeltrail.api.sql.formats import FORMATS
 from modeltrail.limits import RunStatus
 
 _RUNS = Pages("runs")
 _POINTS = Pages("points")
+_EVENTS = Pages("events")
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"], route_class=PooledRoute)
-
-_SERIES = ("key", "model_id", "dataset_name", "dataset_digest")
-_EXTREMES = f"""(
-    SELECT run_id, {", ".join(_SERIES)},
-        min(value) FILTER (NOT isnan(value)) AS min, max(value) FILTER (NOT isnan(value)) AS max
-    FROM metrics GROUP BY ALL)"""
 
 _RUN = {
     "run_id": "0af7651916cd43dd8448eb211c80319c",
@@ -170,9 +166,15 @@ def query_runs(
 
     `count` is the number of rows without the window, `runs` that of all runs found, `position` how
     far the log was read, and `sql` the same query for `/api/v1/sql`, for those who may use it.
+
+    With `as_of`, runs exist that had an event by then, and name, status, end, message and whether
+    they were deleted are searched, ordered, counted and shown as they were. Other columns of the
+    rows are folded from the events of the runs shown, at most 200 at a time. What else was
+    searched, ordered, grouped or counted by (metrics, params, tags) is as it is now, and listed
+    in `as_of.searched_as_now`.
     """
     with node.read(log_end=log_end) as cursor:
-        finder = Finder(cursor, caller.rights, asked)
+        finder = Finder(cursor, caller.rights, asked, node)
         if format in ("csv", "parquet"):
             # To a file first: a slow client must not keep the transaction open.
             with ExitStack() as stack:
@@ -195,6 +197,17 @@ def _from(file: BinaryIO) -> Pieces:
             yield piece
 
 
+_AS_OF = Query(
+    description="The state at a time (ISO 8601, UTC unless it says otherwise), or right after a "
+    "position: `registry:0:17`, or `runs:0:41`.",
+    openapi_examples={
+        "now": {"value": None},
+        "time": {"value": "2026-03-01T12:00:00Z"},
+        "position": {"value": "runs:0:41"},
+    },
+)
+
+
 @router.get(
     "/{run_id}",
     summary="One run",
@@ -203,43 +216,97 @@ def _from(file: BinaryIO) -> Pieces:
             **_RUN,
             "params": {"lr": "0.01"},
             "tags": {"team": "vision"},
-            "metrics": [{"key": "loss", "step": 9, "value": 0.12, "points": 10}],
+            "metrics": [
+                {
+                    "key": "loss",
+                    "step": 9,
+                    "value": 0.12,
+                    "points": 10,
+                    "min_value": 0.1,
+                    "max_value": 0.9,
+                }
+            ],
             "datasets": [],
             "artifacts": [],
+            "param_conflicts": [],
+            "gaps": [
+                {
+                    "producer": "0195a1b2c3d47e5f8a9b0c1d2e3f4a5b",
+                    "actor": "ada",
+                    "first": 4,
+                    "last": 6,
+                }
+            ],
+            "children": [],
+            "children_count": 0,
+            "versions": [{"model": "digits", "version": 3, "stage": "None"}],
+            "last_event": "runs:0:41",
         }
     ),
 )
 def get_run(
     run_id: str,
     node: NodeHere,
+    caller: CallerHere,
     log_end: LogEnd,
     extremes: Annotated[
         bool,
         Query(description="Also `min` and `max` of each metric, NaN aside; it reads all points."),
     ] = False,
+    as_of: Annotated[str | None, _AS_OF] = None,
 ) -> Response:
-    """A run with params, tags, latest metrics, datasets, artifacts, and whether it is complete."""
+    """A run with params, tags, latest metrics, datasets, artifacts, and whether it is complete.
+
+    Also values of params that were refused (`param_conflicts`), the numbers of events that are
+    missing (`gaps`), its children, and the model versions made from it, as far as you may read
+    them. As of a moment it is folded from its own events up to then.
+    """
     with node.read(log_end=log_end) as cursor:
-        run = one(
-            cursor, "SELECT * FROM runs WHERE run_id = ?", [run_id], f"there is no run {run_id!r}"
-        )
+        return answer(run_of(node, cursor, caller.rights, run_id, as_of, extremes=extremes))
 
-        def rows_of(view: str, columns: str, order: str) -> list[dict[str, Any]]:
-            query = f"SELECT {columns} FROM {view} WHERE run_id = ? ORDER BY {order}"
-            return rows(cursor, query, [run_id])
 
-        run["params"] = {r["key"]: r["value"] for r in rows_of("params", "key, value", "key")}
-        run["tags"] = {r["key"]: r["value"] for r in rows_of("tags", "key, value", "key")}
-        run["metrics"] = rows_of("latest_metrics", "* EXCLUDE (run_id)", "ALL")
-        if extremes:
-            found = rows_of(_EXTREMES, "* EXCLUDE (run_id)", "ALL")
-            by_series = {tuple(r[name] for name in _SERIES): r for r in found}
-            for metric in run["metrics"]:
-                extreme = by_series.get(tuple(metric[name] for name in _SERIES), {})
-                metric |= {name: extreme.get(name) for name in ("min", "max")}
-        run["datasets"] = rows_of("datasets", "* EXCLUDE (run_id)", "name, digest")
-        run["artifacts"] = rows_of("artifacts", "* EXCLUDE (run_id)", "path")
-    return answer(run)
+@router.get(
+    "/{run_id}/events",
+    summary="The events of a run",
+    responses=json_example(
+        {
+            "events": [
+                {
+                    "position": "runs:0:41",
+                    "appended_at": "2026-03-01T12:00:01.000000Z",
+                    "type": "MetricsLogged",
+                    "event_id": "0195a1b2c3d47e5f8a9b0c1d2e3f4a5b",
+                    "producer": "0195a1b2c3d47e5f8a9b0c1d2e3f4a00",
+                    "sequence": 7,
+                    "occurred_at": "2026-03-01T12:00:00.000000Z",
+                    "actor": "ada",
+                    "actor_verified": True,
+                    "client": "modeltrail-producers/0.1.0",
+                    "reason": None,
+                    "bytes": 26_112,
+                    "summary": "1,000 points of loss, accuracy",
+                    "error": None,
+                }
+            ],
+            "next_page_token": None,
+        }
+    ),
+)
+def run_events(
+    run_id: str,
+    node: NodeHere,
+    log_end: LogEnd,
+    limit: Annotated[int, Query(ge=1, le=1_000, description="Most items in one answer.")] = 100,
+    page_token: PageToken = None,
+) -> Response:
+    """The events of a run in the log, newest first, also repeats and dead letters (`error`)."""
+    last = _EVENTS.last(page_token, int, int, int)
+    with node.read(log_end=log_end) as cursor:
+        events = events_of(node, cursor, run_id, limit, last)
+    token = _EVENTS.token(last=events[limit - 1]["place"]) if len(events) > limit else None
+    for event in events:
+        del event["place"]
+    return answer({"events": events[:limit], "next_page_token": token})
 
 
 @router.get(

@@ -25,14 +25,17 @@ DELETED = "(r.deleted OR coalesce(e.deleted, FALSE))"
 """A run is deleted by itself, or with its experiment."""
 
 
-def from_runs(cursor: duckdb.DuckDBPyConnection) -> str:
+def from_runs(cursor: duckdb.DuckDBPyConnection, then: str | None = None) -> str:
     """Return the tables of a query about runs: ``r``, and ``e`` for the experiment.
 
     The history of names is left out if every run has its experiment's id. MLflow's clients always
     send the id, and planning the join with the names takes longer than this check.
+
+    ``then``: What replaces the runs as they are now.
     """
     named = cursor.execute(sql("runs.any_by_name")).fetchone()
-    return sql("runs.from_runs" if named else "runs.from_runs_by_id")
+    tables = sql("runs.from_runs" if named else "runs.from_runs_by_id")
+    return tables if then is None else tables.replace(sql("runs.now"), then)
 
 
 def among(numbers: list[int]) -> tuple[str, list[Any]]:

@@ -16,11 +16,13 @@ import duckdb
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from modeltrail.api import search
-from modeltrail.api.access.rights import Rights
+from modeltrail.api.access.rights import EVERYTHING, Rights
 from modeltrail.api.answers import plain
 from modeltrail.api.errors import Forbidden, InvalidRequest
+from modeltrail.api.node import Node
 from modeltrail.api.runs.fields import IN_VIEWS, QUERIED, SHOWN, Type, run_entity
 from modeltrail.api.runs.live import EXPERIMENT_ID, among, from_runs
+from modeltrail.api.runs.moments import Moment, folded, moment_of
 from modeltrail.api.search import Entity, compile_node, order_of, parse_filter
 from modeltrail.api.sql.formats import Result, pieces
 from modeltrail.consumers.reading import sql
@@ -36,6 +38,8 @@ CELLS_MAX = 20_000_000
 VALUES_MAX = 50
 """Most values of a facet."""
 KEYS_MAX = 20_000
+FOLDED_MAX = 200
+"""Most rows as of a moment with columns that need the run's own events."""
 _CHUNK_ROWS = 10_000
 _OFFSET_MAX = 2**40
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -110,6 +114,11 @@ class RunsQuery(BaseModel):
         description="Only keys that contain this in any case; those that begin with it come first.",
     )
     keys_limit: int = Field(200, ge=1, le=KEYS_MAX, description="Most keys of each kind.")
+    as_of: str | None = Field(
+        None,
+        description="The state at a time (ISO 8601), or right after a position: `registry:0:17`, "
+        "`runs:0:41`. See the route for what is as it was then.",
+    )
     offset: int = Field(0, ge=0, le=_OFFSET_MAX, description="How many rows to leave out.")
     limit: int = Field(100, ge=0, le=LIMIT_MAX, description="Most rows.")
 
@@ -139,6 +148,18 @@ _TYPES: Final[Mapping[str, Type]] = {
     "children": "integer",
 }
 _CHILDREN: Final = "children"
+_PREFIXES: Final[Mapping[str, str]] = {
+    "parameter": "params",
+    "tag": "tags",
+    "dataset": "datasets",
+    **dict.fromkeys(("metric", "metric.min", "metric.max", "metric.points"), "metrics"),
+}
+_KNOWN_THEN: Final = frozenset(SHOWN) - {
+    "complete", "events_missing", "points_logged", "points_dropped", "points_stored",
+    "events_after_end", "last_heartbeat",
+} | {_CHILDREN}  # fmt: skip
+"""Columns that need no folding as of a moment: those that never change, and those whose changes
+are kept. The names of experiments, and whether these are deleted, are as now."""
 _STATISTICS: Final[Mapping[str, str]] = {
     "mean": "avg", "std": "stddev_samp", "min": "min", "max": "max"
 }  # fmt: skip
@@ -174,6 +195,16 @@ class Answer(NamedTuple):
     """Values by column; times in ms since 1970."""
     about: dict[str, Any]
     """The rest of the answer, for JSON."""
+
+    def dicts(self) -> list[dict[str, Any]]:
+        """Return the rows for JSON."""
+        return [
+            {
+                column.name: _shown(column, value)
+                for column, value in zip(self.columns, row, strict=True)
+            }
+            for row in self.rows
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +245,22 @@ class _Value(NamedTuple):
 class Finder:
     """A checked query of a caller, in one transaction."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, rights: Rights, asked: RunsQuery) -> None:
-        """Check and compile a query. Raises ``InvalidRequest``."""
+    def __init__(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        rights: Rights,
+        asked: RunsQuery,
+        node: Node | None = None,
+    ) -> None:
+        """Check and compile a query. Raises ``InvalidRequest``.
+
+        ``node``: Where the columns of runs are folded as of a moment, if any are.
+        """
+        self._node = node
+        self._moment = None if asked.as_of is None else moment_of(cursor, asked.as_of)
+        self._then = (
+            None if self._moment is None else sql("runs.then", before=self._moment.before())
+        )
         self._cursor = cursor
         self._rights = rights
         self._asked = asked
@@ -249,7 +294,7 @@ class Finder:
 
     def _tables(self, used: Iterable[tuple[str, str]]) -> str:
         """Return the tables that these fields need."""
-        tables = from_runs(self._cursor)
+        tables = from_runs(self._cursor, self._then)
         needs = any(kind == "attribute" and "a." in _sql_of(key) for kind, key in used)
         return f"{tables} {sql('runs.activity')}" if needs else tables
 
@@ -292,8 +337,8 @@ class Finder:
         else:
             columns = self._columns
             numbers, count = self._numbers(asked.offset, asked.limit)
-            rows = self._rows(numbers)
-            runs = self._count(window=False) if asked.tree or asked.parent is not None else count
+            rows = self._rows(numbers) if self._moment is None else self._rows_then(numbers)
+            runs = self._count(window=False) if asked.tree else count
         about: dict[str, Any] = {
             "columns": [{"name": c.name, "type": c.type} for c in columns],
             "count": count,
@@ -301,6 +346,8 @@ class Finder:
             "position": position_of(self._cursor),
             "sql": self._sql(),
         }
+        if self._moment is not None:
+            about["as_of"] = self._about_moment(self._moment)
         if asked.facets:
             about["facets"] = {column.name: self._facet(column) for column in self._facets}
         if asked.keys:
@@ -309,6 +356,8 @@ class Finder:
 
     def everything(self) -> tuple[list[Column], Iterator[list[list[Any]]]]:
         """Return the columns, and all rows in chunks. Raises ``InvalidRequest`` for too many."""
+        if self._moment is not None:
+            raise InvalidRequest("as_of: not for a download of all rows; ask for windows")
         if self._asked.group:
             columns, rows, count, _ = self._groups(0, CELLS_MAX // 10)
             return columns, iter([rows])
@@ -339,7 +388,9 @@ class Finder:
             offset=offset,
         )
         found = self._cursor.execute(query, [*order.params, *params]).fetchall()
-        return [row[0] for row in found], found[0][1] if found else self._count()
+        if found or (offset == 0 and limit > 0):
+            return [row[0] for row in found], found[0][1] if found else 0
+        return [], self._count()
 
     def _count(self, *, window: bool = True) -> int:
         where, params = self._where(self._fold, self._filter, window=window)
@@ -374,6 +425,48 @@ class Finder:
                 by_run = by_field[column.kind, column.key]
                 values.append([by_run.get(n) for n in numbers])
         return [list(row) for row in zip(*values, strict=True)]
+
+    def _rows_then(self, numbers: Sequence[int]) -> list[list[Any]]:
+        """Return the columns of runs as they were at the moment."""
+        rows = self._rows(numbers)
+        if not rows or {c.name for c in self._columns} <= _KNOWN_THEN:
+            return rows
+        assert self._moment is not None
+        assert self._node is not None, "runs are folded on a node"
+        if len(numbers) > FOLDED_MAX:
+            raise InvalidRequest(
+                f"as_of: at most {FOLDED_MAX} rows at a time with other columns than "
+                f"{', '.join(sorted(_KNOWN_THEN))}"
+            )
+        wanted, params = among(list(numbers))
+        query = sql("runs.ids", runs=wanted)
+        ids = dict(self._cursor.execute(query, params).fetchall())
+        with folded(self._node, self._cursor, numbers, self._moment) as then:
+            found = dict(then.execute(sql("runs.numbers"), [list(ids.values())]).fetchall())
+            asked = RunsQuery.model_validate({"columns": [c.name for c in self._columns]})
+            before = Finder(then, EVERYTHING, asked)._rows([found[ids[n]] for n in numbers])
+        kept = [c.name in _KNOWN_THEN for c in self._columns]
+        return [
+            [now if keep else value for keep, now, value in zip(kept, row, values, strict=True)]
+            for row, values in zip(rows, before, strict=True)
+        ]
+
+    def _about_moment(self, moment: Moment) -> dict[str, Any]:
+        """Return the moment, and what was searched or counted as it is now."""
+        used = set(compile_node(QUERIED, self._filter).fields)
+        shown = self._columns if self._asked.group else []
+        columns = (*(c for c, _ in self._order), *self._facets, *self._group, *shown)
+        used |= {(c.kind, c.key) for c in columns}
+        now = {
+            key if kind == "attribute" else f"{_PREFIXES[kind]}.{key}"
+            for kind, key in used
+            if kind != _CHILDREN and (kind != "attribute" or key not in _KNOWN_THEN)
+        }
+        return {
+            "time": plain(time_of(moment.at_ms)),
+            "registry_offset": moment.registry_offset,
+            "searched_as_now": sorted(now),
+        }
 
     def _values(self, wanted: str, params: list[Any]) -> dict[tuple[str, str], dict[int, Any]]:
         """Return the keyed values of runs, by kind and key, then by the number of the run."""
@@ -519,6 +612,8 @@ class Finder:
             self._rights.everything()
         except Forbidden:
             return None
+        if self._moment is not None:
+            return None  # the public views have runs as they are
         place = _Place(IN_VIEWS, "runs r", "r.experiment_id", SHOWN["deleted"].view, in_views=True)
         page = f"LIMIT {self._asked.limit} OFFSET {self._asked.offset}"
         if self._asked.group:
@@ -618,14 +713,7 @@ def _shown(column: Column, value: Any) -> Any:
 
 def as_json(answer: Answer) -> dict[str, Any]:
     """Return an answer for JSON."""
-    rows = [
-        {
-            column.name: _shown(column, value)
-            for column, value in zip(answer.columns, row, strict=True)
-        }
-        for row in answer.rows
-    ]
-    return {"rows": rows, **answer.about}
+    return {"rows": answer.dicts(), **answer.about}
 
 
 def as_arrow(answer: Answer) -> bytes:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Any
 
 import duckdb
@@ -90,6 +91,8 @@ class _State:
 
 
 _RUN_COLUMNS = [f.name for f in fields(_Run)]
+_CHANGING_COLUMNS = ("name", "status", "ended_at_ms", "message", "deleted")
+_changing = attrgetter(*_CHANGING_COLUMNS)
 _ACTIVITY_COLUMNS = [f.name for f in fields(_Activity)]
 _SOURCE_COLUMNS = [
     "entry_point", "git_commit", "git_branch", "git_dirty", "git_remote", "host", "process_id",
@@ -133,6 +136,8 @@ class RunsProjection:
     def _clear_batch(self) -> None:
         self._seen: list[LogRecord] = []
         self._hashes: list[bytes] = []
+        self._run_of: dict[tuple[int, int], int] = {}  # by partition and offset
+        self._changes: list[tuple[Any, ...]] = []
         self._changed: dict[int, _State] = {}
         self._active: dict[int, _State] = {}
         self._new_params: list[tuple[int, str, str]] = []
@@ -219,6 +224,7 @@ class RunsProjection:
                 appended_at_ms=record.appended_at_ms, offset=record.offset,
             )  # fmt: skip
             state = _State(row, _Activity(row.run), is_new=True, params={})
+        before = None if is_first else _changing(state.row)
         self._handlers[type](state, incoming, producer)
         # From here on nothing fails: the event takes effect.
         if is_first:
@@ -229,6 +235,10 @@ class RunsProjection:
         self._active[state.row.run] = state
         if type != "RunHeartStopped":
             self._sign_of_life(state, record, type)
+        self._run_of[record.partition, record.offset] = state.row.run
+        if (after := _changing(state.row)) != before:
+            place = record.partition, record.offset, record.appended_at_ms
+            self._changes.append((state.row.run, *place, *after))
 
     def _sign_of_life(self, state: _State, record: LogRecord, type: str) -> None:
         state.activity.last_seen_offset = record.offset
@@ -244,7 +254,11 @@ class RunsProjection:
                 row.events_after_end += 1
 
     def pass_over(self, incoming: Incoming) -> None:
-        """Do nothing: this stream has no trail."""
+        """Record which run it is about; this stream has no trail."""
+        state = self._runs.get(incoming.event.get("run_id", ""))
+        if state is not None:
+            place = incoming.record.partition, incoming.record.offset
+            self._run_of[place] = state.row.run
 
     def may_have(self, con: duckdb.DuckDBPyConnection, event_id: bytes) -> bool:
         """Return True: the ids of this stream's many events are not stored."""
@@ -417,8 +431,10 @@ class RunsProjection:
         self.asks_for_registry = True
 
     def write(self, con: duckdb.DuckDBPyConnection) -> None:
-        links = tables.rows(self._seen, ("partition", "offset", "appended_at_ms"))
-        tables.insert(con, "fold.links", {**links, "hash": shortened(self._hashes)})
+        links: dict[str, Any] = tables.rows(self._seen, ("partition", "offset", "appended_at_ms"))
+        links["hash"] = shortened(self._hashes)
+        links["run"] = [self._run_of.get((r.partition, r.offset)) for r in self._seen]
+        tables.insert(con, "fold.links", links, run=pa.int32())
         self._points.write(con)
         self._models.write(con)
         self._write_runs(con)
@@ -435,6 +451,9 @@ class RunsProjection:
             if old:
                 tables.delete(con, "fold.runs", {"run": old})
             tables.insert(con, "fold.runs", tables.rows([s.row for s in changed], _RUN_COLUMNS))
+        if self._changes:
+            names = ("run", "partition", "offset", "appended_at_ms", *_CHANGING_COLUMNS)
+            tables.insert(con, "fold.run_changes", _transpose(self._changes, *names))
         if active:
             rows = [s.activity for s in active if not s.is_new]
             if rows:

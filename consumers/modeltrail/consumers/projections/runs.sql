@@ -1,10 +1,12 @@
 -- The place of each event of the stream in the hash chain of its partition: the first 8 bytes of the
--- hash. fold.positions has the end of the chain in full.
+-- hash. fold.positions has the end of the chain in full. `run` is the number of the event's run; NULL
+-- for events of logged models, and for those that could not be decoded or came before any of the run.
 CREATE TABLE fold.links (
     partition INTEGER NOT NULL,
     "offset" BIGINT NOT NULL,
     appended_at_ms BIGINT NOT NULL,
-    hash BIGINT NOT NULL
+    hash BIGINT NOT NULL,
+    run INTEGER
 );
 
 -- Runs, one row each. `run` is this file's own number for the run; it is in no public view.
@@ -41,6 +43,19 @@ CREATE TABLE fold.runs (
     actor_verified BOOLEAN,
     appended_at_ms BIGINT NOT NULL,
     "offset" BIGINT NOT NULL
+);
+
+-- What fold.runs had of each run after each event that changed it.
+CREATE TABLE fold.run_changes (
+    run INTEGER NOT NULL,
+    partition INTEGER NOT NULL,
+    "offset" BIGINT NOT NULL,
+    appended_at_ms BIGINT NOT NULL,
+    name VARCHAR,
+    status VARCHAR NOT NULL,
+    ended_at_ms BIGINT,
+    message VARCHAR,
+    deleted BOOLEAN NOT NULL
 );
 
 -- What changes with every batch of a running run, apart from fold.runs so that an update is narrow.

@@ -4,6 +4,9 @@ SELECT coalesce(max("offset"), -1) FROM fold.requests
 -- offset_by: The last offset that the log had taken by a time.
 SELECT coalesce(max("offset"), -1) FROM fold.requests WHERE appended_at_ms <= ?
 
+-- appended: When an event was appended.
+SELECT appended_at_ms FROM fold.requests WHERE "offset" = ?
+
 -- outcomes: What was decided about the requests at some offsets.
 SELECT "offset", accepted, message, experiment_id FROM fold.requests
 WHERE "offset" IN (SELECT unnest(?::BIGINT[])) AND accepted IS NOT NULL

@@ -1,3 +1,49 @@
+-- now: Runs as they are, in the tables below.
+fold.runs r
+
+-- then: Runs as they were at a moment: those of which an event had been appended.
+(
+    SELECT r.* REPLACE (
+        c.name AS name, c.status AS status, c.ended_at_ms AS ended_at_ms, c.message AS message,
+        c.deleted AS deleted)
+    FROM fold.runs r
+    JOIN fold.run_changes c ON c.run = r.run
+    JOIN (
+        SELECT run, max("offset") AS "offset" FROM fold.run_changes l WHERE {before} GROUP BY run
+    ) last ON last.run = c.run AND last."offset" = c."offset"
+) r
+
+-- places: Where the events of some runs are that had been appended at a moment.
+SELECT l.partition, l."offset" FROM fold.links l
+WHERE l.run {runs} AND {before} ORDER BY l.partition, l."offset"
+
+-- events: A page of the places of a run's events, newest first.
+SELECT l.partition, l."offset", l.appended_at_ms, d.error
+FROM fold.links l LEFT JOIN fold.dead_letters d
+    ON d.stream = 'runs' AND d.partition = l.partition AND d."offset" = l."offset"
+WHERE l.run = $run AND ($at IS NULL OR (l.appended_at_ms, l.partition, l."offset") < ($at, $partition, $offset))
+ORDER BY l.appended_at_ms DESC, l.partition DESC, l."offset" DESC LIMIT $limit
+
+-- appended: When an event was appended.
+SELECT appended_at_ms FROM fold.links WHERE partition = ? AND "offset" = ?
+
+-- numbers: The numbers of runs, by their ids.
+SELECT run_id, run FROM fold.runs WHERE run_id IN (SELECT unnest(?::VARCHAR[]))
+
+-- has_children: Whether a run is the parent of another.
+SELECT 1 FROM fold.runs WHERE parent_run_id = ? LIMIT 1
+
+-- ids: The ids of some runs, by their numbers.
+SELECT run, run_id FROM fold.runs WHERE run {runs}
+
+-- last_event: The last event of a run up to a moment.
+SELECT 'runs:' || l.partition || ':' || l."offset" FROM fold.links l
+WHERE l.run = ? AND {before} ORDER BY l.appended_at_ms DESC, l."offset" DESC LIMIT 1
+
+-- gaps: The producers of a run, and their gaps.
+SELECT producer_id, actor, last_sequence, gaps FROM fold.producers
+WHERE subject = 'run/' || ? AND octet_length(gaps) > 0 ORDER BY first_offset, producer_id
+
 -- from_runs: Runs r with their experiments e. A run that names its experiment belongs to the one
 -- that had the name then; n is the history of names.
 fold.runs r
