@@ -220,11 +220,12 @@ def test_what_hangs_on_a_run_is_shown_to_those_who_may_read_it(tmp_path: Path) -
         shared, hers = (world.experiment("ada", name) for name in ("shared", "hers"))
         world.grant("bob", "READ", "experiment", "shared")
         parent = Job("parent", experiment_id=shared, experiment_name=None, params={"lr": "1"})
+        start = parent.started()
         other = parent.event("ParamsLogged", params={"lr": "2"})
         parent._sequence += 2
         late = parent.event("Heartbeat", points_logged=0, points_dropped=0)
         child = Job("child", experiment_id=hers, experiment_name=None, parent_run_id="parent")
-        assert world.ingest("ada", parent.started(), other, late, child.started()) == 200
+        assert world.ingest("ada", start, other, late, child.started()) == 200
         version = {"source": "s3://bucket/x", "run_id": "parent", "create_model": True}
         world.ask("ada", "POST", f"{V1}/models/secret/versions", 200, **version)
         run = world.ask("ada", "GET", f"{V1}/runs/parent")

@@ -54,11 +54,6 @@ def check_sequence(sequence: int, last: int | None = None) -> None:
         )
 
 
-def gaps_in(packed: bytes) -> list[tuple[int, int]]:
-    """Return the first and last number of the gaps in a row of ``fold.producers``."""
-    return [(first, last) for first, last, _ in _GAP.iter_unpack(packed)]
-
-
 class Numbering(NamedTuple):
     """What sequence numbers count within: one producer's events on one subject of a partition."""
 
@@ -82,6 +77,15 @@ class _Gap(NamedTuple):
     """Id of the dead letter with the number; zeros if no event had it."""
     after_ms: int = _EVER_MS
     """When the event before was made, by the time in its id (UUIDv7)."""
+
+
+def missing_in(gaps: bytes) -> list[tuple[int, int]]:
+    """Return the first and last missing number of each gap in a ``fold.producers.gaps``.
+
+    Dead letters are left out: they are no losses.
+    """
+    found = (_Gap(*gap) for gap in _GAP.iter_unpack(gaps))
+    return [(gap.first, gap.last) for gap in found if gap.event_id == _NO_ID]
 
 
 def losses(gaps: bytes) -> list[int]:

@@ -15,7 +15,7 @@ from modeltrail.api.registry.reading import AS_OF_NOW
 from modeltrail.api.runs.moments import Moment, folded, moment_of
 from modeltrail.api.runs.query import Finder, RunsQuery, time_of
 from modeltrail.consumers.reading import sql
-from modeltrail.consumers.sequences import gaps_in
+from modeltrail.consumers.sequences import missing_in
 from modeltrail.eventlog import RUNS, LogRecord, Partition, Position
 from modeltrail.schemas import Codec, SchemaError, points
 
@@ -125,7 +125,7 @@ def _state(cursor: duckdb.DuckDBPyConnection, run_id: str, extremes: bool) -> di
     run["gaps"] = [
         {"producer": producer.hex(), "actor": actor, "first": first, "last": last}
         for producer, actor, _, packed in cursor.execute(sql("runs.gaps"), [run_id]).fetchall()
-        for first, last in gaps_in(packed)
+        for first, last in missing_in(packed)
     ]
     return run
 
