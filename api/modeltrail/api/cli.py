@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from modeltrail.api.commands import options, verbs
-from modeltrail.api.commands.options import Parser
+from modeltrail.api.commands.options import Parser, flag, option
 from modeltrail.api.imports import leave_out_pandas
 
 _GROUPS = {
@@ -65,29 +65,19 @@ class _Overview(Parser):
 
 
 def _add_data(parser: Parser, server: bool = False) -> None:
-    parser.add_argument(
+    option(
+        parser,
         "--data",
-        type=options.folder,
-        metavar="FOLDER",
-        help="data folder (default: MODELTRAIL_URL or ./modeltrail-data)",
+        options.folder,
+        "data folder (default: MODELTRAIL_URL or ./modeltrail-data)",
     )
-    parser.add_argument(
-        "--log",
-        type=options.log,
-        metavar="URL",
-        help="URL of the log, if it is not in the data folder",
-    )
+    option(parser, "--log", options.log, "URL of the log, if it is not in the data folder")
     if server:
-        parser.add_argument(
-            "--server",
-            type=options.server,
-            metavar="URL",
-            help="use this server, such as http://host:5000",
-        )
+        option(parser, "--server", options.server, "use this server, such as http://host:5000")
 
 
-def _add_json(parser: Parser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
+def _add_json(to: Any) -> None:
+    flag(to, "--json", "print JSON, for scripts")
 
 
 def _serve(add: Callable[..., Parser]) -> None:
@@ -101,84 +91,79 @@ def _serve(add: Callable[..., Parser]) -> None:
         "serve:serve",
     )
     _add_data(p)
-    p.add_argument(
+    option(
+        p,
         "--host",
-        type=options.text,
+        options.text,
+        "address to listen on (default: %(default)s)",
         default="127.0.0.1",
-        help="address to listen on (default: %(default)s)",
+        metavar="HOST",
     )
-    p.add_argument(
+    option(
+        p,
         "--port",
-        type=options.port,
+        options.port,
+        "port (default: %(default)s); 0 chooses a free one",
         default=5000,
-        help="port (default: %(default)s); 0 chooses a free one",
+        metavar="PORT",
     )
-    p.add_argument(
-        "--auth",
-        action="store_true",
-        help="require a password or token; create users with: modeltrail user create",
-    )
+    flag(p, "--auth", "require a password or token; create users with: modeltrail user create")
     p.add_argument(
         "--default-permission",
         choices=["none", "read", "edit", "manage"],
         default="read",
         help="what users may do if no permission matches (default: %(default)s)",
     )
-    p.add_argument(
+    option(
+        p,
         "--allow-host",
-        type=options.text,
+        options.text,
+        "also accept requests for this host name (repeatable; * for any)",
         metavar="NAME",
-        action="append",
-        default=[],
-        help="also accept requests for this host name (repeatable; * for any)",
+        repeat=True,
     )
-    p.add_argument(
+    option(
+        p,
         "--trusted-proxy",
-        metavar="ADDRESS",
-        type=options.network,
-        action="append",
-        default=[],
-        help="trust X-Forwarded-For and X-Forwarded-Proto from this proxy or network, such as "
+        options.network,
+        "trust X-Forwarded-For and X-Forwarded-Proto from this proxy or network, such as "
         "10.0.0.0/8 (repeatable)",
+        repeat=True,
     )
-    p.add_argument(
+    option(
+        p,
         "--memory-limit",
-        type=options.memory,
-        metavar="SIZE",
-        help="memory for DuckDB and queries, such as 4GB (default: half of the machine's)",
+        options.memory,
+        "memory for DuckDB and queries, such as 4GB (default: half of the machine's)",
     )
-    p.add_argument(
-        "--threads",
-        type=options.whole(1, 1024),
-        metavar="N",
-        help="threads of DuckDB (default: one for each core)",
-    )
-    p.add_argument(
+    option(p, "--threads", options.whole(1, 1024), "threads of DuckDB (default: one for each core)")
+    option(
+        p,
         "--artifacts",
-        type=options.artifacts,
-        metavar="URL",
-        help="where to store artifacts: a folder, s3://, gs://, az:// or abfss:// "
+        options.artifacts,
+        "where to store artifacts: a folder, s3://, gs://, az:// or abfss:// "
         "(default: MODELTRAIL_ARTIFACTS or the data folder)",
     )
-    p.add_argument(
+    flag(
+        p,
         "--presigned",
-        action="store_true",
-        help="let MLflow clients transfer large artifacts directly to and from the object store, "
+        "let MLflow clients transfer large artifacts directly to and from the object store, "
         "with signed URLs that are valid for hours",
     )
-    p.add_argument(
+    option(
+        p,
         "--artifact-limit",
-        type=options.whole(1, 2**62),
+        options.whole(1, 2**62),
+        "maximum size of an artifact (default: %(default)s)",
         metavar="BYTES",
         default=64 * 1024**3,
-        help="maximum size of an artifact (default: %(default)s)",
     )
-    p.add_argument(
+    option(
+        p,
         "--heart-timeout",
-        type=options.seconds(0.1, 1e9),
-        metavar="SECONDS",
+        options.seconds(0.1, 1e9),
+        "end a run after this time without a heartbeat (default: %(default)s)",
         default=180.0,
-        help="end a run after this time without a heartbeat (default: %(default)s)",
     )
     p.add_argument(
         "--webhooks",
@@ -186,25 +171,21 @@ def _serve(add: Callable[..., Parser]) -> None:
         default=True,
         help="deliver webhooks; if several servers share a log, only one should (default: yes)",
     )
-    p.add_argument(
-        "--allow-private-webhooks",
-        action="store_true",
-        help="allow webhooks to private addresses, and over http",
-    )
-    p.add_argument(
+    flag(p, "--allow-private-webhooks", "allow webhooks to private addresses, and over http")
+    option(
+        p,
         "--webhook-tries",
-        type=options.whole(1, 1000),
-        metavar="N",
+        options.whole(1, 1000),
+        "attempts before a delivery becomes a dead letter (default: %(default)s)",
         default=15,
-        help="attempts before a delivery becomes a dead letter (default: %(default)s)",
     )
-    p.add_argument(
+    flag(
+        p,
         "--accept-log",
-        action="store_true",
-        help="continue although the log ends before what was folded or signed, or differs, "
+        "continue although the log ends before what was folded or signed, or differs, "
         "for example after you restored an older backup; keep the old tables and checkpoints aside",
     )
-    p.add_argument("--access-log", action="store_true", help="log every request")
+    flag(p, "--access-log", "log every request")
 
 
 def _sql(add: Callable[..., Parser]) -> None:
@@ -219,35 +200,31 @@ def _sql(add: Callable[..., Parser]) -> None:
     )
     _add_data(p, server=True)
     p.add_argument("statement", nargs="?", help="the query (default: read from standard input)")
-    p.add_argument(
-        "--param",
-        action="append",
-        default=[],
-        metavar="VALUE",
-        help="value for a ? in the query (repeatable)",
+    option(
+        p, "--param", str, "value for a ? in the query (repeatable)", metavar="VALUE", repeat=True
     )
-    p.add_argument(
+    option(
+        p,
         "--limit",
-        type=options.whole(0, 100_000_000),
-        metavar="N",
-        help="maximum number of rows (default: 1000 in a table, otherwise all)",
+        options.whole(0, 100_000_000),
+        "maximum number of rows (default: 1000 in a table, otherwise all)",
     )
-    p.add_argument(
+    option(
+        p,
         "--timeout",
-        type=options.seconds(0.001, 600),
+        options.seconds(0.001, 600),
+        "time limit (default: %(default)s)",
         default=60.0,
-        metavar="SECONDS",
-        help="time limit (default: %(default)s)",
     )
-    p.add_argument(
+    option(
+        p,
         "--width",
-        type=options.whole(20, 100_000),
-        metavar="N",
-        help="width of the table (default: the terminal's; unlimited if piped)",
+        options.whole(20, 100_000),
+        "width of the table (default: the terminal's; unlimited if piped)",
     )
     how = p.add_mutually_exclusive_group()
-    how.add_argument("--json", action="store_true", help="print JSON: columns, types, rows")
-    how.add_argument("--csv", action="store_true", help="print CSV")
+    flag(how, "--json", "print JSON: columns, types, rows")
+    flag(how, "--csv", "print CSV")
     how.add_argument(
         "-o",
         "--output",
@@ -268,12 +245,13 @@ def _open(add: Callable[..., Parser]) -> None:
         "opening:open_page",
     )
     _add_data(p, server=True)
-    p.add_argument(
+    option(
+        p,
         "page",
-        type=options.text,
+        options.text,
+        "such as sql, audit, runs/ID or models/NAME (default: the runs)",
         metavar="PAGE",
         nargs="?",
-        help="such as sql, audit, runs/ID or models/NAME (default: the runs)",
     )
     p.add_argument(
         "--print",
@@ -294,40 +272,31 @@ def _runs(add: Callable[..., Parser]) -> None:
         "runs:runs",
     )
     _add_data(p, server=True)
-    p.add_argument(
-        "--filter", type=options.text, metavar="TEXT", help="filter, as in MLflow's search_runs"
-    )
-    p.add_argument(
+    option(p, "--filter", options.text, "filter, as in MLflow's search_runs")
+    option(
+        p,
         "--experiment",
-        type=options.text,
+        options.text,
+        "only runs of this experiment, by name or id (repeatable)",
         metavar="NAME",
-        action="append",
-        default=[],
-        help="only runs of this experiment, by name or id (repeatable)",
+        repeat=True,
     )
-    p.add_argument(
-        "--order-by",
-        type=options.text,
-        metavar="TEXT",
-        action="append",
-        default=[],
-        help='such as "metrics.loss ASC" (repeatable)',
-    )
-    p.add_argument(
+    option(p, "--order-by", options.text, 'such as "metrics.loss ASC" (repeatable)', repeat=True)
+    option(
+        p,
         "--columns",
-        type=options.columns,
-        metavar="NAMES",
-        help="such as metrics.loss,params.lr,tags.team (default: some metrics and the params that "
+        options.columns,
+        "such as metrics.loss,params.lr,tags.team (default: some metrics and the params that "
         "differ)",
     )
-    p.add_argument(
+    option(
+        p,
         "--limit",
-        type=options.whole(1, 1_000_000),
+        options.whole(1, 1_000_000),
+        "maximum number of runs (default: %(default)s)",
         default=30,
-        metavar="N",
-        help="maximum number of runs (default: %(default)s)",
     )
-    p.add_argument("--deleted", action="store_true", help="list deleted runs instead")
+    flag(p, "--deleted", "list deleted runs instead")
     _add_formats(p)
     p = add(
         "run",
@@ -336,9 +305,7 @@ def _runs(add: Callable[..., Parser]) -> None:
         "runs:run",
     )
     _add_data(p, server=True)
-    p.add_argument(
-        "run", type=options.text, metavar="RUN", help="id, the beginning of an id, or name"
-    )
+    _add_run(p)
     _add_json(p)
     p = add(
         "compare",
@@ -347,14 +314,15 @@ def _runs(add: Callable[..., Parser]) -> None:
         "runs:compare",
     )
     _add_data(p, server=True)
-    p.add_argument(
+    option(
+        p,
         "runs",
-        type=options.text,
+        options.text,
+        "two or more runs: id, the beginning of an id, or name",
         metavar="RUN",
         nargs="+",
-        help="two or more runs: id, the beginning of an id, or name",
     )
-    p.add_argument("--all", action="store_true", help="also show what is the same in all runs")
+    flag(p, "--all", "also show what is the same in all runs")
     _add_formats(p)
     artifacts = add(
         "artifacts",
@@ -363,38 +331,42 @@ def _runs(add: Callable[..., Parser]) -> None:
         "  modeltrail artifacts get 0af7651916cd model --to .",
         None,
     ).add_subparsers(dest="what", metavar="COMMAND", required=True)
-    p = artifacts.add_parser(
+    p = _command(
+        artifacts,
         "get",
-        help="download a run's files",
+        "download a run's files",
+        "runs:artifacts_get",
         description="Download all or some files of a run. A file appears whole or not at all. "
         "Files that are already there are not downloaded again.",
     )
-    p.set_defaults(command="runs:artifacts_get")
     _add_data(p, server=True)
-    p.add_argument(
-        "run", type=options.text, metavar="RUN", help="id, the beginning of an id, or name"
-    )
-    p.add_argument(
+    _add_run(p)
+    option(
+        p,
         "path",
-        type=options.text,
+        options.text,
+        "file or folder of the run (default: all)",
         metavar="PATH",
         nargs="?",
-        help="file or folder of the run (default: all)",
     )
-    p.add_argument(
+    option(
+        p,
         "--to",
-        type=options.folder,
+        options.folder,
+        "folder to download into (default: the current folder)",
         default=".",
-        metavar="FOLDER",
-        help="folder to download into (default: the current folder)",
     )
     _add_json(p)
 
 
+def _add_run(parser: Parser) -> None:
+    option(parser, "run", options.text, "id, the beginning of an id, or name", metavar="RUN")
+
+
 def _add_formats(parser: Parser) -> None:
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--json", action="store_true", help="print JSON, for scripts")
-    how.add_argument("--csv", action="store_true", help="print CSV")
+    _add_json(how)
+    flag(how, "--csv", "print CSV")
 
 
 def _replay(add: Callable[..., Parser]) -> None:
@@ -406,15 +378,8 @@ def _replay(add: Callable[..., Parser]) -> None:
         "folding:replay",
     )
     _add_data(p)
-    p.add_argument(
-        "--until",
-        type=options.moment,
-        metavar="TIME|POSITION",
-        help="the moment, inclusive (default: now)",
-    )
-    p.add_argument(
-        "--into", type=options.text, metavar="FILE", required=True, help="DuckDB file to create"
-    )
+    option(p, "--until", options.moment, "the moment, inclusive (default: now)")
+    option(p, "--into", options.text, "DuckDB file to create", metavar="FILE", required=True)
     _add_json(p)
     p = add(
         "rebuild",
@@ -436,12 +401,13 @@ def _audit(add: Callable[..., Parser]) -> None:
         None,
     )
     groups = p.add_subparsers(dest="what", metavar="COMMAND", required=True)
-    log = groups.add_parser(
+    log = _command(
+        groups,
         "log",
-        help="show who did what, when and why, and what was refused",
+        "show who did what, when and why, and what was refused",
+        "trail:log",
         description="List the requests to the registry, oldest first.",
     )
-    log.set_defaults(command="trail:log")
     _add_data(log, server=True)
     for name, type, help in (
         ("model", options.text, "only this registered model"),
@@ -452,44 +418,40 @@ def _audit(add: Callable[..., Parser]) -> None:
         ("since", options.past, "only requests appended at or after this time"),
         ("until", options.past, "only requests appended before this time"),
     ):
-        log.add_argument(f"--{name}", type=type, metavar=name.upper(), help=help)
-    log.add_argument(
-        "--version",
-        type=options.whole(1, 2**53),
-        metavar="N",
-        help="only this version of the model",
-    )
-    log.add_argument("--refused", action="store_true", help="only refused requests")
-    log.add_argument(
+        option(log, f"--{name}", type, help, metavar=name.upper())
+    option(log, "--version", options.whole(1, 2**53), "only this version of the model")
+    flag(log, "--refused", "only refused requests")
+    option(
+        log,
         "--limit",
-        type=options.whole(1, 10_000_000),
+        options.whole(1, 10_000_000),
+        "show the newest N (default: %(default)s)",
         default=1000,
-        metavar="N",
-        help="show the newest N (default: %(default)s)",
     )
     _add_json(log)
-    verify = groups.add_parser(
+    verify = _command(
+        groups,
         "verify",
-        help="check that the log was not changed",
+        "check that the log was not changed",
+        "trail:verify",
         description="Compute the hash chain of every partition from the raw log, and compare it "
         "with the tables (of the running server, if there is one) and with the signed checkpoints. "
         "Writes nothing. The exit code is 1 if anything differs.",
     )
-    verify.set_defaults(command="trail:verify")
     _add_data(verify)
-    verify.add_argument(
+    option(
+        verify,
         "--checkpoints",
-        type=options.text,
+        options.text,
+        "signed checkpoints to compare with (default: those in the data folder)",
         metavar="FILE",
-        help="signed checkpoints to compare with (default: those in the data folder)",
     )
-    verify.add_argument(
+    option(
+        verify,
         "--trust",
-        type=options.public_key,
-        metavar="HEX",
-        action="append",
-        default=[],
-        help="public key to trust (repeatable; default: every key that the file names)",
+        options.public_key,
+        "public key to trust (repeatable; default: every key that the file names)",
+        repeat=True,
     )
     verify.add_argument(
         "--artifacts",
@@ -499,9 +461,9 @@ def _audit(add: Callable[..., Parser]) -> None:
         help="also read every recorded file and compare its size and SHA-256; URL is where the "
         "files are stored, if not where the server stores them",
     )
-    verify.add_argument("--run", type=options.text, metavar="ID", help="only the files of this run")
-    verify.add_argument(
-        "--model", type=options.text, metavar="NAME", help="only the files of this registered model"
+    option(verify, "--run", options.text, "only the files of this run", metavar="ID")
+    option(
+        verify, "--model", options.text, "only the files of this registered model", metavar="NAME"
     )
     _add_json(verify)
 
@@ -513,24 +475,19 @@ def _operate(add: Callable[..., Parser]) -> None:
         "  modeltrail sync\n  modeltrail sync --outbox /scratch/outbox --to http://host:5000",
         "operation:sync",
     )
-    p.add_argument(
+    option(
+        p,
         "--outbox",
-        type=options.folder,
-        metavar="FOLDER",
-        help="folder of outboxes (default: MODELTRAIL_OUTBOX or the user's state folder)",
+        options.folder,
+        "folder of outboxes (default: MODELTRAIL_OUTBOX or the user's state folder)",
     )
-    p.add_argument(
+    option(
+        p,
         "--to",
-        type=options.target,
-        metavar="URL",
-        help="deliver to this target instead of the one that each job logged to",
+        options.target,
+        "deliver to this target instead of the one that each job logged to",
     )
-    p.add_argument(
-        "--timeout",
-        type=options.seconds(0, 1e9),
-        metavar="SECONDS",
-        help="stop after this time",
-    )
+    option(p, "--timeout", options.seconds(0, 1e9), "stop after this time")
     _add_json(p)
     p = add(
         "status",
@@ -548,9 +505,7 @@ def _operate(add: Callable[..., Parser]) -> None:
         "doctor:doctor",
     )
     _add_data(p, server=True)
-    p.add_argument(
-        "--repair", action="store_true", help="make the data folder private to its owner"
-    )
+    flag(p, "--repair", "make the data folder private to its owner")
     _add_json(p)
     p = add(
         "export",
@@ -560,19 +515,11 @@ def _operate(add: Callable[..., Parser]) -> None:
         "query:export",
     )
     _add_data(p, server=True)
-    p.add_argument(
-        "--into",
-        type=options.folder,
-        metavar="FOLDER",
-        required=True,
-        help="folder to write to; created if missing",
-    )
+    option(p, "--into", options.folder, "folder to write to; created if missing", required=True)
     p.add_argument(
         "--format", choices=["parquet", "csv"], default="parquet", help="default: %(default)s"
     )
-    p.add_argument(
-        "--experiment", type=options.text, metavar="NAME", help="only the runs of this experiment"
-    )
+    option(p, "--experiment", options.text, "only the runs of this experiment", metavar="NAME")
     _add_json(p)
 
 
@@ -588,9 +535,9 @@ def _backup(add: Callable[..., Parser]) -> None:
         "target", metavar="TARGET", help="folder to create, or file: .tar, .tar.gz or .tgz"
     )
     _add_data(p)
-    p.add_argument("--keys", action="store_true", help="include the keys; keep the backup secret")
-    p.add_argument("--artifacts", action="store_true", help="include the artifact files")
-    p.add_argument("--replace", action="store_true", help="replace an existing backup")
+    flag(p, "--keys", "include the keys; keep the backup secret")
+    flag(p, "--artifacts", "include the artifact files")
+    flag(p, "--replace", "replace an existing backup")
     _add_json(p)
     p = add(
         "restore",
@@ -688,9 +635,15 @@ def _access(add: Callable[..., Parser]) -> None:
     )
 
 
-def _one(group: Any, name: str, help: str, command: str) -> Parser:
-    p: Parser = group.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
+def _command(group: Any, name: str, help: str, command: str | None, **more: Any) -> Parser:
+    said = {"help": help, "description": f"{help[0].upper()}{help[1:]}."}
+    p: Parser = group.add_parser(name, **{**said, **more})
     p.set_defaults(command=command)
+    return p
+
+
+def _one(group: Any, name: str, help: str, command: str) -> Parser:
+    p = _command(group, name, help, command)
     _add_data(p, server=True)
     _add_json(p)
     return p
@@ -744,9 +697,11 @@ def _import(add: Callable[..., Parser]) -> None:
         None,
     )
     trackers = p.add_subparsers(dest="what", metavar="TRACKER", required=True)
-    mlflow = trackers.add_parser(
+    mlflow = _command(
+        trackers,
         "mlflow",
-        help="import from an MLflow database, folder or server",
+        "import from an MLflow database, folder or server",
+        "import_:import_mlflow",
         description="Import what is missing here from an MLflow database, folder or server, then\n"
         "compare everything. You can stop the import and start it again at any time.\n"
         "The exit code is 1 if anything differs.",
@@ -755,57 +710,50 @@ def _import(add: Callable[..., Parser]) -> None:
         "                     credentials, if SOURCE is a server",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    mlflow.set_defaults(command="import_:import_mlflow")
-    mlflow.add_argument(
+    option(
+        mlflow,
         "source",
-        type=options.text,
-        metavar="SOURCE",
-        help="tracking database (sqlite:///mlflow.db, a file, postgresql://…, mysql://…), "
+        options.text,
+        "tracking database (sqlite:///mlflow.db, a file, postgresql://…, mysql://…), "
         "mlruns folder, or running server (http://…)",
+        metavar="SOURCE",
     )
-    mlflow.add_argument(
+    option(
+        mlflow,
         "--into",
+        options.folder,
+        "data folder to import into (default: MODELTRAIL_URL or ./modeltrail-data)",
         dest="data",
-        type=options.folder,
-        metavar="FOLDER",
-        help="data folder to import into (default: MODELTRAIL_URL or ./modeltrail-data)",
     )
-    mlflow.add_argument(
-        "--log",
-        type=options.log,
-        metavar="URL",
-        help="URL of the log, if it is not in the data folder",
-    )
-    mlflow.add_argument(
-        "--server", type=options.server, metavar="URL", help="import into this running server"
-    )
-    mlflow.add_argument(
+    option(mlflow, "--log", options.log, "URL of the log, if it is not in the data folder")
+    option(mlflow, "--server", options.server, "import into this running server")
+    option(
+        mlflow,
         "--experiment",
-        type=options.text,
+        options.text,
+        "only this experiment, without registered models (repeatable)",
         metavar="NAME",
-        action="append",
-        default=[],
-        help="only this experiment, without registered models (repeatable)",
+        repeat=True,
     )
-    mlflow.add_argument(
+    option(
+        mlflow,
         "--artifacts",
-        type=options.artifacts,
-        metavar="URL",
-        help="where to store artifacts, as in: modeltrail serve --artifacts",
+        options.artifacts,
+        "where to store artifacts, as in: modeltrail serve --artifacts",
     )
-    mlflow.add_argument(
+    option(
+        mlflow,
         "--artifacts-from",
-        type=options.artifacts,
-        metavar="URL",
-        help="folder or object store of the source's mlflow-artifacts: files (default: "
+        options.artifacts,
+        "folder or object store of the source's mlflow-artifacts: files (default: "
         "./mlartifacts next to the database)",
     )
-    mlflow.add_argument(
+    flag(
+        mlflow,
         "--copy-artifacts",
-        action="store_true",
-        help="also copy artifacts from object stores, instead of referring to them",
+        "also copy artifacts from object stores, instead of referring to them",
     )
-    mlflow.add_argument("--dry-run", action="store_true", help="only count; write nothing")
+    flag(mlflow, "--dry-run", "only count; write nothing")
     _add_json(mlflow)
 
 
@@ -821,10 +769,9 @@ def _webhooks(add: Callable[..., Parser]) -> None:
     groups = p.add_subparsers(dest="what", metavar="COMMAND", required=True)
 
     def one(name: str, function: str, help: str) -> Parser:
-        parser = groups.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
-        parser.set_defaults(command=f"webhooks:{function}")
-        _add_data(parser, server=True)
-        return parser
+        p = _command(groups, name, help, f"webhooks:{function}")
+        _add_data(p, server=True)
+        return p
 
     verbs.add_verbs("webhooks", groups, _one)
 
@@ -834,28 +781,24 @@ def _webhooks(add: Callable[..., Parser]) -> None:
         ("dead", "list dead letters: deliveries that were given up"),
     ):
         listed = one(name, name, help)
-        listed.add_argument(
-            "--webhook", type=options.text, metavar="ID|NAME", help="only this webhook"
-        )
+        option(listed, "--webhook", options.text, "only this webhook", metavar="ID|NAME")
         if name == "deliveries":
             listed.add_argument("--state", choices=["pending", "delivered", "dead"])
-        listed.add_argument(
-            "--limit", type=options.whole(1, 10_000), default=100, metavar="N", help="default: 100"
-        )
+        option(listed, "--limit", options.whole(1, 10_000), "default: 100", default=100)
         _add_json(listed)
     retry = one("retry", "retry", "retry dead letters")
-    retry.add_argument("--webhook", type=options.text, metavar="ID|NAME", help="only this webhook")
-    retry.add_argument("--delivery", type=options.text, metavar="ID", help="only this delivery")
+    option(retry, "--webhook", options.text, "only this webhook", metavar="ID|NAME")
+    option(retry, "--delivery", options.text, "only this delivery", metavar="ID")
     replay = one("replay", "replay", "deliver again, from a time or position on")
-    replay.add_argument(
+    option(
+        replay,
         "--from",
+        options.moment,
+        "time or position of the first event",
         dest="start",
-        type=options.moment,
-        metavar="TIME|POSITION",
         required=True,
-        help="time or position of the first event",
     )
-    replay.add_argument("--webhook", type=options.text, metavar="ID|NAME", help="only this webhook")
+    option(replay, "--webhook", options.text, "only this webhook", metavar="ID|NAME")
 
 
 def build_parser() -> Parser:
@@ -872,15 +815,9 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(metavar="COMMAND", title="commands", parser_class=Parser)
 
     def add(name: str, help: str, examples: str, command: str | None) -> Parser:
-        added = commands.add_parser(
-            name,
-            help=help,
-            description=f"{help[0].upper()}{help[1:]}.",
-            epilog=f"examples:\n{examples}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        added.set_defaults(command=command)
-        return added
+        layout = argparse.RawDescriptionHelpFormatter
+        more = {"epilog": f"examples:\n{examples}", "formatter_class": layout}
+        return _command(commands, name, help, command, **more)
 
     reading = (_open, _runs, _sql, _replay, _audit)
     for part in (_serve, *reading, _operate, _backup, _access, _registry, _import, _webhooks):

@@ -317,3 +317,27 @@ def request_type(value: str) -> str:
     if value not in known:
         raise Bad(f"there is no event type {_short(value)}{did_you_mean(value, known)}")
     return value
+
+
+_PLACEHOLDERS = {
+    **dict.fromkeys(("artifacts", "log", "server", "target"), "URL"),
+    **dict.fromkeys(("expiry", "past"), "TIME"),
+    **{"columns": "NAMES", "folder": "FOLDER", "memory": "SIZE", "moment": "TIME|POSITION"},
+    **{"network": "ADDRESS", "public_key": "HEX", "result_file": "FILE", "seconds": "SECONDS"},
+    **{"text": "TEXT", "whole": "N"},
+}
+
+
+def option(
+    to: Any, name: str, type: Callable[[str], Any], help: str, *, repeat: bool = False, **more: Any
+) -> None:
+    """Add an argument to a parser or group. Its type determines the placeholder in the help."""
+    more = {"metavar": _PLACEHOLDERS.get(type.__qualname__.partition(".")[0]), **more}
+    if repeat:
+        more |= {"action": "append", "default": []}
+    to.add_argument(name, type=type, help=help, **more)
+
+
+def flag(to: Any, name: str, help: str) -> None:
+    """Add an option without a value to a parser or group."""
+    to.add_argument(name, action="store_true", help=help)

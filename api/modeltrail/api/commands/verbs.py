@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from modeltrail.api.commands import options
-from modeltrail.api.commands.options import Parser
+from modeltrail.api.commands.options import Parser, option
 from modeltrail.api.registry.commands import COMMANDS, REQUIRED, Field
 from modeltrail.limits import INT64_MAX
 
@@ -138,21 +138,11 @@ def add_verbs(group: str, commands: Any, add: Add) -> None:
             parser.set_defaults(type=command.type)
             for field in command.fields:
                 _add_field(parser, field)
-            parser.add_argument(
-                "--reason",
-                type=options.text,
-                metavar="TEXT",
-                help="the reason, for the audit trail",
-            )
+            option(parser, "--reason", options.text, "the reason, for the audit trail")
     if group in LISTS:
         path, what, columns = LISTS[group]
         parser = add(commands, "list", f"list {what}", "acting:look")
         parser.set_defaults(path=f"/api/v1{path}", what_is_listed=what, columns=columns)
         if "{model}" in path:
             parser.add_argument("model", type=options.text, metavar="MODEL")
-        parser.add_argument(
-            "--as-of",
-            type=options.moment,
-            metavar="TIME|POSITION",
-            help="state at this time or position",
-        )
+        option(parser, "--as-of", options.moment, "state at this time or position")
