@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -118,7 +119,6 @@ def to_json(result: Result, limit: int) -> Iterator[bytes]:
 def to_csv(result: Result, limit: int) -> Iterator[bytes]:
     """Yield CSV (RFC 4180) with a header line. NULL is empty."""
     import csv
-    import io
 
     out = io.StringIO()
     writer = csv.writer(out)
@@ -145,13 +145,14 @@ def _cell(value: Any) -> Any:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value
 
 
-class _Sink:
+class _Sink(io.RawIOBase):
     """A file that returns what was written to it."""
-
-    closed = False
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
 
     def write(self, data: Any) -> int:
         part = bytes(data)
@@ -162,21 +163,6 @@ class _Sink:
         data = b"".join(self._parts)
         self._parts.clear()
         return data
-
-    def flush(self) -> None:
-        pass
-
-    def writable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return False
-
-    def seekable(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        pass
 
 
 def to_arrow(result: Result, limit: int) -> Iterator[bytes]:

@@ -38,10 +38,10 @@ from modeltrail.api.sql.workers import (
     NEEDED,
     OPERATORS,
     PIECE,
+    Unclosed,
     file_of,
     receive,
     send,
-    unclosed,
 )
 from modeltrail.consumers.public import AS_OF, MACROS, words
 
@@ -312,7 +312,7 @@ class _Query:
         names = sorted(columns) or self._columns[key][:1]
         needed = {"schema": schema, "name": name, "columns": names, "conditions": conditions}
         send(self._out, NEEDED, json.dumps(needed).encode())
-        reader = pa.ipc.open_stream(unclosed(self._in))
+        reader = pa.ipc.open_stream(Unclosed(self._in))
         con = self._begin()
         con.register("incoming", reader)
         try:

@@ -7,6 +7,7 @@ over it and sends the answer. Whatever the query does, killing the process ends 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -235,7 +236,7 @@ class Worker:
         types = [str(t) for t in found.types]
         narrow = relation.schema == "main" and relation.name in NARROW_VIEWS
         reader = found.to_arrow_reader(batch_rows(types, narrow=narrow))
-        with pa.ipc.new_stream(_Unclosed(self._out), reader.schema) as writer:
+        with pa.ipc.new_stream(Unclosed(self._out), reader.schema) as writer:
             for batch in reader:
                 writer.write_batch(batch)
         self._out.flush()
@@ -247,10 +248,8 @@ def _name(relation: Relation, column: str) -> str:
     return f'"{column}"'
 
 
-class _Unclosed:
-    """A file that Arrow may use but must leave open."""
-
-    closed = False
+class Unclosed(io.RawIOBase):
+    """A file for Arrow to use, which it leaves open."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -261,25 +260,11 @@ class _Unclosed:
     def read(self, size: int = -1) -> bytes:
         return self._file.read(size)
 
-    def flush(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
     def readable(self) -> bool:
         return True
 
     def writable(self) -> bool:
         return True
-
-    def seekable(self) -> bool:
-        return False
-
-
-def unclosed(file: IO[bytes]) -> Any:
-    """Return a file for Arrow to read from, which it leaves open."""
-    return _Unclosed(file)
 
 
 class Workers:
