@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -118,21 +117,12 @@ class ServerDestination:
             yield from pa.ipc.open_stream(answer)
 
     def store(self, kind: str, id: str, path: str, pieces: Iterator[bytes]) -> Stored:
-        digest, size = hashlib.sha256(), 0
-
-        def counted() -> Iterator[bytes]:
-            nonlocal size
-            for piece in pieces:
-                digest.update(piece)
-                size += len(piece)
-                yield piece
-
         owners = "runs" if kind == "run" else "logged-models"
         place = f"/api/v1/{owners}/{quote(id, safe='')}/artifacts/"
         answer = self._server.ask(
-            "PUT", place + quote(path), counted(), content_type="application/octet-stream"
+            "PUT", place + quote(path), pieces, content_type="application/octet-stream"
         )
-        return Stored(size, digest.hexdigest(), answer["location"])
+        return Stored(answer["size_bytes"], answer["sha256"], answer["location"])
 
 
 def _parts(events: Sequence[NewEvent], bytes_max: int) -> Iterator[Sequence[NewEvent]]:
