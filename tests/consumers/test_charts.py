@@ -52,7 +52,10 @@ class Folded:
         self.fold.catch_up()
 
     def draw(self, keys: list[str], x: X, low: int | None, high: int | None, width: int) -> Any:
-        series = [Series(self.numbers[key], START) for key in keys]
+        ends = "min_step, step" if x == "step" else "min_time_ms, max_time_ms"
+        found = self.cursor.execute(f"SELECT series, {ends} FROM fold.series").fetchall()
+        by_number = {number: (least, greatest) for number, least, greatest in found}
+        series = [Series(n, *by_number[n], START) for n in (self.numbers[key] for key in keys)]
         return draw(self.cursor, series, x, low, high, width)
 
     def close(self) -> None:

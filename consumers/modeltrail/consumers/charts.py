@@ -41,7 +41,11 @@ class Series(NamedTuple):
 
     number: int
     """The series' number in the fold."""
-    started_at_ms: int
+    least: int
+    """The least step, or time in ms, of its points."""
+    greatest: int
+    """The greatest step, or time in ms."""
+    started_at_ms: int = 0
     """Where relative times begin."""
 
 
@@ -85,15 +89,13 @@ def draw(
     wanted = {"series": numbers, "place": np.arange(len(series), dtype=np.int32)}
     cursor.register("wanted", pa.table(wanted))
     (end_row,) = _one(cursor, sql("charts.end_row"))
+    widest, late, finite = _one(cursor, sql("charts.about", x=column))
     rest = _batch(_in_row_order(_columns(cursor, sql("charts.rest", end_row=end_row))))
-    spans = _columns(cursor, sql("charts.spans"))
     places = _places(numbers)
-    xs = rest.steps if x == "step" else rest.times
-    owners = np.concatenate([places(rest.series), places(spans["series"])])
     reach = _Reach(
-        starts[owners],
-        _sane(np.concatenate([xs, spans[f"{column}_min"]]), x),
-        _sane(np.concatenate([xs, spans[f"{column}_max"]]), x),
+        starts,
+        _sane(np.array([one.least for one in series]), x),
+        _sane(np.array([one.greatest for one in series]), x),
         low,
         high,
     )
@@ -107,32 +109,39 @@ def draw(
         lows = np.array([_clamped(begin + int(start)) for start in offsets], np.int64)
         highs = np.array([_clamped(end + int(start)) for start in offsets], np.int64)
         cursor.register("wanted", pa.table({**wanted, "low": lows, "high": highs}))
+        if level >= widest:
+            coarse = None
+            break
         coarse = _columns(cursor, sql("charts.coarse", x=column, level=level))
         if coarse["points"].sum() <= POINTS_MAX or level == _LEVEL_MAX:
             break
         level += 1
     parts = [rest]
-    late = bool(spans["late"].any()) or _meets(rest, spans)
-    if len(coarse["series"]):
+    if not late and len(rest.series):
+        late = _meets(rest, _columns(cursor, sql("charts.reached")))
+    if coarse is not None and len(coarse["series"]):
         parts.append(_points_of(cursor, coarse, column))
+        cursor.register("coarse", pa.table(coarse))
     points = arrange(parts)
     at = places(points.series)
     xs = points.steps if x == "step" else points.times
     inside = (xs >= lows[at]) & (xs <= highs[at])
     points, cells = points.take(inside), (xs >> level)[inside]
     cursor.register("summarized", _summarized(points, at[inside], cells))
-    cursor.register("coarse", pa.table(coarse))
+    finite = finite and bool(np.isfinite(points.values).all())
     query = sql(
         "charts.buckets",
         x=column,
         level=level,
         first=f"({_FIRST})" if late else "step_min",
         last=f"({_LAST})" if late else "step_max",
-        fine=sql("charts.not_coarse") if len(coarse["series"]) else "",
+        others=sql("charts.no_others" if finite else "charts.others"),
+        fine=sql("charts.not_coarse") if len(parts) > 1 else "",
     )
     found = cursor.sql(query).to_arrow_table()
     for name in ("wanted", "summarized", "coarse"):
         cursor.unregister(name)
+    found = found.take(np.lexsort((found["cell"].to_numpy(), found["series"].to_numpy())))
     of = found["series"].to_numpy()
     begins = (found["cell"].to_numpy() << level) - offsets[of]
     return Drawing(1 << level, _exact(found), _table(found, begins))
@@ -226,10 +235,10 @@ def _sane(xs: Ints, x: X) -> Ints:
 
 
 class _Reach(NamedTuple):
-    """How far a chart reaches: bounds, or else the extremes of parts of its series."""
+    """How far a chart reaches: bounds, or else the extremes of its series."""
 
     starts: Ints
-    """Where x is 0, by part."""
+    """Where x is 0, by series."""
     leasts: Ints
     greatests: Ints
     low: int | None
@@ -238,8 +247,8 @@ class _Reach(NamedTuple):
     def whole(self, level: int) -> tuple[int, int]:
         """Return the first and last x of the whole buckets of a width."""
         offsets = (self.starts >> level) << level
-        least = int((self.leasts - offsets).min()) if len(offsets) else 0
-        greatest = int((self.greatests - offsets).max()) if len(offsets) else 0
+        least = int((self.leasts - offsets).min())
+        greatest = int((self.greatests - offsets).max())
         high = greatest if self.high is None else self.high
         low = min(least, high) if self.low is None else self.low
         return (low >> level) << level, ((max(low, high) >> level) << level) + (1 << level) - 1
@@ -254,12 +263,12 @@ def _clamped(number: int) -> int:
     return min(max(number, _INTEGERS.min), _INTEGERS.max)
 
 
-def _meets(rest: Batch, spans: dict[str, npt.NDArray[Any]]) -> bool:
+def _meets(rest: Batch, blocks: dict[str, npt.NDArray[Any]]) -> bool:
     """Return whether a point has a step that is not after all blocks of its series."""
-    if not len(rest.series) or not len(spans["series"]):
+    if not len(blocks["series"]):
         return False
-    order = np.argsort(spans["series"])
-    ordered, reached = spans["series"][order], spans["step_max"][order]
+    order = np.argsort(blocks["series"])
+    ordered, reached = blocks["series"][order], blocks["step_max"][order]
     at = np.minimum(np.searchsorted(ordered, rest.series), len(ordered) - 1)
     return bool(((ordered[at] == rest.series) & (rest.steps <= reached[at])).any())
 

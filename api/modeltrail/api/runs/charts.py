@@ -104,11 +104,19 @@ class _Found(NamedTuple):
     points: int
     min: float | None
     max: float | None
+    first_step: int
     last_step: int
+    first_ms: int
+    last_ms: int
     status: str
     started_at_ms: int | None
     ended: bool
     events_missing: int
+
+    def drawn(self, x: str) -> Series:
+        """Return what is drawn of it."""
+        ends = (self.first_step, self.last_step) if x == "step" else (self.first_ms, self.last_ms)
+        return Series(self.number, *ends, self.started_at_ms or 0)
 
 
 class Chart(NamedTuple):
@@ -127,7 +135,7 @@ def chart(cursor: duckdb.DuckDBPyConnection, rights: Rights, asked: ChartsQuery)
     if against is None:
         drawing = draw(
             cursor,
-            [Series(one.number, one.started_at_ms or 0) for one in found],
+            [one.drawn(asked.x) for one in found],
             asked.x,  # type: ignore[arg-type]
             None if asked.low is None else int(asked.low // 1),
             None if asked.high is None else int(asked.high // 1),

@@ -30,6 +30,7 @@ _LEVEL_MAX = 62
 _NOWHERE = np.iinfo(np.int64).min
 
 _Indices = npt.NDArray[np.intp]
+_Levels = npt.NDArray[np.uint8]
 
 
 class BlocksWriter:
@@ -74,7 +75,8 @@ class BlocksWriter:
             if points < series * _CHUNK_SERIES_POINTS:
                 return
         chunk = arrange(self._tail)
-        columns = summarize(chunk, _edges(chunk))
+        edges, step_levels, time_levels = _edges(chunk)
+        columns = summarize(chunk, edges)
         series = columns["series"]
         self._grow(int(series[-1]) + 1)
         after = self._reached[series]  # the greatest step before each block
@@ -83,6 +85,8 @@ class BlocksWriter:
         columns["late"] = columns["step_min"] <= after
         firsts, lasts = chunk.groups()
         touched = chunk.series[firsts]
+        at = np.searchsorted(touched, series)
+        columns["step_level"], columns["time_level"] = step_levels[at], time_levels[at]
         self._reached[touched] = np.maximum(self._reached[touched], chunk.steps[lasts])
         end_row = self._first_row + points
         columns["first_row"] = np.full(len(series), self._first_row)
@@ -115,18 +119,16 @@ def arrange(parts: list[Batch]) -> Batch:
     return points
 
 
-def _edges(chunk: Batch) -> _Indices:
-    """Return where blocks begin."""
+def _edges(chunk: Batch) -> tuple[_Indices, _Levels, _Levels]:
+    """Return where blocks begin, and for each series the levels of its cells: steps and times."""
     firsts, lasts = chunk.groups()
     counts = lasts - firsts + 1
     same = chunk.series[1:] == chunk.series[:-1]
-    steps = _cells(chunk.steps, chunk.steps[firsts], chunk.steps[lasts], counts)
-    times = _cells(
-        chunk.times,
-        np.minimum.reduceat(chunk.times, firsts),
-        np.maximum.reduceat(chunk.times, firsts),
-        counts,
-    )
+    step_levels = _levels(chunk.steps[firsts], chunk.steps[lasts], counts)
+    least, greatest = (of.reduceat(chunk.times, firsts) for of in (np.minimum, np.maximum))
+    time_levels = _levels(least, greatest, counts)
+    steps = chunk.steps >> np.repeat(step_levels, counts)
+    times = chunk.times >> np.repeat(time_levels, counts)
     by_step = ~same | (steps[1:] != steps[:-1])
     by_time = same & (times[1:] != times[:-1])
     # Where times go to and fro, they would cut off every point.
@@ -134,17 +136,16 @@ def _edges(chunk: Batch) -> _Indices:
     wild = cuts > 4 + 3 * counts // _BLOCK_POINTS
     if wild.any():
         by_time &= ~np.repeat(wild, counts)[1:]
-    return np.concatenate([[0], np.flatnonzero(by_step | by_time) + 1])
+        time_levels[wild] = _LEVEL_MAX + 1
+    edges = np.concatenate([[0], np.flatnonzero(by_step | by_time) + 1])
+    return edges, step_levels.astype(np.uint8), time_levels.astype(np.uint8)
 
 
-def _cells(numbers: Ints, least: Ints, greatest: Ints, counts: Ints) -> Ints:
-    """Return in which cell of its series' width each number is.
-
-    The width of a series is the power of two that holds about as many points as a block.
-    """
+def _levels(least: Ints, greatest: Ints, counts: Ints) -> Ints:
+    """Return the logarithms of the widths of cells with about as many points as a block."""
     span = greatest.astype(np.float64) - least.astype(np.float64) + 1.0
     level = np.floor(np.log2(np.maximum(span / counts * _BLOCK_POINTS, 1.0)))
-    return numbers >> np.repeat(np.minimum(level, _LEVEL_MAX).astype(np.int64), counts)
+    return np.minimum(level, _LEVEL_MAX).astype(np.int64)
 
 
 def summarize(batch: Batch, edges: _Indices) -> dict[str, Any]:

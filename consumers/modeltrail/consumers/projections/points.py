@@ -23,6 +23,8 @@ from modeltrail.schemas import Malformed, points
 SeriesKey = tuple[str, str | None, str | None, str | None]
 """Metric key, model id, dataset name, dataset digest."""
 
+_GREATEST = np.iinfo(np.int64).max
+
 
 class Counted(Protocol):
     """Something that counts stored points."""
@@ -53,8 +55,8 @@ class PointsWriter:
         """Load the latest point of every series."""
         found = con.execute(
             "SELECT series, step, timestamp_ms, value, points,"
-            " coalesce(min_value, 'inf') AS min_value, coalesce(max_value, '-inf') AS max_value"
-            " FROM fold.series"
+            " coalesce(min_value, 'inf') AS min_value, coalesce(max_value, '-inf') AS max_value,"
+            " min_step, min_time_ms, max_time_ms FROM fold.series"
         ).fetchnumpy()
         self._count = self._saved = int(found["series"].max()) + 1 if len(found["series"]) else 0
         self._latest = _Latest(self._count)
@@ -193,12 +195,15 @@ class _Latest:
         self.points = np.zeros(size, np.int64)
         self.lows = np.full(size, np.inf)
         self.highs = np.full(size, -np.inf)
+        self.first_steps = np.full(size, _GREATEST)
+        self.first_times = np.full(size, _GREATEST)
+        self.last_times = np.full(size, -_GREATEST - 1)
 
     def grow(self, size: int) -> None:
         if size > len(self.steps):
             old, count = self, len(self.steps)
             bigger = _Latest(size)
-            for name in ("steps", "times", "values", "points", "lows", "highs"):
+            for name in vars(self):
                 getattr(bigger, name)[:count] = getattr(old, name)
                 setattr(self, name, getattr(bigger, name))
 
@@ -207,6 +212,9 @@ class _Latest:
         self.steps[series], self.times[series] = rows["step"], rows["timestamp_ms"]
         self.values[series], self.points[series] = rows["value"], rows["points"]
         self.lows[series], self.highs[series] = rows["min_value"], rows["max_value"]
+        self.first_steps[series] = rows["min_step"]
+        self.first_times[series] = rows["min_time_ms"]
+        self.last_times[series] = rows["max_time_ms"]
 
     def before_or_at(self, batch: Batch, firsts: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
         """Return for each series whether its first point in the batch is not after the latest."""
@@ -234,8 +242,14 @@ class _Latest:
         self.points[series] += stored
 
     def widen(self, batch: Batch, firsts: npt.NDArray[np.intp]) -> None:
-        """Extend the extremes of each series by the finite values in the batch."""
+        """Extend the extremes of each series by the steps, times and finite values in the batch."""
         series = batch.series[firsts]
+        for kept, found, least in (
+            (self.first_steps, batch.steps, np.minimum),
+            (self.first_times, batch.times, np.minimum),
+            (self.last_times, batch.times, np.maximum),
+        ):
+            kept[series] = least(kept[series], least.reduceat(found, firsts))
         finite = np.isfinite(batch.values)
         # Adding 0.0 makes -0.0 to 0.0: which of them is smaller must not depend on the batches.
         lows = highs = batch.values + 0.0
@@ -254,6 +268,9 @@ class _Latest:
             "value": self.values[series],
             "min_value": pa.array(lows, mask=none),
             "max_value": pa.array(highs, mask=none),
+            "min_step": self.first_steps[series],
+            "min_time_ms": self.first_times[series],
+            "max_time_ms": self.last_times[series],
         }
 
 

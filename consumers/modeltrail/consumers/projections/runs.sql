@@ -108,8 +108,8 @@ CREATE TABLE fold.environments (
     environment VARCHAR NOT NULL, name VARCHAR NOT NULL, version VARCHAR NOT NULL
 );
 
--- What points belong to, with the latest point (the greatest by step, then timestamp, then value) and
--- the least and greatest finite value.
+-- What points belong to, with the latest point (the greatest by step, then timestamp, then value), the
+-- least and greatest finite value, the least step, and the least and greatest timestamp.
 CREATE TABLE fold.series (
     series INTEGER NOT NULL,
     run INTEGER NOT NULL,
@@ -122,7 +122,10 @@ CREATE TABLE fold.series (
     timestamp_ms BIGINT NOT NULL,
     value DOUBLE NOT NULL,
     min_value DOUBLE,
-    max_value DOUBLE
+    max_value DOUBLE,
+    min_step BIGINT NOT NULL,
+    min_time_ms BIGINT NOT NULL,
+    max_time_ms BIGINT NOT NULL
 );
 
 CREATE TABLE fold.points (
@@ -135,7 +138,8 @@ CREATE TABLE fold.points (
 -- Summaries of the points in rows first_row to end_row - 1 of fold.points, see blocks.py: those of one
 -- series from step_min to step_max, and within these times. lo, hi and sum are of finite values; first
 -- and last are the values of the least and greatest point by step, then timestamp, then value.
--- late: an earlier block has a step as great as step_min.
+-- late: an earlier block has a step as great as step_min. The levels are the logarithms of the widths of
+-- the cells that it lies in.
 CREATE TABLE fold.blocks (
     series INTEGER NOT NULL,
     first_row BIGINT NOT NULL,
@@ -147,6 +151,8 @@ CREATE TABLE fold.blocks (
     first_time BIGINT NOT NULL,
     last_time BIGINT NOT NULL,
     late BOOLEAN NOT NULL,
+    step_level UTINYINT NOT NULL,
+    time_level UTINYINT NOT NULL,
     n INTEGER NOT NULL,
     nan INTEGER NOT NULL,
     pos_inf INTEGER NOT NULL,

@@ -2,7 +2,8 @@
 -- with a prefix.
 SELECT
     s.series, r.run_id, s.key, s.model_id, s.dataset_name, s.dataset_digest, s.points, s.min_value,
-    s.max_value, s.step, r.status, r.started_at_ms, r.ended_at_ms IS NOT NULL AS ended, a.events_missing
+    s.max_value, s.min_step, s.step, s.min_time_ms, s.max_time_ms, r.status, r.started_at_ms,
+    r.ended_at_ms IS NOT NULL AS ended, a.events_missing
 FROM (SELECT unnest(?::VARCHAR[]) AS run_id, generate_subscripts(?::VARCHAR[], 1) AS place) wanted
 JOIN fold.runs r ON r.run_id = wanted.run_id
 JOIN fold.activity a ON a.run = r.run
@@ -18,10 +19,15 @@ SELECT coalesce(max(end_row), 0) FROM fold.blocks
 SELECT p.series, p.step, p.timestamp_ms, p.value, p.rowid AS row
 FROM fold.points p SEMI JOIN wanted w ON w.series = p.series WHERE p.rowid >= {end_row}
 
--- spans: The extent of the blocks of each series.
+-- about: What all blocks of some series have in common: the widest cells, whether steps are in order, and
+-- whether all values are finite.
 SELECT
-    b.series, min(b.step_min) AS step_min, max(b.step_max) AS step_max, min(b.time_min) AS time_min,
-    max(b.time_max) AS time_max, bool_or(b.late) AS late
+    coalesce(max(b.{x}_level), 0), coalesce(bool_or(b.late), FALSE),
+    coalesce(max(b.nan + b.pos_inf + b.neg_inf), 0) = 0
+FROM fold.blocks b SEMI JOIN wanted w ON w.series = b.series
+
+-- reached: The greatest step of the blocks of each series.
+SELECT b.series, max(b.step_max) AS step_max
 FROM fold.blocks b SEMI JOIN wanted w ON w.series = b.series GROUP BY b.series
 
 -- coarse: The blocks within these bounds that do not fit into one bucket, by series and chunk. All
@@ -41,8 +47,7 @@ WHERE p.rowid >= {first_row} AND p.rowid < {end_row}
 -- buckets: The buckets of series, from their blocks and from summaries of their other points.
 SELECT
     series, cell, min(lo) AS lo, max(hi) AS hi, arg_min(first, {first}) AS first,
-    arg_max(last, {last}) AS last, sum(sum) AS sum, sum(n)::INTEGER AS n, sum(nan)::INTEGER AS nan,
-    sum(pos_inf)::INTEGER AS pos_inf, sum(neg_inf)::INTEGER AS neg_inf
+    arg_max(last, {last}) AS last, sum(sum) AS sum, sum(n)::INTEGER AS n, {others}
 FROM (
     SELECT
         w.place AS series, b.{x}_min >> {level} AS cell, b.lo, b.hi, b.first, b.last, b.sum, b.n, b.nan,
@@ -56,7 +61,13 @@ FROM (
         first_time, last_time
     FROM summarized
 )
-GROUP BY series, cell ORDER BY series, cell
+GROUP BY series, cell
+
+-- others: The counts of values that are not finite.
+sum(nan)::INTEGER AS nan, sum(pos_inf)::INTEGER AS pos_inf, sum(neg_inf)::INTEGER AS neg_inf
+
+-- no_others: The same if all values are finite.
+0::INTEGER AS nan, 0::INTEGER AS pos_inf, 0::INTEGER AS neg_inf
 
 -- not_coarse: Leaves out the blocks that the points replace.
 ANTI JOIN coarse c ON c.series = b.series AND c.first_row = b.first_row
