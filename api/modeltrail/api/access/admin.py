@@ -288,18 +288,14 @@ def _listed(
 
 
 def roles(cursor: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """Return all roles."""
+    """Return all roles with their users."""
     return _listed(
         cursor,
-        "SELECT role_id::BIGINT AS role_id, role, description FROM roles ORDER BY role",
+        "SELECT role_id::BIGINT AS role_id, role, description, "
+        'array(SELECT m."user" FROM role_members m WHERE m.role_id = r.role_id ORDER BY 1) '
+        "AS users FROM roles r ORDER BY role",
         [],
     )
-
-
-def members(cursor: duckdb.DuckDBPyConnection) -> set[tuple[int, int]]:
-    """Return pairs of a role's id and the id of a user who has it."""
-    found = cursor.execute(sql("access.members")).fetchall()
-    return {(int(role_id), int(user_id)) for role_id, user_id in found}
 
 
 def role_permission(

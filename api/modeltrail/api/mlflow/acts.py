@@ -86,7 +86,7 @@ def _reason(call: Call, type: str, number: int, alias: str | None) -> str | None
 
 
 def _declare(command: Command, endpoint: str) -> None:
-    method, path, *given = endpoint.split()
+    _, path, *given = endpoint.split()
     names = [name.rstrip("?") for name in given]
     has_evidence = any(field.event == "evidence" for field in command.fields)
 
@@ -103,11 +103,7 @@ def _declare(command: Command, endpoint: str) -> None:
         return {} if answer is None else answer(call, verdict)
 
     act.__doc__ = command.doc
-    readers = {
-        name: wire.boolean if name == "archive_existing_versions" else wire.text for name in names
-    }
-    required = [name for name in given if not name.endswith("?")]
-    endpoints.add(method, path, readers, required=required)(act)
+    endpoints.declare(endpoint)(act)
 
 
 for _endpoint, _type in ENDPOINTS.items():

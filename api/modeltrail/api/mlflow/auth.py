@@ -5,38 +5,45 @@ They exist on a server with ``--auth``. There are no workspaces: every role is i
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
-
-import duckdb
 
 from modeltrail.api.access import admin as access_admin
 from modeltrail.api.access.acts import Level
 from modeltrail.api.access.admin import Holder, PermissionTarget
-from modeltrail.api.access.rights import EXPERIMENT, LEVELS, MODEL, UserRights
+from modeltrail.api.access.rights import EXPERIMENT, LEVELS, MODEL
 from modeltrail.api.errors import InvalidRequest, NotFound
-from modeltrail.api.mlflow import wire
-from modeltrail.api.mlflow.calls import Call, Endpoints
+from modeltrail.api.mlflow.calls import Call, Endpoints, Handler
+from modeltrail.api.registry.commands import BY_TYPE
 from modeltrail.api.registry.grants import check_grant, user_rights
+from modeltrail.api.registry.performing import perform
 from modeltrail.limits import PERMISSIONS
 
 endpoints = Endpoints()
 
 _WORKSPACE = "default"
-_USER = {"username": wire.text}
-_PASSWORD = {**_USER, "password": wire.text}
 _RESOURCES = {"experiment": EXPERIMENT, "registered_model": MODEL, "prompt": MODEL}
-_OF = {**_USER, "resource_type": wire.text, "resource_id": wire.text}
-_ROLE = {"role_id": wire.integer}
 
 
-def _rights(call: Call) -> UserRights:
-    return user_rights(call.caller)
+def _endpoint(endpoint: str, version: str = "2.0") -> Callable[[Handler], Handler]:
+    """Declare an endpoint that needs authentication. Who may call it is in ``rules``."""
+
+    def declare(handler: Handler) -> Handler:
+        @wraps(handler)
+        def answer(call: Call) -> dict[str, Any] | bytes:
+            user_rights(call.caller)
+            return handler(call)
+
+        return endpoints.declare(endpoint, version=version)(answer)
+
+    return declare
 
 
-def _self_or_admin(call: Call) -> None:
-    rights = _rights(call)
-    if call["username"] != rights.user:
-        rights.admin()
+def _perform(call: Call, type: str, **given: Any) -> dict[str, Any]:
+    command = BY_TYPE[type]
+    defaults = {field.event: field.default for field in command.fields}
+    return perform(call.node, call.caller, command, defaults | given)
 
 
 # Users
@@ -46,138 +53,104 @@ def _user(call: Call, name: str) -> dict[str, Any]:
     with call.node.read() as cursor:
         found = access_admin.user(cursor, name)
         granted = access_admin.permissions(cursor, Holder(name))
-    own = [one for one in granted if one["entity_id"] is not None]
+    shown = {
+        resource: [
+            _permission(resource, one, found["user_id"])
+            for one in granted
+            if one["resource"] == resource and one["entity_id"] is not None
+        ]
+        for resource in (EXPERIMENT, MODEL)
+    }
     return {
         "id": found["user_id"],
         "username": found["user"],
         "is_admin": found["admin"],
-        "experiment_permissions": [
-            _experiment_permission(one["entity_id"], found["user_id"], one["permission"])
-            for one in own
-            if one["resource"] == EXPERIMENT
-        ],
-        "registered_model_permissions": [
-            _model_permission(one["pattern"], found["user_id"], one["permission"])
-            for one in own
-            if one["resource"] == MODEL
-        ],
+        "experiment_permissions": shown[EXPERIMENT],
+        "registered_model_permissions": shown[MODEL],
     }
 
 
-@endpoints.add("POST", "users/create", _PASSWORD, required=["username", "password"])
+@_endpoint("POST users/create username password")
 def create_user(call: Call) -> dict[str, Any]:
     """Create a user who is not an administrator."""
-    _rights(call).admin()
     if not call["username"] or not call["password"]:
         raise InvalidRequest("Username and password cannot be empty.")
-    access_admin.create_user(call.node, call.caller, call["username"], call["password"])
+    _perform(call, "CreateUser", user=call["username"], password=call["password"])
     return {"user": _user(call, call["username"])}
 
 
-@endpoints.add("GET", "users/get", _USER, required=["username"])
+@_endpoint("GET users/get username")
 def get_user(call: Call) -> dict[str, Any]:
     """Return a user, for administrators and for that user."""
-    _self_or_admin(call)
     return {"user": _user(call, call["username"])}
 
 
-@endpoints.add("GET", "users/list")
+@_endpoint("GET users/list")
 def list_users(call: Call) -> dict[str, Any]:
     """Return all users with their roles."""
-    _rights(call).admin()
     with call.node.read() as cursor:
         found = access_admin.users(cursor)
         roles = access_admin.roles(cursor)
-        members = access_admin.members(cursor)
     return {
         "users": [
             {
                 "id": one["user_id"],
                 "username": one["user"],
                 "is_admin": one["admin"],
-                "roles": [
-                    _role(role) for role in roles if (role["role_id"], one["user_id"]) in members
-                ],
+                "roles": [_role(role, []) for role in roles if one["user"] in role["users"]],
             }
             for one in found
         ]
     }
 
 
-@endpoints.add("GET", "users/current")
+@_endpoint("GET users/current")
 def current_user(call: Call) -> dict[str, Any]:
     """Return the signed-in user."""
-    user = _user(call, str(_rights(call).user))
+    user = _user(call, call.caller.actor.name)
     shown = {name: user[name] for name in ("id", "username", "is_admin")}
     return {"user": shown, "is_basic_auth": True}
 
 
-@endpoints.add(
-    "PATCH",
-    "users/update-password",
-    {**_PASSWORD, "current_password": wire.text},
-    required=["username", "password"],
-)
+@_endpoint("PATCH users/update-password username password current_password?")
 def update_password(call: Call) -> dict[str, Any]:
     """Set the caller's password, or as an administrator anyone's."""
-    _self_or_admin(call)
-    rights = _rights(call)
-    if call["username"] == rights.user:
-        current = call.get("current_password")
-        rights.check_password(current)
-        if current == call["password"]:
-            raise InvalidRequest("New password must differ from the current password.")
-    _update_user(call, password=call["password"])
+    name, password, current = call["username"], call["password"], call.get("current_password")
+    if name == call.caller.rights.user and current == password:
+        user_rights(call.caller).check_password(current)
+        raise InvalidRequest("New password must differ from the current password.")
+    _perform(call, "UpdateUser", user=name, password=password, current_password=current)
     return {}
 
 
-@endpoints.add(
-    "PATCH",
-    "users/update-admin",
-    {**_USER, "is_admin": wire.boolean},
-    required=["username", "is_admin"],
-)
+@_endpoint("PATCH users/update-admin username is_admin")
 def update_admin(call: Call) -> dict[str, Any]:
     """Make a user an administrator, or no longer one."""
-    _rights(call).admin()
-    _update_user(call, admin=call["is_admin"])
+    _perform(call, "UpdateUser", user=call["username"], admin=call["is_admin"])
     return {}
 
 
-def _update_user(call: Call, *, password: str | None = None, admin: bool | None = None) -> None:
-    access_admin.update_user(
-        call.node, call.caller, call["username"], password=password, admin=admin
-    )
-
-
-@endpoints.add("DELETE", "users/delete", _USER, required=["username"])
+@_endpoint("DELETE users/delete username")
 def delete_user(call: Call) -> dict[str, Any]:
     """Delete another user."""
-    rights = _rights(call)
-    rights.admin()
-    if call["username"] == rights.user:
+    if call["username"] == call.caller.rights.user:
         raise InvalidRequest(
             "Users cannot delete their own account. Ask another admin to delete this user instead.",
             code="BAD_REQUEST",
         )
-    call.decide("DeleteUser", {"user": call["username"]})
+    _perform(call, "DeleteUser", user=call["username"])
     return {}
 
 
 # Permissions for one experiment or model, as clients up to 3.12 ask
 
 
-def _experiment_permission(experiment_id: str, user_id: int, permission: str) -> dict[str, Any]:
-    return {"experiment_id": experiment_id, "user_id": user_id, "permission": permission}
-
-
-def _model_permission(name: str, user_id: int, permission: str) -> dict[str, Any]:
-    return {
-        "workspace": _WORKSPACE,
-        "name": name,
-        "user_id": user_id,
-        "permission": permission,
-    }
+def _permission(resource: str, granted: dict[str, Any], user_id: int) -> dict[str, Any]:
+    if resource == EXPERIMENT:
+        of = {"experiment_id": granted["entity_id"]}
+    else:
+        of = {"workspace": _WORKSPACE, "name": granted["pattern"]}
+    return {**of, "user_id": user_id, "permission": granted["permission"]}
 
 
 def _check_permission(permission: str) -> str:
@@ -188,41 +161,21 @@ def _check_permission(permission: str) -> str:
     return permission
 
 
-def _entity(call: Call, resource: str) -> PermissionTarget:
-    """Return the entity that a call names. It needs MANAGE."""
-    rights = _rights(call)
+def _entity(call: Call, resource: str, of: str) -> PermissionTarget:
+    """Return the target for an existing entity."""
     if resource == EXPERIMENT:
-        experiment_id = call["experiment_id"]
-        rights.exists(experiment_id)
-        target, name = PermissionTarget(EXPERIMENT, None, experiment_id), None
-    else:
-        name = call["name"]
-        target = access_admin.target_of(call.node, MODEL, name)
-        if target.entity_id is None:
-            raise NotFound(f"Registered Model with name={name} not found")
-    check_grant(rights, target, name)
+        user_rights(call.caller).exists(of)
+        return PermissionTarget(EXPERIMENT, None, of)
+    target = access_admin.target_of(call.node, MODEL, of)
+    if target.entity_id is None:
+        raise NotFound(f"Registered Model with name={of} not found")
     return target
-
-
-def _granted(call: Call, target: PermissionTarget, what: str) -> dict[str, Any]:
-    with call.node.read() as cursor:
-        user = access_admin.user(cursor, call["username"])
-        found = access_admin.permissions(cursor, Holder(call["username"]), target)
-        if not found:
-            raise NotFound(f"{what} and username={call['username']} not found")
-        return {**found[0], "user_id": user["user_id"]}
 
 
 def _grant(call: Call, holder: Holder, target: PermissionTarget, *, exists: bool) -> None:
     """Grant the permission in a call. One must exist before, or must not."""
-    access_admin.grant(
-        call.node,
-        call.caller,
-        holder,
-        target,
-        _check_permission(call["permission"]),
-        exists=exists,
-    )
+    permission = _check_permission(call["permission"])
+    access_admin.grant(call.node, call.caller, holder, target, permission, exists=exists)
 
 
 def _revoke(call: Call, holder: Holder, target: PermissionTarget) -> None:
@@ -230,38 +183,39 @@ def _revoke(call: Call, holder: Holder, target: PermissionTarget) -> None:
 
 
 def _declare(resource: str, path: str, field: str, answer: str) -> None:
-    of = {field: wire.text, **_USER}
-
     def shown(call: Call, target: PermissionTarget) -> dict[str, Any]:
-        what = "Experiment" if resource == EXPERIMENT else "Registered model"
-        found = _granted(call, target, f"{what} permission with {field}={call[field]}")
-        make = _experiment_permission if resource == EXPERIMENT else _model_permission
-        return {answer: make(call[field], found["user_id"], found["permission"])}
+        name = call["username"]
+        with call.node.read() as cursor:
+            user = access_admin.user(cursor, name)
+            found = access_admin.permissions(cursor, Holder(name), target)
+        if not found:
+            what = resource.replace("_", " ").capitalize()
+            raise NotFound(
+                f"{what} permission with {field}={call[field]} and username={name} not found"
+            )
+        return {answer: _permission(resource, found[0], user["user_id"])}
 
     def change(call: Call, exists: bool) -> PermissionTarget:
-        target = _entity(call, resource)
+        target = _entity(call, resource, call[field])
         _grant(call, Holder(call["username"]), target, exists=exists)
         return target
 
-    with_permission = {**of, "permission": wire.text}
-    needed = [field, "username", "permission"]
-
-    @endpoints.add("POST", f"{path}/permissions/create", with_permission, required=needed)
+    @_endpoint(f"POST {path}/permissions/create {field} username permission")
     def create(call: Call) -> dict[str, Any]:
         return shown(call, change(call, False))
 
-    @endpoints.add("GET", f"{path}/permissions/get", of, required=needed[:2])
+    @_endpoint(f"GET {path}/permissions/get {field} username")
     def get(call: Call) -> dict[str, Any]:
-        return shown(call, _entity(call, resource))
+        return shown(call, _entity(call, resource, call[field]))
 
-    @endpoints.add("PATCH", f"{path}/permissions/update", with_permission, required=needed)
+    @_endpoint(f"PATCH {path}/permissions/update {field} username permission")
     def update(call: Call) -> dict[str, Any]:
         change(call, True)
         return {}
 
-    @endpoints.add("DELETE", f"{path}/permissions/delete", of, required=needed[:2])
+    @_endpoint(f"DELETE {path}/permissions/delete {field} username")
     def delete(call: Call) -> dict[str, Any]:
-        _revoke(call, Holder(call["username"]), _entity(call, resource))
+        _revoke(call, Holder(call["username"]), _entity(call, resource, call[field]))
         return {}
 
 
@@ -272,12 +226,12 @@ _declare(MODEL, "registered-models", "name", "registered_model_permission")
 # Permissions of a user, as clients of 3.13 and later ask
 
 
-def _target(call: Call, resource_type: str, pattern: str) -> PermissionTarget:
-    """Return the target of a type and an id in a call. A final ``*`` makes a prefix."""
-    resource = _RESOURCES.get(resource_type)
+def _target(call: Call, pattern: str) -> PermissionTarget:
+    """Return the target of the type in a call and an id. A final ``*`` makes a prefix."""
+    resource = _RESOURCES.get(call["resource_type"])
     if resource is None:
         raise InvalidRequest(
-            f"Invalid resource type '{resource_type}'. "
+            f"Invalid resource type '{call['resource_type']}'. "
             f"Valid resource types are: {tuple(_RESOURCES)}"
         )
     if resource == EXPERIMENT and not pattern.endswith("*"):
@@ -285,36 +239,32 @@ def _target(call: Call, resource_type: str, pattern: str) -> PermissionTarget:
     return access_admin.target_of(call.node, resource, pattern)
 
 
-@endpoints.add(
-    "POST",
-    "users/permissions/grant",
-    {**_OF, "permission": wire.text},
-    required=[*_OF, "permission"],
-    version="3.0",
-)
+def _grantable(call: Call) -> PermissionTarget:
+    """Return the target in a call, after checking that the caller may grant it."""
+    target = _target(call, call["resource_id"])
+    check_grant(call.caller.rights, target, call["resource_id"])
+    return target
+
+
+@_endpoint("POST users/permissions/grant username resource_type resource_id permission", "3.0")
 def grant(call: Call) -> dict[str, Any]:
     """Grant a permission that does not exist yet."""
-    target = _target(call, call["resource_type"], call["resource_id"])
-    check_grant(_rights(call), target, call["resource_id"])
-    _grant(call, Holder(call["username"]), target, exists=False)
+    _grant(call, Holder(call["username"]), _grantable(call), exists=False)
     return {}
 
 
-@endpoints.add("POST", "users/permissions/revoke", _OF, required=list(_OF), version="3.0")
+@_endpoint("POST users/permissions/revoke username resource_type resource_id", "3.0")
 def revoke(call: Call) -> dict[str, Any]:
     """Revoke an existing permission."""
-    target = _target(call, call["resource_type"], call["resource_id"])
-    check_grant(_rights(call), target, call["resource_id"])
-    _revoke(call, Holder(call["username"]), target)
+    _revoke(call, Holder(call["username"]), _grantable(call))
     return {}
 
 
-@endpoints.add("GET", "users/permissions/get", _OF, required=list(_OF), version="3.0")
+@_endpoint("GET users/permissions/get username resource_type resource_id", "3.0")
 def get_permission(call: Call) -> dict[str, Any]:
     """Return what a user may do with something, whatever the reason."""
-    _self_or_admin(call)
-    target = _target(call, call["resource_type"], call["resource_id"])
-    rights = _rights(call).of(call["username"])
+    target = _target(call, call["resource_id"])
+    rights = user_rights(call.caller).of(call["username"])
     if target.entity_id is None:
         level = rights.name_level(target.resource, str(target.pattern).removesuffix("*"))
     elif target.resource == EXPERIMENT:
@@ -329,11 +279,10 @@ def _permissions_of(call: Call, name: str) -> dict[str, Any]:
     with call.node.read() as cursor:
         user = access_admin.user(cursor, name)
         own = access_admin.permissions(cursor, Holder(name))
-        members = access_admin.members(cursor)
         roles = [
             (role, access_admin.permissions(cursor, Holder(None, role["role_id"])))
             for role in access_admin.roles(cursor)
-            if (role["role_id"], user["user_id"]) in members
+            if name in role["users"]
         ]
     direct = {"role_id": user["user_id"], "role": f"__user_{user['user_id']}__"}
     return {
@@ -361,97 +310,80 @@ def _resource(granted: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@endpoints.add("GET", "users/permissions/list", _USER, required=["username"], version="3.0")
+@_endpoint("GET users/permissions/list username", "3.0")
 def list_permissions(call: Call) -> dict[str, Any]:
     """Return all permissions of a user and of the user's roles."""
-    _self_or_admin(call)
     return _permissions_of(call, call["username"])
 
 
-@endpoints.add("GET", "users/current/permissions", version="3.0")
+@_endpoint("GET users/current/permissions", "3.0")
 def current_permissions(call: Call) -> dict[str, Any]:
     """Return all permissions of the signed-in user."""
-    return _permissions_of(call, str(_rights(call).user))
+    return _permissions_of(call, call.caller.actor.name)
 
 
 # Roles
 
 
-def _role(role: dict[str, Any], granted: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+def _role(role: dict[str, Any], granted: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "id": role["role_id"],
         "name": role["role"],
         "workspace": _WORKSPACE,
         "description": role["description"],
-        "permissions": [_role_permission(role["role_id"], one) for one in granted or ()],
+        "permissions": [_role_permission(role["role_id"], one) for one in granted],
     }
-
-
-def _whole_role(cursor: duckdb.DuckDBPyConnection, role: dict[str, Any]) -> dict[str, Any]:
-    """Return a role with its permissions."""
-    return _role(role, access_admin.permissions(cursor, Holder(None, role["role_id"])))
 
 
 def _role_permission(role_id: int, granted: dict[str, Any]) -> dict[str, Any]:
     return {"id": granted["permission_id"], "role_id": role_id, **_resource(granted)}
 
 
-def _one_role(call: Call, role_id: int) -> dict[str, Any]:
+def _roles(call: Call, user: str | None = None) -> list[dict[str, Any]]:
+    """Return all roles, or those of a user, with their permissions."""
     with call.node.read() as cursor:
-        for role in access_admin.roles(cursor):
-            if role["role_id"] == role_id:
-                return _whole_role(cursor, role)
+        if user is not None:
+            access_admin.user(cursor, user)
+        return [
+            _role(role, access_admin.permissions(cursor, Holder(None, role["role_id"])))
+            for role in access_admin.roles(cursor)
+            if user is None or user in role["users"]
+        ]
+
+
+def _one_role(call: Call, role_id: int) -> dict[str, Any]:
+    for role in _roles(call):
+        if role["id"] == role_id:
+            return role
     raise NotFound(f"Role with id={role_id} not found")
 
 
-def _decide(call: Call, type: str, **fields: Any) -> int:
-    _rights(call).admin()
-    return call.decide(type, fields).position.offset
-
-
-@endpoints.add(
-    "POST",
-    "roles/create",
-    {"name": wire.text, "workspace": wire.text, "description": wire.text},
-    required=["name", "workspace"],
-    version="3.0",
-)
+@_endpoint("POST roles/create name workspace description?", "3.0")
 def create_role(call: Call) -> dict[str, Any]:
     """Create a role."""
-    _rights(call).admin()
     if call["workspace"] != _WORKSPACE:
         raise InvalidRequest(
             f"There are no workspaces here but '{_WORKSPACE}', so no '{call['workspace']}'."
         )
-    description = call.get("description")
-    made = _decide(call, "CreateRole", role=call["name"], description=description)
-    return {"role": _one_role(call, made)}
+    made = _perform(call, "CreateRole", role=call["name"], description=call.get("description"))
+    return {"role": _one_role(call, made["role_id"])}
 
 
-@endpoints.add("GET", "roles/get", _ROLE, required=["role_id"], version="3.0")
+@_endpoint("GET roles/get role_id", "3.0")
 def get_role(call: Call) -> dict[str, Any]:
     """Return a role with its permissions."""
-    _rights(call).admin()
     return {"role": _one_role(call, call["role_id"])}
 
 
-@endpoints.add("GET", "roles/list", {"workspace": wire.text}, version="3.0")
+@_endpoint("GET roles/list workspace?", "3.0")
 def list_roles(call: Call) -> dict[str, Any]:
     """Return all roles with their permissions."""
-    _rights(call).admin()
     if call.get("workspace", _WORKSPACE) != _WORKSPACE:
         return {"roles": []}
-    with call.node.read() as cursor:
-        return {"roles": [_whole_role(cursor, role) for role in access_admin.roles(cursor)]}
+    return {"roles": _roles(call)}
 
 
-@endpoints.add(
-    "PATCH",
-    "roles/update",
-    {**_ROLE, "name": wire.text, "description": wire.text},
-    required=["role_id"],
-    version="3.0",
-)
+@_endpoint("PATCH roles/update role_id name? description?", "3.0")
 def update_role(call: Call) -> dict[str, Any]:
     """Rename or describe a role."""
     name, description = call.get("name"), call.get("description")
@@ -459,42 +391,38 @@ def update_role(call: Call) -> dict[str, Any]:
         raise InvalidRequest(
             "At least one of 'name' or 'description' must be provided to update a role."
         )
-    _decide(call, "UpdateRole", role_id=call["role_id"], role=name, description=description)
+    _perform(call, "UpdateRole", role_id=call["role_id"], role=name, description=description)
     return {"role": _one_role(call, call["role_id"])}
 
 
-@endpoints.add("DELETE", "roles/delete", _ROLE, required=["role_id"], version="3.0")
+@_endpoint("DELETE roles/delete role_id", "3.0")
 def delete_role(call: Call) -> dict[str, Any]:
     """Delete a role."""
-    _decide(call, "DeleteRole", role_id=call["role_id"])
+    _perform(call, "DeleteRole", role_id=call["role_id"])
     return {}
 
 
-@endpoints.add(
-    "POST",
-    "roles/permissions/add",
-    {
-        **_ROLE,
-        "resource_type": wire.text,
-        "resource_pattern": wire.text,
-        "permission": wire.text,
-    },
-    required=["role_id", "resource_type", "resource_pattern", "permission"],
-    version="3.0",
-)
+@_endpoint("POST roles/permissions/add role_id resource_type resource_pattern permission", "3.0")
 def add_role_permission(call: Call) -> dict[str, Any]:
     """Grant a permission to a role."""
-    _rights(call).admin()
-    holder = Holder(None, call["role_id"])
-    target = _target(call, call["resource_type"], call["resource_pattern"])
-    _grant(call, holder, target, exists=False)
-    return {"role_permission": _of_role(call, holder, target)}
+    return _set_of_role(
+        call, Holder(None, call["role_id"]), _target(call, call["resource_pattern"]), exists=False
+    )
 
 
-def _of_role(call: Call, holder: Holder, target: PermissionTarget) -> dict[str, Any]:
+@_endpoint("PATCH roles/permissions/update role_permission_id permission", "3.0")
+def update_role_permission(call: Call) -> dict[str, Any]:
+    """Change a permission of a role."""
+    return _set_of_role(call, *_by_id(call), exists=True)
+
+
+def _set_of_role(
+    call: Call, holder: Holder, target: PermissionTarget, *, exists: bool
+) -> dict[str, Any]:
+    _grant(call, holder, target, exists=exists)
     with call.node.read() as cursor:
         found = access_admin.permissions(cursor, holder, target)
-    return _role_permission(holder.role_id or 0, found[0])
+    return {"role_permission": _role_permission(holder.role_id or 0, found[0])}
 
 
 def _by_id(call: Call) -> tuple[Holder, PermissionTarget]:
@@ -505,39 +433,16 @@ def _by_id(call: Call) -> tuple[Holder, PermissionTarget]:
     return found
 
 
-@endpoints.add(
-    "PATCH",
-    "roles/permissions/update",
-    {"role_permission_id": wire.integer, "permission": wire.text},
-    required=["role_permission_id", "permission"],
-    version="3.0",
-)
-def update_role_permission(call: Call) -> dict[str, Any]:
-    """Change a permission of a role."""
-    _rights(call).admin()
-    holder, target = _by_id(call)
-    _grant(call, holder, target, exists=True)
-    return {"role_permission": _of_role(call, holder, target)}
-
-
-@endpoints.add(
-    "DELETE",
-    "roles/permissions/remove",
-    {"role_permission_id": wire.integer},
-    required=["role_permission_id"],
-    version="3.0",
-)
+@_endpoint("DELETE roles/permissions/remove role_permission_id", "3.0")
 def remove_role_permission(call: Call) -> dict[str, Any]:
     """Revoke a permission of a role."""
-    _rights(call).admin()
     _revoke(call, *_by_id(call))
     return {}
 
 
-@endpoints.add("GET", "roles/permissions/list", _ROLE, required=["role_id"], version="3.0")
+@_endpoint("GET roles/permissions/list role_id", "3.0")
 def list_role_permissions(call: Call) -> dict[str, Any]:
     """Return the permissions of a role."""
-    _rights(call).admin()
     return {"role_permissions": _one_role(call, call["role_id"])["permissions"]}
 
 
@@ -546,53 +451,36 @@ def _assignment(user_id: int, role_id: int) -> dict[str, Any]:
     return {"id": role_id, "user_id": user_id, "role_id": role_id}
 
 
-@endpoints.add(
-    "POST", "roles/assign", {**_ROLE, **_USER}, required=["role_id", "username"], version="3.0"
-)
+@_endpoint("POST roles/assign role_id username", "3.0")
 def assign_role(call: Call) -> dict[str, Any]:
     """Give a user a role."""
-    _decide(call, "AssignRole", role_id=call["role_id"], user=call["username"])
+    _perform(call, "AssignRole", role_id=call["role_id"], user=call["username"])
     with call.node.read() as cursor:
         user_id = access_admin.user(cursor, call["username"])["user_id"]
     return {"assignment": _assignment(user_id, call["role_id"])}
 
 
-@endpoints.add(
-    "DELETE", "roles/unassign", {**_ROLE, **_USER}, required=["role_id", "username"], version="3.0"
-)
+@_endpoint("DELETE roles/unassign role_id username", "3.0")
 def unassign_role(call: Call) -> dict[str, Any]:
     """Take a role from a user."""
-    _decide(call, "UnassignRole", role_id=call["role_id"], user=call["username"])
+    _perform(call, "UnassignRole", role_id=call["role_id"], user=call["username"])
     return {}
 
 
-@endpoints.add("GET", "users/roles/list", _USER, required=["username"], version="3.0")
+@_endpoint("GET users/roles/list username", "3.0")
 def list_user_roles(call: Call) -> dict[str, Any]:
     """Return the roles of a user."""
-    _self_or_admin(call)
-    with call.node.read() as cursor:
-        user_id = access_admin.user(cursor, call["username"])["user_id"]
-        members = access_admin.members(cursor)
-        return {
-            "roles": [
-                _whole_role(cursor, role)
-                for role in access_admin.roles(cursor)
-                if (role["role_id"], user_id) in members
-            ]
-        }
+    return {"roles": _roles(call, call["username"])}
 
 
-@endpoints.add("GET", "roles/users/list", _ROLE, required=["role_id"], version="3.0")
+@_endpoint("GET roles/users/list role_id", "3.0")
 def list_role_users(call: Call) -> dict[str, Any]:
     """Return the users who have a role."""
-    _rights(call).admin()
-    _one_role(call, call["role_id"])
+    role_id = call["role_id"]
     with call.node.read() as cursor:
-        members = access_admin.members(cursor)
-    return {
-        "assignments": [
-            _assignment(user_id, role_id)
-            for role_id, user_id in sorted(members)
-            if role_id == call["role_id"]
-        ]
-    }
+        users = {user["user"]: user["user_id"] for user in access_admin.users(cursor)}
+        roles = {role["role_id"]: role for role in access_admin.roles(cursor)}
+    if role_id not in roles:
+        raise NotFound(f"Role with id={role_id} not found")
+    ids = sorted(users[name] for name in roles[role_id]["users"])
+    return {"assignments": [_assignment(user_id, role_id) for user_id in ids]}

@@ -32,6 +32,12 @@ from modeltrail.limits import NAME_CHARACTERS_MAX
 
 _PREFIXES = ("/api", "/ajax-api")
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+_READERS = {
+    "archive_existing_versions": wire.boolean,
+    "is_admin": wire.boolean,
+    "role_id": wire.integer,
+    "role_permission_id": wire.integer,
+}
 
 
 @dataclass(slots=True)
@@ -158,6 +164,17 @@ class Endpoints:
             return handler
 
         return declare
+
+    def declare(self, endpoint: str, version: str = "2.0") -> Callable[[Handler], Handler]:
+        """Declare the decorated function as an endpoint by its method, path and fields.
+
+        ``?`` marks a field that need not be set. What is not in ``_READERS`` is text.
+        """
+        method, path, *given = endpoint.split()
+        names = [name.rstrip("?") for name in given]
+        readers = {name: _READERS.get(name, wire.text) for name in names}
+        required = [name for name in given if not name.endswith("?")]
+        return self.add(method, path, readers, required=required, version=version)
 
 
 class CountedRoute(Route):

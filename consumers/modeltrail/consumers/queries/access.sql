@@ -13,10 +13,6 @@ SELECT model_key FROM fold.models WHERE model = ? AND NOT deleted
 -- secret: The hash of a password or token.
 SELECT hash FROM fold.secrets WHERE secret_id = ?
 
--- members: Pairs of a role's id and a member's user id.
-SELECT key, entity_id FROM fold.history
-WHERE entity = 'user' AND attribute = 'role' AND to_offset IS NULL
-
 -- granted: Permissions with the names of their holders.
 SELECT p.permission_id::BIGINT AS permission_id, v."user", v.role, v.resource, v.pattern,
     v.entity_id, v.permission, v.granted_at, v.granted_by, v.reason
