@@ -122,13 +122,17 @@ def test_steps_go_through_what_the_caller_may_read(world: World) -> None:
             found.append(step["event"]["log_offset"])
             assert at == f"registry:0:{found[-1]}"
         assert found == expected[::-1][:20]
+        here = world.ask(who, "GET", f"{V1}/moments/near", step=0, at=at)
+        assert (here["position"], here["time"]) == (at, here["event"]["appended_at"])
+        between = world.ask(who, "GET", f"{V1}/moments/near", step=0, at=str(found[-1] + 1))
+        assert between["event"]["log_offset"] in (found[-1], found[-1] + 1)
         forward = world.ask(who, "GET", f"{V1}/moments/near", step=1, at=at)
         assert forward["event"]["log_offset"] == found[-2]
         moment = forward["event"]["appended_at"]
         later = world.ask(who, "GET", f"{V1}/moments/near", step=1, at=moment)
         assert later["event"]["appended_at"] > moment
         end = world.ask(who, "GET", f"{V1}/moments/near", step=1, at=str(expected[-1]))
-        assert end == {"position": None, "event": None}
+        assert end == {"position": None, "time": None, "event": None}
     assert world.ask("bob", "GET", f"{V1}/moments/near")["event"] is None
 
 

@@ -206,3 +206,87 @@ def test_proof_and_comments(world: World, story: dict[str, Any]) -> None:
     assert found["proof"]["hash"] == hashes[story["offsets"][2]]
     assert found["proof"]["verified_to"] == max(hashes)
     assert found["proof"]["checkpoint"] is None  # this node signs none
+
+
+def test_blame_has_who_set_each_value_and_what_it_was(world: World, story: dict[str, Any]) -> None:
+    node = world.node
+    for text, asker in (("old", ADA), ("new", BOB)):
+        ask(node, "UpdateRegisteredModel", asker, model="digits", description=text)
+        tags = {"team": text}
+        ask(node, "ChangeModelVersionTags", asker, model="digits", version=1, tags=tags)
+    path = f"{V1}/models/digits"
+    assert "blame" not in world.ask("root", "GET", path)
+    model = world.ask("root", "GET", path, blame="true")["blame"]
+    assert (model["description"]["set_by"], model["description"]["before"]) == ("bob", "old")
+    champion = model["aliases"]["champion"]
+    assert (champion["value"], champion["before"], champion["set_by"]) == ("1", "2", "root")
+    assert champion["reason"] == "incident 41"
+    assert champion["from_offset"] == story["offsets"][2]
+    version = world.ask("root", "GET", f"{path}/versions/1", blame="true")["blame"]
+    assert version["aliases"]["champion"] == champion
+    assert (version["tags"]["team"]["value"], version["tags"]["team"]["before"]) == ("new", "old")
+    assert version["stage"]["before"] is None
+    listed = world.ask("root", "GET", f"{path}/versions", blame="true")["versions"]
+    assert [one["blame"] for one in listed if one["version"] == 1] == [version]
+    then = world.ask("root", "GET", path, blame="true", as_of=str(story["offsets"][1]))["blame"]
+    assert then["aliases"]["champion"]["value"] == "2"
+    assert "description" not in then
+
+
+def test_blame_agrees_with_history(world: World) -> None:
+    (model, *_) = random_past(world, "blamed", seed=9)
+    found = world.ask("root", "GET", f"{V1}/models/{model}/versions", blame="true")["versions"]
+    with world.node.read() as cursor:
+        rows = cursor.execute(
+            "SELECT version, attribute, key, value, set_by, from_offset FROM history "
+            "WHERE model = ? AND entity = 'model_version' AND to_offset IS NULL",
+            [model],
+        ).fetchall()
+    expected = {tuple(row) for row in rows}
+    shown = set()
+    for one in found:
+        blame = dict(one["blame"])
+        values = [(name, None, by) for name, by in blame.items() if name not in ("tags", "aliases")]
+        values += [("tag", key, by) for key, by in blame["tags"].items()]
+        shown |= {
+            (one["version"], attribute, key, by["value"], by["set_by"], by["from_offset"])
+            for attribute, key, by in values
+        }
+    assert shown == expected
+
+
+def test_a_refusal_says_who_was_faster(world: World) -> None:
+    node, headers = world.node, world.headers["root"]
+    ask(node, "CreateRegisteredModel", model="raced")
+    for _ in range(2):
+        ask(node, "CreateModelVersion", model="raced")
+    alias, stage = f"{V1}/models/raced/aliases/a", f"{V1}/models/raced/versions/1/stage"
+
+    def refused(method: str, path: str, **body: Any) -> dict[str, Any]:
+        answer = world.client.request(method, path, json=body, headers=headers)
+        assert answer.status_code == 409, answer.text
+        found: dict[str, Any] = answer.json()
+        assert found["error_code"] == "RESOURCE_CONFLICT"
+        assert found["rule"] == "expected"
+        assert found["position"] == f"registry:0:{found['log_offset']}"
+        faster: dict[str, Any] = found["faster"]
+        assert faster["by_offsets"] == found["log_offset"] - faster["log_offset"] > 0
+        assert faster["by_ms"] >= 0
+        return faster
+
+    won = ask(node, "SetRegisteredModelAlias", BOB, model="raced", alias="a", version=2)
+    faster = refused("PUT", alias, version=1, expected=0)
+    assert (faster["log_offset"], faster["actor"], faster["version"]) == (won, "bob", 2)
+    gone = ask(node, "DeleteRegisteredModelAlias", ADA, model="raced", alias="a")
+    faster = refused("PUT", alias, version=1, expected=2)
+    assert (faster["log_offset"], faster["actor"]) == (gone, "ada")
+    assert faster["type"] == "DeleteRegisteredModelAlias"
+    moved = ask(
+        node, "TransitionModelVersionStage", ADA, model="raced", version=1, stage="Production"
+    )
+    faster = refused("PUT", stage, stage="Staging", expected="None")
+    assert (faster["log_offset"], faster["stage"]) == (moved, "Production")
+    missing = world.client.put(alias, json={"version": 9}, headers=headers).json()
+    assert missing["error_code"] == "RESOURCE_DOES_NOT_EXIST"
+    assert missing["position"] == f"registry:0:{missing['log_offset']}"
+    assert "faster" not in missing

@@ -253,10 +253,11 @@ def list_moments(
 @router.get(
     "/moments/near",
     tags=["audit"],
-    summary="The next request, or the one before",
+    summary="The request beside a moment",
     responses=json_example(
         {
             "position": "registry:0:17",
+            "time": "2026-03-01T12:00:00.000000Z",
             "event": {
                 "log_offset": 17,
                 "appended_at": "2026-03-01T12:00:00.000000Z",
@@ -282,10 +283,11 @@ def near_moment(
         str | None, Query(description="Time or registry position; by default the log's end.")
     ] = None,
     step: Annotated[
-        Literal["1", "-1"], Query(description="1: the next; -1: the one before.")
+        Literal["1", "0", "-1"],
+        Query(description="1: the next; -1: the one before; 0: the one whose effect is seen then."),
     ] = "-1",
 ) -> Response:
-    """The nearest request after or before a moment that the caller may read; nulls if none is."""
+    """A request beside a moment, of those that the caller may read; nulls if there is none."""
     with node.read(log_end=log_end) as cursor:
         return answer(near(cursor, caller.rights, at, int(step)))
 

@@ -55,6 +55,23 @@ async def reading(node: NodeHere, log_end: LogEnd, as_of: AsOf = None) -> Readin
 
 
 ReadingHere = Annotated[Reading, Depends(reading)]
+_BLAME = {
+    "value": "3",
+    "set_at": "2026-03-01T12:00:00.000000Z",
+    "set_by": "ada",
+    "verified": True,
+    "reason": "beats the champion by 2 points",
+    "from_offset": 17,
+    "before": "2",
+}
+Blame = Annotated[
+    bool,
+    Query(
+        description="Also `blame`: for each value (`name`, `description`, `stage`, `lifecycle`, "
+        "and by name `tags` and `aliases`) who set it, when, why, at which offset, and what was "
+        "there before."
+    ),
+]
 Number = Annotated[int, Path(ge=1, le=INT64_MAX, description="Version number.")]
 
 
@@ -161,12 +178,20 @@ def list_models(
     return answer(body)
 
 
-@router.get("/models/{model}", summary="One registered model", responses=json_example(_MODEL))
-def get_model(model: str, reading: ReadingHere) -> Response:
+@router.get(
+    "/models/{model}",
+    summary="One registered model",
+    responses=json_example({**_MODEL, "blame": {"tags": {}, "aliases": {"champion": _BLAME}}}),
+)
+def get_model(
+    model: str, reading: ReadingHere, caller: CallerHere, blame: Blame = False
+) -> Response:
     """A registered model, now or at an earlier moment, under its name at that time."""
     with reading.begin() as at:
         found = at.model(model)
         at.add_to_models([found])
+        if blame:
+            found["blame"] = at.blame(model, caller.rights.readable_models("model_key")).get(None)
     return answer(found)
 
 
@@ -181,6 +206,8 @@ def get_model(model: str, reading: ReadingHere) -> Response:
 def list_versions(
     model: str,
     reading: ReadingHere,
+    caller: CallerHere,
+    blame: Blame = False,
     stage: Annotated[str | None, Query(description="Only those in this stage.")] = None,
     limit: Limit = 1_000,
     page_token: PageToken = None,
@@ -200,17 +227,30 @@ def list_versions(
         )
         body = page(found, limit, _VERSIONS, ["version"])
         at.add_to_versions(model, body["versions"])
+        if blame:
+            who = at.blame(model, caller.rights.readable_models("model_key"))
+            for one in body["versions"]:
+                one["blame"] = who.get(one["version"])
     return answer(body)
 
 
 @router.get(
     "/models/{model}/versions/{version}", summary="One version", responses=json_example(_VERSION)
 )
-def get_version(model: str, version: Number, reading: ReadingHere) -> Response:
+def get_version(
+    model: str,
+    version: Number,
+    reading: ReadingHere,
+    caller: CallerHere,
+    blame: Blame = False,
+) -> Response:
     """A version with stage, tags and aliases, now or at an earlier moment."""
     with reading.begin() as at:
         found = at.version(model, version)
         at.add_to_versions(model, [found])
+        if blame:
+            who = at.blame(model, caller.rights.readable_models("model_key"))
+            found["blame"] = who.get(version)
     return answer(found)
 
 

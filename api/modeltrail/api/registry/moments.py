@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import duckdb
 
-from modeltrail.api.access.rights import Condition, Rights
+from modeltrail.api.access.rights import Rights
 from modeltrail.api.answers import EPOCH, parse_time, rows, time_of
 from modeltrail.api.errors import InvalidRequest
 from modeltrail.api.registry import visible
@@ -94,16 +94,19 @@ def moment_ms(cursor: duckdb.DuckDBPyConnection, text: str | None, name: str) ->
     return 0 if found is None else int(found[0])
 
 
+_SIDES: Final = {1: (">", "ASC"), 0: ("<=", "DESC"), -1: ("<", "DESC")}
+
+
 def near(
     cursor: duckdb.DuckDBPyConnection, rights: Rights, at: str | None, step: int
 ) -> dict[str, Any]:
-    """Return the next request, or the one before, that the caller may read.
+    """Return a request beside a moment that the caller may read.
 
     Args:
         cursor: The cursor to read with.
         rights: Those of the caller.
         at: Time or position to look from; None for the log's end.
-        step: 1 for the next one, -1 for the one before.
+        step: 1 for the next one, -1 for the one before, 0 for the one whose effect is seen then.
 
     Raises:
         InvalidRequest: ``at`` is wrong.
@@ -114,13 +117,15 @@ def near(
     else:
         column, value = '"offset"', offset
     seen = visible.events(rights)
-    where = Condition(
-        f"{column} {'>' if step > 0 else '<'} ? AND {seen.sql}", [value, *seen.params]
-    )
+    side, order = _SIDES[step]
     found = rows(
         cursor,
-        sql("moments.near", where=where.sql, order="ASC" if step > 0 else "DESC"),
-        where.params,
+        sql("moments.near", where=f"{column} {side} ? AND {seen.sql}", order=order),
+        [value, *seen.params],
     )
     event = found[0] if found else None
-    return {"position": event and f"registry:0:{event['log_offset']}", "event": event}
+    return {
+        "position": None if event is None else f"registry:0:{event['log_offset']}",
+        "time": None if event is None else event["appended_at"],
+        "event": event,
+    }

@@ -6,6 +6,7 @@ Most commands consist of their check and their event. The others have a function
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from modeltrail.api.access import acts
@@ -13,14 +14,18 @@ from modeltrail.api.access import admin as access_admin
 from modeltrail.api.access.admin import Holder, MadeToken, Updated
 from modeltrail.api.access.caller import Caller
 from modeltrail.api.access.rights import UserRights
-from modeltrail.api.errors import InvalidRequest
+from modeltrail.api.answers import rows
+from modeltrail.api.errors import ApiError, InvalidRequest, Refused
 from modeltrail.api.node import Node
 from modeltrail.api.registry import webhooks
 from modeltrail.api.registry.commands import Command, act_of
 from modeltrail.api.registry.evidence import latest_metrics
 from modeltrail.api.registry.grants import check_grant, only_own
 from modeltrail.api.registry.sources import Lineage, origin_of
+from modeltrail.consumers.projections.registry_rules import CONFLICT
 from modeltrail.consumers.projections.requests import Verdict
+from modeltrail.consumers.reading import sql
+from modeltrail.eventlog import REGISTRY, Position
 
 Done = Verdict | MadeToken | Updated
 
@@ -52,6 +57,29 @@ def perform(
         Refused: with MLflow's error code.
         ApiError: see ``Node.decide``, and the functions below.
     """
+    try:
+        return _performed(node, caller, command, given)
+    except Refused as error:
+        with suppress(ApiError):  # the refusal matters more
+            _explain(node, error)
+        raise
+
+
+def _explain(node: Node, refused: Refused) -> None:
+    """Add to a refusal its offset, and who changed what the request expected otherwise."""
+    offset = Position.parse(refused.details["position"]).offset
+    refused.details["log_offset"] = offset
+    if refused.code != CONFLICT:
+        return
+    with node.read(stream=REGISTRY) as cursor:
+        found = rows(cursor, sql("history.faster"), [offset])
+    if found:
+        refused.details |= {"rule": "expected", "faster": found[0]}
+
+
+def _performed(
+    node: Node, caller: Caller, command: Command, given: Mapping[str, Any]
+) -> dict[str, Any]:
     special = _SPECIAL.get(command.type)
     if special is not None:
         done = special(node, caller, **given)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
+from modeltrail.api.access.rights import Condition
 from modeltrail.api.answers import parse_time, rows, time_of
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.node import Node
@@ -165,6 +166,33 @@ class Moment:
         for version in versions:
             version["tags"] = tags.get((model, version["version"]), {})
             version["aliases"] = aliases.get(version["version"], [])
+
+    def blame(self, model: str, readable: Condition) -> dict[int | None, dict[str, Any]]:
+        """Return who set each value of a model and its versions, by version.
+
+        None is the model itself. Tags and aliases are by their names. An alias is shown with its
+        version and with the model.
+
+        Args:
+            model: Name of the model.
+            readable: The condition that a ``model_key`` is of a model that the caller may read.
+        """
+        key = self._cursor.execute(
+            sql("history.model", readable=readable.sql),
+            [model, self.offset, self.offset, *readable.params],
+        ).fetchone()
+        found: dict[int | None, dict[str, Any]] = {}
+        for row in self.rows(sql("history.blame"), key=None if key is None else key[0]):
+            entity, version, attribute, name = (
+                row.pop(column) for column in ("entity", "version", "attribute", "key")
+            )
+            for of in {version, None} if entity == "alias" else {version}:
+                blame = found.setdefault(of, {"tags": {}, "aliases": {}})
+                if name is None:
+                    blame[attribute] = row
+                else:
+                    blame["aliases" if attribute == "alias" else "tags"][name] = row
+        return found
 
 
 class Outcome(NamedTuple):

@@ -156,3 +156,33 @@ SELECT r.run_id, arg_max(s.value, (s.step, s.timestamp_ms, s.value)) AS value
 FROM fold.series s JOIN fold.runs r ON r.run = s.run
 WHERE s.key = ? AND r.run_id IN (SELECT unnest(?::VARCHAR[]))
 GROUP BY r.run_id
+
+-- faster: The request that made the state that a refused one, at an offset, did not expect.
+WITH refused AS (SELECT * FROM fold.requests WHERE "offset" = ?),
+changed AS (
+    SELECT max(CASE WHEN h.to_offset <= r."offset" THEN h.to_offset ELSE h.from_offset END) AS at
+    FROM fold.history h JOIN refused r ON h.entity_id = r.model_key
+    WHERE h.from_offset <= r."offset" AND CASE r.entity
+        WHEN 'alias' THEN h.entity = 'alias' AND h.key = r.alias
+        ELSE h.entity = 'model_version' AND h.attribute = 'stage' AND h.version = r.version END
+)
+SELECT
+    q."offset" AS log_offset, fold.at(q.appended_at_ms) AS appended_at, q.type, q.actor,
+    q.actor_verified AS verified, q.reason, q.alias, q.version, q.request->>'stage' AS stage,
+    r.appended_at_ms - q.appended_at_ms AS by_ms, r."offset" - q."offset" AS by_offsets
+FROM fold.requests q JOIN changed c ON q."offset" = c.at CROSS JOIN refused r
+
+-- blame: What holds of a model, its versions and aliases at an offset, who set it, and what was
+-- there before.
+SELECT * EXCLUDE (to_offset) FROM (
+    SELECT
+        entity, version, attribute, key, value, fold.at(from_time_ms) AS set_at, actor AS set_by,
+        actor_verified AS verified, reason, from_offset, to_offset,
+        lag(value) OVER (
+            PARTITION BY entity, CASE WHEN entity = 'alias' THEN NULL ELSE version END, attribute, key
+            ORDER BY from_offset
+        ) AS before
+    FROM fold.history
+    WHERE entity_id = $key AND entity IN ('model', 'model_version', 'alias')
+        AND attribute <> 'updated' AND from_offset <= $at
+) WHERE to_offset IS NULL OR to_offset > $at
