@@ -14,7 +14,7 @@ from modeltrail.api.access.caller import COOKIE, Caller, caller_of, sign_in
 from modeltrail.api.access.credentials import PASSWORD_CHARACTERS_MAX, Presented
 from modeltrail.api.access.rights import EXPERIMENT, MODEL, Access, UserRights
 from modeltrail.api.answers import time_of
-from modeltrail.api.errors import InvalidRequest, Unauthenticated
+from modeltrail.api.errors import Forbidden, InvalidRequest, Unauthenticated
 from modeltrail.api.gates import WRITES
 from modeltrail.api.native.parameters import CallerHere, answer, json_example
 from modeltrail.api.node import Node
@@ -104,7 +104,7 @@ async def create_session(body: _SignIn, request: Request) -> Response:
     """
     access: Access | None = request.app.state.access
     if access is None:
-        raise InvalidRequest("this server runs without --auth: there is nothing to sign in to")
+        raise Forbidden("this server runs without --auth: there is nothing to sign in to")
     node: Node = request.app.state.node
     address = request.client.host if request.client else ""
     rights = await access.sign_in(Presented(body.user, body.password), address)
