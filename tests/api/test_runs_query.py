@@ -6,13 +6,16 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from access_world import world_in
@@ -20,6 +23,7 @@ from api_server import Job, a_node
 from modeltrail.api.answers import plain
 from modeltrail.api.app import create_app
 from modeltrail.eventlog import RUNS, NewEvent
+from modeltrail.schemas import pack
 
 API = "/api/v1"
 
@@ -328,3 +332,142 @@ def test_nobody_sees_runs_that_they_may_not_read(tmp_path: Path) -> None:
         )
         assert answer.text.split() == ["run_id", "his"]
         assert world.ask("root", "POST", path, 200, **body)["count"] == 2
+
+
+# Filters against a plain evaluation
+
+_FIELDS = {
+    "metrics.loss": "number",
+    "metrics.loss.min": "number",
+    "metrics.`loss`.max": "number",
+    "metrics.loss.points": "number",
+    "metrics.`no such`": "number",
+    "duration_s": "number",
+    "params.lr": "text",
+    "tags.team": "text",
+    "tags.`a b`": "text",
+    "attributes.run_id": "text",
+    "parent_run_id": "text",
+    "status": "text",
+    "complete": "boolean",
+    "start_time": "time",
+    "end_time": "time",
+}
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le,
+    ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
+_TIMES = [
+    "2023-11-14T22:13:20.002000Z",
+    "2023-11-14T22:14:20.001000Z",
+    "2020-01-01T00:00:00.000000Z",
+]
+
+Row = dict[str, Any]
+Filter = tuple[str, Callable[[Row], bool]]
+
+
+def _value(row: Row, field: str) -> Any:
+    value = row[field]
+    return float(value) if _FIELDS[field] == "number" and value is not None else value
+
+
+@st.composite
+def comparisons(draw: st.DrawFn) -> Filter:
+    field = draw(st.sampled_from(sorted(_FIELDS)))
+    kind = _FIELDS[field]
+    if draw(st.integers(0, 4)) == 0:
+        negated = draw(st.booleans())
+        return (
+            f"{field} IS {'NOT ' if negated else ''}NULL",
+            lambda row: (row[field] is None) is not negated,
+        )
+    op = draw(st.sampled_from(sorted(_COMPARE) if kind in ("number", "time") else ["=", "!="]))
+    wanted: Any
+    if kind == "number":
+        wanted = draw(st.sampled_from([0.1, 0.5, 0.9, 1.0, 2.0, 60.0, -1.0]))
+        text = str(wanted)
+    elif kind == "boolean":
+        wanted = draw(st.booleans())
+        text = f"'{wanted}'"
+    else:
+        wanted = draw(st.sampled_from(_TIMES if kind == "time" else _TEXTS))
+        text = "'" + wanted.replace("'", "''") + "'"
+    compare = _COMPARE[op]
+
+    def holds(row: Row) -> bool:
+        value = _value(row, field)
+        # A missing value compares with nothing, and NaN is unequal to everything.
+        return value is not None and compare(value, wanted)
+
+    return f"{field} {op} {text}", holds
+
+
+_TEXTS = ["0.1", "0.3", "vision", "x' OR '1'='1", "a", "c", "RUNNING", "FINISHED", "?"]
+filters: st.SearchStrategy[Filter] = st.recursive(
+    comparisons(),
+    lambda inner: st.one_of(
+        inner.map(lambda f: (f"NOT ({f[0]})", lambda row: not f[1](row))),
+        st.tuples(inner, inner).map(
+            lambda two: (f"({two[0][0]}) AND ({two[1][0]})",
+                         lambda row: two[0][1](row) and two[1][1](row))
+        ),
+        st.tuples(inner, inner).map(
+            lambda two: (f"({two[0][0]} OR {two[1][0]})",
+                         lambda row: two[0][1](row) or two[1][1](row))
+        ),
+    ),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def every(runs: Runs) -> list[Row]:
+    rows: list[Row] = runs.ask(columns=list(_FIELDS))["rows"]
+    return rows
+
+
+@settings(max_examples=30, deadline=None)
+@given(filter=filters)
+def test_filters_mean_what_they_say(runs: Runs, every: list[Row], filter: Filter) -> None:
+    text, holds = filter
+    expected = [row["attributes.run_id"] for row in every if holds(row)]
+    answer = runs.ask(columns=["run_id"], filter=text)
+    assert [row["run_id"] for row in answer["rows"]] == expected
+    done = runs.client.post(f"{API}/sql", json={"statement": answer["sql"]})
+    assert done.status_code == 200, done.text
+    assert [run_id for (run_id,) in done.json()["rows"]] == expected
+
+
+# Hostile
+
+
+@pytest.mark.parametrize("text", ["\0", "'; DROP TABLE runs; --", "😀" * 60, "\u202e", "a" * 249])
+def test_keys_of_every_kind_are_only_keys(runs: Runs, text: str) -> None:
+    columns = [f"params.{text}", f"tags.{text}", f"metrics.{text}", f"metrics.{text}.min"]
+    answer = runs.ask(columns=columns, group=[], facets=[columns[0]], key_prefix=text, keys=True)
+    assert answer["rows"] == [dict.fromkeys(columns)] * 5
+    assert answer["facets"] == {columns[0]: [{"value": None, "runs": 5}]}
+    assert (answer["keys"]["params"], answer["keys"]["metrics_count"]) == ([], 0)
+    if "\0" not in text:
+        done = runs.client.post(f"{API}/sql", json={"statement": answer["sql"]})
+        assert done.json()["rows"] == [[None] * 4] * 5
+    grouped = runs.ask(columns=[f"metrics.{text}"], group=[f"tags.{text}"])
+    assert grouped["rows"][0]["runs"] == 5
+
+
+def test_twelve_thousand_keys(tmp_path: Path) -> None:
+    with a_node(tmp_path) as node:
+        job = Job("wide", experiment_name="Default")
+        keys = [f"layer/{n}/<i>grad</i>" for n in range(12_000)]
+        columns = pack(range(12_000), [0] * 12_000, [0] * 12_000, map(float, range(12_000)))
+        logged = job.event("MetricsLogged", series=[{"key": key} for key in keys], **columns)
+        node.append([NewEvent(RUNS, "wide", payload) for payload in (job.started(), logged)])
+        with TestClient(create_app(node), base_url="http://localhost") as client:
+            runs = Runs(client)
+            found = runs.ask(keys=True, key_prefix="LAYER/1199")["keys"]
+            assert found["metrics_count"] == 11
+            assert found["metrics"][0] == {"key": "layer/1199/<i>grad</i>", "runs": 1}
+            assert len(runs.ask(keys=True, keys_limit=20_000)["keys"]["metrics"]) == 12_000
+            wide = runs.ask(columns=[f"metrics.{key}" for key in keys[:200]])["rows"]
+            assert list(wide[0].values()) == list(range(200))
