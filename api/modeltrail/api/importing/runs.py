@@ -12,6 +12,7 @@ import numpy.typing as npt
 from modeltrail.api.importing.destinations import Destination, rows
 from modeltrail.api.importing.entities import Run, SourcePoints
 from modeltrail.api.importing.tally import point_hashes
+from modeltrail.api.runs.fields import source_of
 from modeltrail.consumers.reading import sql
 from modeltrail.limits import KEY_CHARACTERS_MAX, RUN_ENDED, is_too_long
 
@@ -88,12 +89,6 @@ def beginning(run: Run, here: Here, experiment_id: str) -> list[Event]:
     at = run.started_at_ms
     params, tags = fitting(run.params), fitting(run.tags)
     if not here.started:
-        source = {
-            "entry_point": tags.get("mlflow.source.name"),
-            "git_commit": tags.get("mlflow.source.git.commit"),
-            "git_branch": tags.get("mlflow.source.git.branch"),
-            "git_remote": tags.get("mlflow.source.git.repoURL"),
-        }
         start = {
             "experiment_id": experiment_id,
             "name": run.name,
@@ -102,7 +97,7 @@ def beginning(run: Run, here: Here, experiment_id: str) -> list[Event]:
             "started_at_ms": at,
             "params": params,
             "tags": tags,
-            "source": source if any(source.values()) else None,
+            "source": source_of(tags),
         }
         events.append(("RunStarted", at, start))
     else:

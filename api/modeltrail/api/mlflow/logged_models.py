@@ -199,12 +199,7 @@ def create_logged_model(call: Call) -> dict[str, Any]:
     params = _check_pairs("param", tags_of(call.get("params", []), "params"))
     experiment_id = wire.check_experiment_id(call["experiment_id"])
     live: LiveRuns = call.state[LiveRuns]
-    experiment = live.experiment(call.node, experiment_id)
-    if experiment.deleted:
-        raise InvalidRequest(
-            f"The experiment {experiment_id} must be in the 'active' state. "
-            "Current state is deleted."
-        )
+    experiment = live.active_experiment(call.node, experiment_id)
     source_run_id = call.get("source_run_id") or None
     user = tags.get("mlflow.user")
     if source_run_id is not None and user is None:

@@ -17,7 +17,7 @@ from modeltrail.api.mlflow.experiments import tags_of
 from modeltrail.api.mlflow.names import made_up_name
 from modeltrail.api.mlflow.points import Points, points_or
 from modeltrail.api.mlflow.run_answers import COLUMNS, info_of, runs_of
-from modeltrail.api.runs.fields import RUN, RUN_NAME, run_entity
+from modeltrail.api.runs.fields import RUN, RUN_NAME, run_entity, source_of
 from modeltrail.api.runs.live import (
     DELETED,
     EXPERIMENT_ID,
@@ -187,22 +187,11 @@ def create_run(call: Call) -> dict[str, Any] | bytes:
             f"different values (run_name='{name}', mlflow.runName='{name_tag}')."
         )
     live: LiveRuns = call.state[LiveRuns]
-    experiment = live.experiment(call.node, experiment_id)
-    if experiment.deleted:
-        raise InvalidRequest(
-            f"The experiment {experiment_id} must be in the 'active' state. "
-            "Current state is deleted."
-        )
+    experiment = live.active_experiment(call.node, experiment_id)
     name = name or name_tag or made_up_name()
     user = call.get("user_id") or tags.get("mlflow.user") or ""
     started_at_ms = call.get("start_time", time.time_ns() // 1_000_000)
     run = LiveRun(call.new_id, experiment_id, user, False, {})
-    source = {
-        "entry_point": tags.get("mlflow.source.name"),
-        "git_commit": tags.get("mlflow.source.git.commit"),
-        "git_branch": tags.get("mlflow.source.git.branch"),
-        "git_remote": tags.get("mlflow.source.git.repoURL"),
-    }
     fields = {
         "experiment_id": experiment_id,
         "name": name,
@@ -210,7 +199,7 @@ def create_run(call: Call) -> dict[str, Any] | bytes:
         "user": user,
         "started_at_ms": started_at_ms,
         "tags": tags,
-        "source": source if any(source.values()) else None,
+        "source": source_of(tags),
     }
     actor = call.actor(user)
     call.node.append_event("RunStarted", run.run_id, fields, actor, call.caller.reason, call.cause)

@@ -27,6 +27,13 @@ RECORDED = "r.python_version IS NOT NULL"
 """Whether Modeltrail's producers recorded a run. MLflow's clients send all of these as tags."""
 
 
+def source_of(tags: Mapping[str, str]) -> dict[str, str | None] | None:
+    """Return where a run's code came from, as its start records it, from MLflow's tags."""
+    names = {name: tag for tag, name in COLUMN_OF_TAG.items() if tag.startswith("mlflow.source.")}
+    source = {name: tags.get(tag) for name, tag in names.items()}
+    return source if any(source.values()) else None
+
+
 _ARTIFACT_ROOT = (
     f"coalesce(nullif(e.artifact_location, ''), 'mlflow-artifacts:/' || {EXPERIMENT_ID})"
 )

@@ -145,6 +145,19 @@ class LiveRuns:
             self._experiments[experiment_id] = found
         return found
 
+    def active_experiment(self, node: Node, experiment_id: str) -> LiveExperiment:
+        """Return an experiment that accepts runs.
+
+        Raises ``NotFound``, or ``InvalidRequest`` if it is deleted.
+        """
+        found = self.experiment(node, experiment_id)
+        if found.deleted:
+            raise InvalidRequest(
+                f"The experiment {experiment_id} must be in the 'active' state. "
+                "Current state is deleted."
+            )
+        return found
+
     def active(self, node: Node, run_id: str) -> LiveRun:
         """Return a run that accepts writes.
 
