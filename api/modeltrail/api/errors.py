@@ -32,6 +32,9 @@ class ApiError(Exception):
     status: int = 500
     code: str = "INTERNAL_ERROR"
 
+    def __init_subclass__(cls, status: int | None = None, code: str | None = None) -> None:
+        cls.status, cls.code = status or cls.status, code or cls.code
+
     def __init__(self, message: str, *, code: str | None = None, **details: Any) -> None:
         """Make the error. ``code`` replaces that of the class."""
         self.message = message
@@ -64,73 +67,44 @@ def did_you_mean(text: str, known: Iterable[str]) -> str:
     return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
 
 
-class InvalidRequest(ApiError):
+class InvalidRequest(ApiError, status=400, code="INVALID_PARAMETER_VALUE"):
     """The request is wrong. A retry does not help."""
 
-    status = 400
-    code = "INVALID_PARAMETER_VALUE"
 
-
-class Unauthenticated(ApiError):
+class Unauthenticated(ApiError, status=401, code="UNAUTHENTICATED"):
     """The request needs a password or token."""
 
-    status = 401
-    code = "UNAUTHENTICATED"
 
-
-class Forbidden(ApiError):
+class Forbidden(ApiError, status=403, code="PERMISSION_DENIED"):
     """The caller lacks the permission."""
 
-    status = 403
-    code = "PERMISSION_DENIED"
 
-
-class NotFound(ApiError):
+class NotFound(ApiError, status=404, code="RESOURCE_DOES_NOT_EXIST"):
     """The object does not exist."""
 
-    status = 404
-    code = "RESOURCE_DOES_NOT_EXIST"
 
-
-class Conflict(ApiError):
+class Conflict(ApiError, status=409, code="RESOURCE_CONFLICT"):
     """The request conflicts with what exists."""
 
-    status = 409
-    code = "RESOURCE_CONFLICT"
 
-
-class UnknownSchema(Conflict):
+class UnknownSchema(Conflict, code="UNKNOWN_SCHEMA"):
     """The writer's schema is not known. PUT it, then send the batch again."""
 
-    code = "UNKNOWN_SCHEMA"
 
-
-class TooLarge(ApiError):
+class TooLarge(ApiError, status=413, code="REQUEST_TOO_LARGE"):
     """The request exceeds a limit of the server."""
 
-    status = 413
-    code = "REQUEST_TOO_LARGE"
 
-
-class TooBusy(ApiError):
+class TooBusy(ApiError, status=429, code="REQUEST_LIMIT_EXCEEDED"):
     """The server is already doing as much of this as it can at a time."""
 
-    status = 429
-    code = "REQUEST_LIMIT_EXCEEDED"
 
-
-class Unavailable(ApiError):
+class Unavailable(ApiError, status=503, code="TEMPORARILY_UNAVAILABLE"):
     """The log is out of reach, or the fold is behind."""
 
-    status = 503
-    code = "TEMPORARILY_UNAVAILABLE"
 
-
-class TimedOut(ApiError):
+class TimedOut(ApiError, status=504, code="DEADLINE_EXCEEDED"):
     """The query took longer than allowed."""
-
-    status = 504
-    code = "DEADLINE_EXCEEDED"
 
 
 class Refused(ApiError):

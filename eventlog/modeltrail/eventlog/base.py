@@ -148,22 +148,18 @@ class Reader(Protocol):
             LogMisconfigured: the log ends before the position to read from.
             LogClosed: the reader or its log was closed.
         """
-        ...
 
     def wake(self) -> None:
         """Make a ``poll`` that is waiting in another thread return at once."""
-        ...
 
     def commit(self, positions: Mapping[Partition, int]) -> None:
         """Report the position of this reader to the log, for tools that show the lag.
 
         Best effort.
         """
-        ...
 
     def close(self) -> None:
         """Release the resources of the reader."""
-        ...
 
 
 class EventLog(Protocol):
@@ -185,7 +181,6 @@ class EventLog(Protocol):
             LogUnavailable: not durable within ``timeout_s``.
             LogRefused: an event is too large or not allowed.
         """
-        ...
 
     def reader(self, start: Mapping[Partition, int]) -> Reader:
         """Return a reader of all partitions, from the given offsets on. The default offset is 0.
@@ -193,29 +188,24 @@ class EventLog(Protocol):
         If the log ends before one of them, it was cut short or is another log: ``LogMisconfigured``
         is raised here or by the first ``poll``.
         """
-        ...
 
     def end(self) -> dict[Partition, int]:
         """Return for each partition the offset that its next event will get.
 
         Raises ``LogUnavailable``.
         """
-        ...
 
     def add_schemas(self, schemas: Mapping[bytes, str]) -> None:
         """Store writer schemas (fingerprint to JSON text) with the log.
 
         Stored schemas are not replaced.
         """
-        ...
 
     def schemas(self) -> dict[bytes, str]:
         """Return all stored writer schemas."""
-        ...
 
     def close(self) -> None:
         """Finish the appends in progress, and release all resources."""
-        ...
 
 
 def append_ms(

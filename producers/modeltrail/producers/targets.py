@@ -65,18 +65,15 @@ class Target(Protocol):
 
     def append(self, frames: list[Frame]) -> None:
         """Append events in order, and return when they are durable. Raises ``LogError``."""
-        ...
 
     def upload(self, owner: str, path: str, file: str) -> Stored:
         """Store a file as the artifact at ``path``. Raises ``LogError`` or ``OSError``.
 
         The owner is the id of a run, or ``models/`` and the id of a logged model.
         """
-        ...
 
     def close(self) -> None:
         """Release all resources."""
-        ...
 
 
 def open_target(url: str, settings: Settings) -> Target:

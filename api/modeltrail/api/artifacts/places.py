@@ -27,11 +27,8 @@ def model_root(experiment_id: str, location: str | None, model_id: str) -> str:
     return f"{root}/models/{model_id}/artifacts"
 
 
-class NotServed(ApiError):
+class NotServed(ApiError, status=501, code="NOT_IMPLEMENTED"):
     """The client has to fetch these artifacts itself."""
-
-    status = 501
-    code = "NOT_IMPLEMENTED"
 
     def __init__(self, root: str) -> None:
         super().__init__(

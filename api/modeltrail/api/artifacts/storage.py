@@ -44,15 +44,12 @@ class Sink(Protocol):
 
     def write(self, data: bytes) -> None:
         """Write more bytes. Raises ``Unavailable``."""
-        ...
 
     def finish(self) -> None:
         """Put the file in place. Raises ``InvalidRequest`` or ``Unavailable``."""
-        ...
 
     def abort(self) -> None:
         """Discard the file. Does nothing after ``finish``."""
-        ...
 
 
 class Storage(Protocol):
@@ -71,40 +68,30 @@ class Storage(Protocol):
 
     def check(self) -> None:
         """Raise ``BadArtifacts`` if nothing can be stored here. Called once, at start."""
-        ...
 
     def url_of(self, key: str) -> str:
         """Return the URL of a file."""
-        ...
 
     def write(self, key: str) -> Sink:
         """Start to write a file, which replaces an existing one."""
-        ...
 
     def stat(self, key: str) -> Stat | None:
         """Return what is known about a file, or None if it does not exist."""
-        ...
 
     def open(self, key: str) -> tuple[Stat, Pieces] | None:
         """Return a file and its bytes, in pieces, or None if it does not exist."""
-        ...
 
     def read(self, key: str, start: int, end: int) -> Pieces:
         """Return the bytes from ``start`` to before ``end``, which must be within the file."""
-        ...
 
     def entries(self, key: str) -> list[Entry]:
         """Return what is directly in a folder, in any order; empty if there is no such folder."""
-        ...
 
     def walk(self, key: str) -> Iterator[tuple[str, Stat]]:
         """Return all files below a folder, by key, in any order."""
-        ...
 
     def delete(self, key: str) -> None:
         """Remove a file if it exists, and folders that become empty."""
-        ...
 
     def signed(self, method: Literal["GET", "PUT"], key: str, valid_s: int) -> str | None:
         """Return a URL with which anyone can GET or PUT that file for a while, or None."""
-        ...

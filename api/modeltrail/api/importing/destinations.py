@@ -33,19 +33,15 @@ class Destination(Protocol):
 
     def append(self, events: Sequence[NewEvent]) -> None:
         """Append events of the stream ``runs``. They are durable on return."""
-        ...
 
     def request(self, events: Sequence[NewEvent]) -> list[Outcome]:
         """Append requests to the registry, and wait for the decisions."""
-        ...
 
     def batches(self, statement: str, params: Params) -> Iterator[pa.RecordBatch]:
         """Return the result of a query, in pieces."""
-        ...
 
     def store(self, kind: str, id: str, path: str, pieces: Iterator[bytes]) -> Stored:
         """Store an artifact of a ``run`` or a logged ``model``."""
-        ...
 
 
 def rows(

@@ -286,11 +286,9 @@ class Folder(Protocol):
 
     def files(self) -> Iterator[File]:
         """Return all files. Raises ``SourceError`` if they cannot be listed."""
-        ...
 
     def read(self, path: str) -> Iterator[bytes]:
         """Return the bytes of a file, in pieces. Raises ``SourceError``."""
-        ...
 
 
 class Source(ABC):

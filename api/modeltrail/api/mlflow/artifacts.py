@@ -93,11 +93,8 @@ def _presigned_download(call: Call) -> dict[str, Any]:
     raise Unsupported("Presigned download")
 
 
-class Unsupported(ApiError):
+class Unsupported(ApiError, status=501, code="NOT_IMPLEMENTED"):
     """This server's storage cannot do this. Clients check the status and the words."""
-
-    status = 501
-    code = "NOT_IMPLEMENTED"
 
     def __init__(self, what: str) -> None:
         super().__init__(f"{what} is not supported for the current artifact repository")

@@ -56,18 +56,15 @@ class Projection(Protocol):
 
     def load(self, con: duckdb.DuckDBPyConnection) -> None:
         """Load the state from the tables, at the start and after a failed transaction."""
-        ...
 
     def record_hash(self, record: LogRecord, hash: bytes) -> None:
         """Record an event's place in the chain, whatever its content.
 
         ``hash`` is that of the chain.
         """
-        ...
 
     def prepare(self, con: duckdb.DuckDBPyConnection, batch: Sequence[Incoming]) -> None:
         """Load what the events of a batch need."""
-        ...
 
     def apply(self, incoming: Incoming, producer: KnownProducer, missing: int) -> None:
         """Apply an event to the state.
@@ -81,16 +78,12 @@ class Projection(Protocol):
         Raises:
             Malformed: it can never be applied; the state is unchanged.
         """
-        ...
 
     def pass_over(self, incoming: Incoming) -> None:
         """Record an event without effect: a repeat, or a dead letter that was decoded."""
-        ...
 
     def may_have(self, con: duckdb.DuckDBPyConnection, event_id: bytes) -> bool:
         """Return whether the event with this id may have arrived before; True if unknown."""
-        ...
 
     def write(self, con: duckdb.DuckDBPyConnection) -> None:
         """Write the effects since the last write, in the open transaction."""
-        ...
