@@ -70,12 +70,7 @@ def list_under(node: Node, rights: Rights, root: str, path: str | None) -> list[
     return listed(node.artifacts.entries(place.owner, within), path)
 
 
-@endpoints.add(
-    "GET",
-    "artifacts/list",
-    {"run_id": wire.text, "path": wire.text, "page_token": wire.text},
-    required=("run_id",),
-)
+@endpoints.declare("GET artifacts/list run_id path? page_token?")
 def _list_artifacts(call: Call) -> dict[str, Any]:
     with call.node.read() as cursor:
         root = root_of_run(cursor, call["run_id"])
@@ -83,12 +78,12 @@ def _list_artifacts(call: Call) -> dict[str, Any]:
     return wire.set_fields(root_uri=root, files=files or None)
 
 
-@endpoints.add("POST", "artifacts/presigned-upload-url")
+@endpoints.declare("POST artifacts/presigned-upload-url")
 def _presigned_upload(call: Call) -> dict[str, Any]:
     raise Unsupported("Presigned upload")
 
 
-@endpoints.add("POST", "artifacts/presigned-download-url")
+@endpoints.declare("POST artifacts/presigned-download-url")
 def _presigned_download(call: Call) -> dict[str, Any]:
     raise Unsupported("Presigned download")
 

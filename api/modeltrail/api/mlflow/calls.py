@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,11 +33,19 @@ from modeltrail.limits import NAME_CHARACTERS_MAX
 
 _PREFIXES = ("/api", "/ajax-api")
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-_READERS = {
-    "archive_existing_versions": wire.boolean,
-    "is_admin": wire.boolean,
-    "role_id": wire.integer,
-    "role_permission_id": wire.integer,
+_READERS: dict[str, wire.Reader] = {
+    **dict.fromkeys(
+        ("allow_deleted", "archive_existing_versions", "is_admin", "stage_transitions"),
+        wire.boolean,
+    ),
+    **dict.fromkeys(
+        ("end_step", "end_time", "max_results", "role_id", "role_permission_id", "start_step"),
+        wire.integer,
+    ),
+    **dict.fromkeys(("start_time", "step", "timestamp"), wire.integer),
+    **dict.fromkeys(("experiment_ids", "order_by", "run_ids", "stages"), wire.many(wire.text)),
+    **dict.fromkeys(("params", "tags"), wire.many(wire.TAG)),
+    **dict.fromkeys(("run_view_type", "view_type"), wire.VIEW),
 }
 
 
@@ -137,44 +146,30 @@ class Endpoints:
     def __init__(self) -> None:
         self.all: list[Endpoint] = []
 
-    def add(
-        self,
-        methods: str,
-        path: str,
-        fields: wire.Fields | None = None,
-        *,
-        required: Sequence[str] = (),
-        version: str = "2.0",
-        makes: bool = False,
+    def declare(
+        self, endpoint: str, *, version: str = "2.0", makes: bool = False, **readers: wire.Reader
     ) -> Callable[[Handler], Handler]:
-        """Declare the decorated function as an endpoint.
+        """Declare the decorated function as an endpoint by its methods, path and fields.
 
         Args:
-            methods: For example "POST" or "GET POST".
-            path: The path after ``mlflow/``; ``{name}`` is a field from the path.
-            fields: The request's fields, with their readers.
-            required: Fields that must be set.
+            endpoint: As in "GET POST models/{id}/tags key value?": ``?`` marks a field that need
+                not be set. Those in the path are always set.
             version: The version in the path.
             makes: Whether it creates something new each time, even for the same request.
+            readers: Readers of fields; by default those of ``_READERS``, and for others text.
         """
+        words = endpoint.split()
+        methods = tuple(word for word in words if word.isupper())
+        path, *given = words[len(methods) :]
+        names = [*(name.rstrip("?") for name in given), *re.findall(r"{(\w+)", path)]
+        fields = {name: readers.get(name) or _READERS.get(name, wire.text) for name in names}
+        required = [name for name in given if not name.endswith("?")]
 
         def declare(handler: Handler) -> Handler:
-            names = tuple(methods.split())
-            self.all.append(Endpoint(names, path, version, fields or {}, required, handler, makes))
+            self.all.append(Endpoint(methods, path, version, fields, required, handler, makes))
             return handler
 
         return declare
-
-    def declare(self, endpoint: str, version: str = "2.0") -> Callable[[Handler], Handler]:
-        """Declare the decorated function as an endpoint by its method, path and fields.
-
-        ``?`` marks a field that need not be set. What is not in ``_READERS`` is text.
-        """
-        method, path, *given = endpoint.split()
-        names = [name.rstrip("?") for name in given]
-        readers = {name: _READERS.get(name, wire.text) for name in names}
-        required = [name for name in given if not name.endswith("?")]
-        return self.add(method, path, readers, required=required, version=version)
 
 
 class CountedRoute(Route):

@@ -25,7 +25,6 @@ endpoints = Endpoints()
 _PAGE_MAX = 50_000
 _DATASETS_OF_MAX = 20
 _DATASETS_MAX = 1_000
-_ID = {"experiment_id": wire.text}
 
 _BEGINNING = sql("registry.beginning")
 _CREATED = f"coalesce(e.created_at_ms, {_BEGINNING})"
@@ -87,13 +86,7 @@ def _one(call: Call, column: str, value: str, missing: str) -> dict[str, Any]:
         return {"experiment": _experiments(cursor, found)[0]}
 
 
-@endpoints.add(
-    "POST",
-    "experiments/create",
-    {"name": wire.text, "artifact_location": wire.text, "tags": wire.many(wire.TAG)},
-    required=["name"],
-    makes=True,
-)
+@endpoints.declare("POST experiments/create name artifact_location? tags?", makes=True)
 def create_experiment(call: Call) -> dict[str, Any]:
     """Create an experiment. A name that was ever used is refused."""
     tags = tags_of(call.get("tags", []))
@@ -116,32 +109,22 @@ def tags_of(entries: list[dict[str, str]], path: str = "tags") -> dict[str, str]
     return tags
 
 
-@endpoints.add("GET", "experiments/get", _ID, required=["experiment_id"])
+@endpoints.declare("GET experiments/get experiment_id")
 def get_experiment(call: Call) -> dict[str, Any]:
     """Return an experiment, deleted or not."""
     wanted = wire.check_experiment_id(call["experiment_id"])
     return _one(call, "experiment_id", wanted, f"No Experiment with id={wanted} exists")
 
 
-@endpoints.add(
-    "GET", "experiments/get-by-name", {"experiment_name": wire.text}, required=["experiment_name"]
-)
+@endpoints.declare("GET experiments/get-by-name experiment_name")
 def get_experiment_by_name(call: Call) -> dict[str, Any]:
     """Return an experiment, deleted or not."""
     name = call["experiment_name"]
     return _one(call, "name", name, f"Could not find experiment with name '{name}'")
 
 
-@endpoints.add(
-    "GET POST",
-    "experiments/search",
-    {
-        "max_results": wire.integer,
-        "page_token": wire.text,
-        "filter": wire.text,
-        "order_by": wire.many(wire.text),
-        "view_type": wire.VIEW,
-    },
+@endpoints.declare(
+    "GET POST experiments/search max_results? page_token? filter? order_by? view_type?"
 )
 def search_experiments(call: Call) -> dict[str, Any]:
     """Return experiments that match a filter, page by page."""
@@ -178,7 +161,7 @@ def search_experiments(call: Call) -> dict[str, Any]:
     return answer
 
 
-@endpoints.add("POST", "experiments/search-datasets", {"experiment_ids": wire.many(wire.text)})
+@endpoints.declare("POST experiments/search-datasets experiment_ids?")
 def search_datasets(call: Call) -> dict[str, Any]:
     """Return the datasets that runs of some experiments used, once for each context."""
     wanted = [wire.check_experiment_id(one) for one in call.get("experiment_ids", [])]

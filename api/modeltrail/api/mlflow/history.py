@@ -77,17 +77,7 @@ def _answer(points: list[dict[str, Any]], token: str | None = None) -> dict[str,
     return {"metrics": points, **wire.set_fields(next_page_token=token)}
 
 
-@endpoints.add(
-    "GET",
-    "metrics/get-history",
-    {
-        "run_id": wire.text,
-        "metric_key": wire.text,
-        "max_results": wire.integer,
-        "page_token": wire.text,
-    },
-    required=["run_id", "metric_key"],
-)
+@endpoints.declare("GET metrics/get-history run_id metric_key max_results? page_token?")
 def get_history(call: Call) -> dict[str, Any]:
     """Return all points of a metric, ordered by timestamp, step and value."""
     run_id, key = call["run_id"], call["metric_key"]
@@ -139,10 +129,8 @@ def _check_run_ids(run_ids: list[str], what: str) -> None:
         )
 
 
-@endpoints.add(
-    "GET",
-    "metrics/get-history-bulk",
-    {"run_id": wire.many(wire.text), "metric_key": wire.text, "max_results": wire.integer},
+@endpoints.declare(
+    "GET metrics/get-history-bulk run_id? metric_key? max_results?", run_id=wire.many(wire.text)
 )
 def get_history_bulk(call: Call) -> dict[str, Any]:
     """Return points of a metric of several runs, ordered by run, timestamp, step and value."""
@@ -160,17 +148,8 @@ def get_history_bulk(call: Call) -> dict[str, Any]:
         return _of_runs(cursor, f"FROM {table} {order} LIMIT {left}", key, run_ids)
 
 
-@endpoints.add(
-    "GET",
-    "metrics/get-history-bulk-interval",
-    {
-        "run_ids": wire.many(wire.text),
-        "metric_key": wire.text,
-        "start_step": wire.integer,
-        "end_step": wire.integer,
-        "max_results": wire.integer,
-    },
-    required=["run_ids", "metric_key"],
+@endpoints.declare(
+    "GET metrics/get-history-bulk-interval run_ids metric_key start_step? end_step? max_results?"
 )
 def get_history_bulk_interval(call: Call) -> dict[str, Any]:
     """Return an even sample of a metric for each of several runs, with its first and last point."""

@@ -33,7 +33,6 @@ _PAGE_MAX = 1_000
 _POINTS_MAX = 10_000
 """Maximum number of metric points shown with a model: the latest ones."""
 
-_MODEL_ID = {"model_id": wire.text}
 _CREATED = Attribute("l.created_at_ms", "number")
 _UPDATED = Attribute("l.updated_at_ms", "number")
 _ATTRIBUTES = {
@@ -173,19 +172,8 @@ def _check_pairs(what: str, pairs: dict[str, str]) -> dict[str, str]:
     return pairs
 
 
-@endpoints.add(
-    "POST",
-    "logged-models",
-    {
-        "experiment_id": wire.text,
-        "name": wire.text,
-        "model_type": wire.text,
-        "source_run_id": wire.text,
-        "params": wire.many(wire.TAG),
-        "tags": wire.many(wire.TAG),
-    },
-    required=["experiment_id"],
-    makes=True,
+@endpoints.declare(
+    "POST logged-models experiment_id name? model_type? source_run_id? params? tags?", makes=True
 )
 def create_logged_model(call: Call) -> dict[str, Any]:
     """Create a logged model that is waiting for its files."""
@@ -223,18 +211,13 @@ def create_logged_model(call: Call) -> dict[str, Any]:
     return {"model": _model(call)}
 
 
-@endpoints.add("GET", "logged-models/{model_id}", {**_MODEL_ID, "allow_deleted": wire.boolean})
+@endpoints.declare("GET logged-models/{model_id} allow_deleted?")
 def get_logged_model(call: Call) -> dict[str, Any]:
     """Return a logged model."""
     return {"model": _model(call, deleted=call.get("allow_deleted", False))}
 
 
-@endpoints.add(
-    "PATCH",
-    "logged-models/{model_id}",
-    {**_MODEL_ID, "status": wire.enum(*_WIRE_STATUSES)},
-    required=["model_id", "status"],
-)
+@endpoints.declare("PATCH logged-models/{model_id} status", status=wire.enum(*_WIRE_STATUSES))
 def finalize_logged_model(call: Call) -> dict[str, Any]:
     """Record that all files of a model are stored, or that storing them failed."""
     _model(call, deleted=True)
@@ -243,7 +226,7 @@ def finalize_logged_model(call: Call) -> dict[str, Any]:
     return {"model": _model(call, deleted=True)}
 
 
-@endpoints.add("DELETE", "logged-models/{model_id}", _MODEL_ID)
+@endpoints.declare("DELETE logged-models/{model_id}")
 def delete_logged_model(call: Call) -> dict[str, Any]:
     """Delete a logged model. Its files stay."""
     _model(call, deleted=True)
@@ -251,7 +234,7 @@ def delete_logged_model(call: Call) -> dict[str, Any]:
     return {}
 
 
-@endpoints.add("PATCH", "logged-models/{model_id}/tags", {**_MODEL_ID, "tags": wire.many(wire.TAG)})
+@endpoints.declare("PATCH logged-models/{model_id}/tags tags?")
 def set_logged_model_tags(call: Call) -> dict[str, Any]:
     """Set tags of a logged model."""
     tags = _check_pairs("tag", tags_of(call.get("tags", [])))
@@ -261,9 +244,7 @@ def set_logged_model_tags(call: Call) -> dict[str, Any]:
     return {}
 
 
-@endpoints.add(
-    "DELETE", "logged-models/{model_id}/tags/{tag_key:path}", {**_MODEL_ID, "tag_key": wire.text}
-)
+@endpoints.declare("DELETE logged-models/{model_id}/tags/{tag_key:path}")
 def delete_logged_model_tag(call: Call) -> dict[str, Any]:
     """Delete a tag of a logged model."""
     key = call["tag_key"]
@@ -302,9 +283,7 @@ def add_model_version(call: Call, model_id: str, name: str, version: int) -> Non
         call.node.append_event("LoggedModelUpdated", model_id, fields, actor)
 
 
-@endpoints.add(
-    "POST", "logged-models/{model_id}/params", {**_MODEL_ID, "params": wire.many(wire.TAG)}
-)
+@endpoints.declare("POST logged-models/{model_id}/params params?")
 def log_logged_model_params(call: Call) -> dict[str, Any]:
     """Log params of a logged model. Repeating a value is accepted, another value is not."""
     params = _check_pairs("param", tags_of(call.get("params", []), "params"))
@@ -326,10 +305,8 @@ def log_logged_model_params(call: Call) -> dict[str, Any]:
     return {}
 
 
-@endpoints.add(
-    "GET",
-    "logged-models/{model_id}/artifacts/directories",
-    {**_MODEL_ID, "artifact_directory_path": wire.text, "page_token": wire.text},
+@endpoints.declare(
+    "GET logged-models/{model_id}/artifacts/directories artifact_directory_path? page_token?"
 )
 def list_logged_model_artifacts(call: Call) -> dict[str, Any]:
     """List the files of a logged model."""
@@ -339,14 +316,9 @@ def list_logged_model_artifacts(call: Call) -> dict[str, Any]:
     return wire.set_fields(root_uri=root, files=files or None)
 
 
-@endpoints.add(
-    "POST",
-    "runs/outputs",
-    {
-        "run_id": wire.text,
-        "models": wire.many(wire.message(model_id=wire.text, step=wire.integer)),
-    },
-    required=["run_id", "models"],
+@endpoints.declare(
+    "POST runs/outputs run_id models",
+    models=wire.many(wire.message(model_id=wire.text, step=wire.integer)),
 )
 def log_outputs(call: Call) -> dict[str, Any]:
     """Record which logged models a run created."""
@@ -378,18 +350,10 @@ _ORDER = wire.message(
 )
 
 
-@endpoints.add(
-    "POST",
-    "logged-models/search",
-    {
-        "experiment_ids": wire.many(wire.text),
-        "filter": wire.text,
-        "datasets": wire.many(wire.message(dataset_name=wire.text, dataset_digest=wire.text)),
-        "max_results": wire.integer,
-        "order_by": wire.many(_ORDER),
-        "page_token": wire.text,
-    },
-    required=["experiment_ids"],
+@endpoints.declare(
+    "POST logged-models/search experiment_ids filter? datasets? max_results? order_by? page_token?",
+    datasets=wire.many(wire.message(dataset_name=wire.text, dataset_digest=wire.text)),
+    order_by=wire.many(_ORDER),
 )
 def search_logged_models(call: Call) -> dict[str, Any]:
     """Return logged models that match a filter. Metrics may be limited to certain datasets."""

@@ -89,23 +89,9 @@ VERSION = Entity(
     },
     prefixes=_PREFIXES,
 )
-_NAME = {"name": wire.text}
-_VERSION = {"name": wire.text, "version": wire.text}
-_SEARCH = {
-    "filter": wire.text,
-    "max_results": wire.integer,
-    "order_by": wire.many(wire.text),
-    "page_token": wire.text,
-}
 
 
-@endpoints.add(
-    "POST",
-    "registered-models/create",
-    {"name": wire.text, "tags": wire.many(wire.TAG), "description": wire.text},
-    required=["name"],
-    makes=True,
-)
+@endpoints.declare("POST registered-models/create name tags? description?", makes=True)
 def create_model(call: Call) -> dict[str, Any]:
     """Create a registered model. A name that is taken is refused."""
     tags = tags_of(call.get("tags", []))
@@ -119,14 +105,14 @@ def create_model(call: Call) -> dict[str, Any]:
     return decided_model(call, verdict)
 
 
-@endpoints.add("GET", "registered-models/get", _NAME, required=["name"])
+@endpoints.declare("GET registered-models/get name")
 def get_model(call: Call) -> dict[str, Any]:
     """Return a registered model."""
     with call.node.registry() as registry:
         return {"registered_model": model_of(find_model(registry, call["name"]))}
 
 
-@endpoints.add("GET", "registered-models/search", _SEARCH)
+@endpoints.declare("GET registered-models/search filter? max_results? order_by? page_token?")
 def search_models(call: Call) -> dict[str, Any]:
     """Return registered models that match a filter."""
     limit = call.get("max_results", 100)
@@ -185,12 +171,7 @@ def _search(
     )
 
 
-@endpoints.add(
-    "GET POST",
-    "registered-models/get-latest-versions",
-    {"name": wire.text, "stages": wire.many(wire.text)},
-    required=["name"],
-)
+@endpoints.declare("GET POST registered-models/get-latest-versions name stages?")
 def get_latest_versions(call: Call) -> dict[str, Any]:
     """Return the highest version in each stage."""
     with call.node.registry() as registry:
@@ -200,12 +181,7 @@ def get_latest_versions(call: Call) -> dict[str, Any]:
     return wire.set_fields(model_versions=found or None)
 
 
-@endpoints.add(
-    "GET",
-    "registered-models/alias",
-    {**_NAME, "alias": wire.text},
-    required=["name", "alias"],
-)
+@endpoints.declare("GET registered-models/alias name alias")
 def get_version_by_alias(call: Call) -> dict[str, Any]:
     """Return the version that an alias points at. ``latest`` is the highest."""
     name, alias = call["name"], call["alias"]
@@ -223,19 +199,8 @@ def get_version_by_alias(call: Call) -> dict[str, Any]:
         return {"model_version": version_of(model, model.versions[number])}
 
 
-@endpoints.add(
-    "POST",
-    "model-versions/create",
-    {
-        "name": wire.text,
-        "source": wire.text,
-        "run_id": wire.text,
-        "tags": wire.many(wire.TAG),
-        "run_link": wire.text,
-        "description": wire.text,
-        "model_id": wire.text,
-    },
-    required=["name", "source"],
+@endpoints.declare(
+    "POST model-versions/create name source run_id? tags? run_link? description? model_id?",
     makes=True,
 )
 def create_version(call: Call) -> dict[str, Any]:
@@ -263,7 +228,7 @@ def create_version(call: Call) -> dict[str, Any]:
     return answer
 
 
-@endpoints.add("GET", "model-versions/get", _VERSION, required=["name", "version"])
+@endpoints.declare("GET model-versions/get name version")
 def get_version(call: Call) -> dict[str, Any]:
     """Return a version."""
     number = version_number(call)
@@ -271,7 +236,7 @@ def get_version(call: Call) -> dict[str, Any]:
         return {"model_version": version_of(*find_version(registry, call["name"], number))}
 
 
-@endpoints.add("GET", "model-versions/get-download-uri", _VERSION)
+@endpoints.declare("GET model-versions/get-download-uri name? version?")
 def get_download_uri(call: Call) -> dict[str, Any]:
     """Return where the files of a version are."""
     number, name = version_number(call), call.get("name", "")
@@ -282,7 +247,7 @@ def get_download_uri(call: Call) -> dict[str, Any]:
     return {"artifact_uri": uri}
 
 
-@endpoints.add("GET", "model-versions/search", _SEARCH)
+@endpoints.declare("GET model-versions/search filter? max_results? order_by? page_token?")
 def search_versions(call: Call) -> dict[str, Any]:
     """Return versions that match a filter, by default the last changed first."""
     limit = call.get("max_results", 10_000)

@@ -34,7 +34,6 @@ from modeltrail.schemas import pack
 endpoints = Endpoints()
 
 _STATUS = wire.enum(*RUN_STATUSES)
-_RUN_ID = {"run_id": wire.text}
 _METRIC = {
     "key": wire.text,
     "value": wire.number,
@@ -161,17 +160,8 @@ def _new_params(call: Call, run: LiveRun, params: dict[str, str]) -> dict[str, s
 # Lifecycle
 
 
-@endpoints.add(
-    "POST",
-    "runs/create",
-    {
-        "experiment_id": wire.text,
-        "user_id": wire.text,
-        "run_name": wire.text,
-        "start_time": wire.integer,
-        "tags": wire.many(wire.TAG),
-    },
-    makes=True,
+@endpoints.declare(
+    "POST runs/create experiment_id? user_id? run_name? start_time? tags?", makes=True
 )
 def create_run(call: Call) -> dict[str, Any] | bytes:
     """Start a run."""
@@ -223,7 +213,7 @@ def create_run(call: Call) -> dict[str, Any] | bytes:
     return {"run": {"info": info, "data": data, "inputs": {}}}
 
 
-@endpoints.add("GET", "runs/get", _RUN_ID, required=["run_id"])
+@endpoints.declare("GET runs/get run_id")
 def get_run(call: Call) -> dict[str, Any]:
     """Return a run, deleted or not."""
     run_id = call["run_id"]
@@ -236,12 +226,7 @@ def get_run(call: Call) -> dict[str, Any]:
         return {"run": runs_of(cursor, [row])[0]}
 
 
-@endpoints.add(
-    "POST",
-    "runs/update",
-    {**_RUN_ID, "status": _STATUS, "end_time": wire.integer, "run_name": wire.text},
-    required=["run_id"],
-)
+@endpoints.declare("POST runs/update run_id status? end_time? run_name?", status=_STATUS)
 def update_run(call: Call) -> dict[str, Any]:
     """Change the status, end or name."""
     run = _active(call)
@@ -266,13 +251,13 @@ def update_run(call: Call) -> dict[str, Any]:
     return {"run_info": info_of(row)}
 
 
-@endpoints.add("POST", "runs/delete", _RUN_ID, required=["run_id"])
+@endpoints.declare("POST runs/delete run_id")
 def delete_run(call: Call) -> dict[str, Any]:
     """Move a run to the deleted runs."""
     return _move(call, "RunDeleted")
 
 
-@endpoints.add("POST", "runs/restore", _RUN_ID, required=["run_id"])
+@endpoints.declare("POST runs/restore run_id")
 def restore_run(call: Call) -> dict[str, Any]:
     """Restore a run. If its experiment is deleted, the run comes back with it."""
     live: LiveRuns = call.state[LiveRuns]
@@ -300,11 +285,9 @@ def _move(call: Call, type: str) -> dict[str, Any]:
 # Logging
 
 
-@endpoints.add(
-    "POST",
-    "runs/log-metric",
-    {**_RUN_ID, **_METRIC},
-    required=["run_id", "key", "value", "timestamp"],
+@endpoints.declare(
+    "POST runs/log-metric run_id key value timestamp step? model_id? dataset_name? dataset_digest?",
+    value=wire.number,
 )
 def log_metric(call: Call) -> dict[str, Any]:
     """Log one point."""
@@ -313,12 +296,7 @@ def log_metric(call: Call) -> dict[str, Any]:
     return {}
 
 
-@endpoints.add(
-    "POST",
-    "runs/log-parameter",
-    {**_RUN_ID, "key": wire.text, "value": wire.text},
-    required=["run_id", "key"],
-)
+@endpoints.declare("POST runs/log-parameter run_id key value?")
 def log_param(call: Call) -> dict[str, Any]:
     """Log one param. Its first value stays."""
     key = call["key"]
@@ -339,12 +317,7 @@ def _log_params(call: Call, run: LiveRun, params: dict[str, str], *others: Event
         run.params.update(new)
 
 
-@endpoints.add(
-    "POST",
-    "runs/set-tag",
-    {**_RUN_ID, "key": wire.text, "value": wire.text},
-    required=["run_id", "key"],
-)
+@endpoints.declare("POST runs/set-tag run_id key value?")
 def set_tag(call: Call) -> dict[str, Any]:
     """Set a tag; the last value counts."""
     key = call["key"]
@@ -353,7 +326,7 @@ def set_tag(call: Call) -> dict[str, Any]:
     return {}
 
 
-@endpoints.add("POST", "runs/delete-tag", {**_RUN_ID, "key": wire.text}, required=["run_id", "key"])
+@endpoints.declare("POST runs/delete-tag run_id key")
 def delete_tag(call: Call) -> dict[str, Any]:
     """Delete a tag, which must exist."""
     run, key = _active(call), call["key"]
@@ -371,15 +344,10 @@ def _tag(call: Call, run: LiveRun, key: str) -> str | None:
     return None if found is None else str(found[0])
 
 
-_BATCH_FIELDS = {
-    **_RUN_ID,
-    "metrics": points_or(wire.many(wire.message(**_METRIC))),
-    "params": wire.many(wire.TAG),
-    "tags": wire.many(wire.TAG),
-}
-
-
-@endpoints.add("POST", "runs/log-batch", _BATCH_FIELDS, required=["run_id"])
+@endpoints.declare(
+    "POST runs/log-batch run_id metrics? params? tags?",
+    metrics=points_or(wire.many(wire.message(**_METRIC))),
+)
 def log_batch(call: Call) -> dict[str, Any]:
     """Log metrics, params and tags together. A refused batch logs nothing."""
     wire.check_run_id(call["run_id"])
@@ -446,15 +414,10 @@ _DATASET_INPUT = wire.message(
 )
 
 
-@endpoints.add(
-    "POST",
-    "runs/log-inputs",
-    {
-        **_RUN_ID,
-        "datasets": wire.many(_DATASET_INPUT),
-        "models": wire.many(wire.message(model_id=wire.text)),
-    },
-    required=["run_id"],
+@endpoints.declare(
+    "POST runs/log-inputs run_id datasets? models?",
+    datasets=wire.many(_DATASET_INPUT),
+    models=wire.many(wire.message(model_id=wire.text)),
 )
 def log_inputs(call: Call) -> dict[str, Any]:
     """Log datasets and models that the run used."""
@@ -507,12 +470,7 @@ def _dataset(entry: dict[str, Any]) -> dict[str, Any]:
     return {**dataset, "tags": tags}
 
 
-@endpoints.add(
-    "POST",
-    "runs/log-model",
-    {**_RUN_ID, "model_json": wire.text},
-    required=["run_id", "model_json"],
-)
+@endpoints.declare("POST runs/log-model run_id model_json")
 def log_model(call: Call) -> dict[str, Any]:
     """Add a model to a tag of the run. Clients of MLflow 2 send this with each model."""
     try:
@@ -544,17 +502,8 @@ def log_model(call: Call) -> dict[str, Any]:
 # Search
 
 
-@endpoints.add(
-    "POST",
-    "runs/search",
-    {
-        "experiment_ids": wire.many(wire.text),
-        "filter": wire.text,
-        "run_view_type": wire.VIEW,
-        "max_results": wire.integer,
-        "order_by": wire.many(wire.text),
-        "page_token": wire.text,
-    },
+@endpoints.declare(
+    "POST runs/search experiment_ids? filter? run_view_type? max_results? order_by? page_token?"
 )
 def search_runs(call: Call) -> dict[str, Any]:
     """Return the runs that match a filter, page by page; of all experiments if none is named."""

@@ -23,7 +23,7 @@ async def _version(request: Request) -> Response:
 routes: list[BaseRoute] = [Route("/version", _version, methods=["GET"])]
 
 
-@endpoints.add("GET", "server-info", version="3.0")
+@endpoints.declare("GET server-info", version="3.0")
 def server_info(call: Call) -> dict[str, Any]:
     """Return what the server can do beyond the basics."""
     return {

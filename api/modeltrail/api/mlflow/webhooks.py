@@ -37,17 +37,9 @@ _EVENT = wire.message(
     entity=wire.enum(*_ENTITIES),
     action=wire.enum("CREATED", "UPDATED", "DELETED", "SET", "EXCEEDED"),
 )
-_FIELDS = {
-    "name": wire.text,
-    "url": wire.text,
-    "events": wire.many(_EVENT),
-    "description": wire.text,
-    "secret": wire.text,
-    "status": wire.enum(*definitions.STATUSES),
-    "stage_transitions": wire.boolean,
-}
-_ID = {"webhook_id": wire.text}
 
+_EVENTS = wire.many(_EVENT)
+_STATUS = wire.enum(*definitions.STATUSES)
 _SELECT = sql("registry.webhooks")
 
 
@@ -105,7 +97,11 @@ def _given(call: Call) -> dict[str, Any]:
     }
 
 
-@endpoints.add("POST", "webhooks", _FIELDS, required=["name", "url", "events"])
+@endpoints.declare(
+    "POST webhooks name url events description? secret? status? stage_transitions?",
+    events=_EVENTS,
+    status=_STATUS,
+)
 def create_webhook(call: Call) -> dict[str, Any]:
     """Create a webhook. Its secret is never shown."""
     fields = {
@@ -119,7 +115,7 @@ def create_webhook(call: Call) -> dict[str, Any]:
         return {"webhook": _one(cursor, verdict.id)}
 
 
-@endpoints.add("GET", "webhooks", {"max_results": wire.integer, "page_token": wire.text})
+@endpoints.declare("GET webhooks max_results? page_token?")
 def list_webhooks(call: Call) -> dict[str, Any]:
     """Return webhooks, newest first."""
     limit = call.get("max_results") or 100
@@ -138,14 +134,19 @@ def list_webhooks(call: Call) -> dict[str, Any]:
     )
 
 
-@endpoints.add("GET", "webhooks/{webhook_id}", _ID)
+@endpoints.declare("GET webhooks/{webhook_id}")
 def get_webhook(call: Call) -> dict[str, Any]:
     """Return a webhook, without its secret."""
     with call.node.read() as cursor:
         return {"webhook": _one(cursor, call["webhook_id"])}
 
 
-@endpoints.add("PATCH", "webhooks/{webhook_id}", {**_FIELDS, **_ID})
+@endpoints.declare(
+    "PATCH webhooks/{webhook_id} name? url? events? description? secret? status? "
+    "stage_transitions?",
+    events=_EVENTS,
+    status=_STATUS,
+)
 def update_webhook(call: Call) -> dict[str, Any]:
     """Change the given fields; all others stay, including the status."""
     with call.node.read() as cursor:
@@ -155,14 +156,14 @@ def update_webhook(call: Call) -> dict[str, Any]:
         return {"webhook": _one(cursor, call["webhook_id"])}
 
 
-@endpoints.add("DELETE", "webhooks/{webhook_id}", _ID)
+@endpoints.declare("DELETE webhooks/{webhook_id}")
 def delete_webhook(call: Call) -> dict[str, Any]:
     """Delete a webhook and its pending deliveries."""
     call.decide("DeleteWebhook", {"webhook_id": call["webhook_id"]})
     return {}
 
 
-@endpoints.add("POST", "webhooks/{webhook_id}/test", {**_ID, "event": _EVENT})
+@endpoints.declare("POST webhooks/{webhook_id}/test event?", event=_EVENT)
 def test_webhook(call: Call) -> dict[str, Any]:
     """Send an example of an event, by default of the webhook's first."""
     tools = registry_webhooks.tools_of(call.node)
