@@ -56,6 +56,34 @@ def names(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir())
 
 
+def test_a_file_has_the_comments_of_its_views_and_memory_on_request(
+    log: MemoryLog, tmp_path: Path
+) -> None:
+    def described(fold: Fold) -> int:
+        cursor = fold.cursor()
+        found = cursor.execute("SELECT count(comment) FROM duckdb_columns()").fetchall()
+        cursor.close()
+        return int(found[0][0])
+
+    in_file, in_memory = Fold(log, tmp_path / "p.duckdb"), Fold(log, None)
+    in_file.open()
+    in_memory.open()
+    try:
+        assert described(in_file) > 300
+        assert described(in_memory) == 0
+        in_memory.describe()
+        assert described(in_memory) == described(in_file)
+    finally:
+        in_file.stop()
+        in_memory.stop()
+    as_left = Fold(log, None)
+    as_left.open_as_left()
+    try:
+        assert described(as_left) > 300
+    finally:
+        as_left.stop()
+
+
 def test_goes_on_where_it_stopped(log: MemoryLog, tmp_path: Path) -> None:
     database = tmp_path / "p.duckdb"
     assert points(log, database) == 2
