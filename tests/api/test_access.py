@@ -27,6 +27,7 @@ from modeltrail.api.access.rights import EXPERIMENT, LEVELS, MODEL, Access, Rule
 from modeltrail.api.app import create_app
 from modeltrail.api.errors import TooBusy
 from modeltrail.api.node import Node
+from modeltrail.api.registry import performing, sources
 from modeltrail.consumers import store
 from modeltrail.consumers.projections.access import Grants
 from modeltrail.consumers.projections.registry import RegistryProjection, Snapshot
@@ -433,6 +434,40 @@ def test_registered_models(world: World) -> None:
     world.ask("ada", "POST", f"{V2}/registered-models/create", name="search-c")
     world.ask("bob", "GET", f"{V2}/registered-models/get", 403, name="search-c")
     world.ask("bob", "GET", f"{V2}/registered-models/get", 404, name="search-nothing")
+
+
+def test_who_is_second_to_create_a_model_adds_no_version_to_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = sources.origin_of
+
+    def slowly(*asked: Any) -> Any:  # meanwhile, ada is quicker
+        world.ask("ada", "POST", f"{V1}/models", model="raced")
+        return checked(*asked)
+
+    path, body = f"{V1}/models/raced/versions", {"source": "s3://a/b", "create_model": True}
+    with monkeypatch.context() as patched:
+        patched.setattr(performing, "origin_of", slowly)
+        world.ask("bob", "POST", path, 403, **body)
+    assert world.ask("ada", "GET", path)["versions"] == []
+    assert world.ask("bob", "POST", path.replace("raced", "free"), **body)["version"] == 1
+    assert world.ask("bob", "POST", path.replace("raced", "free"), **body)["version"] == 2
+    world.ask("ada", "POST", path.replace("raced", "free"), 403, **body)
+
+
+def test_what_is_wrong_with_a_body_is_not_told_to_those_who_may_not(world: World) -> None:
+    world.ask("ada", "POST", f"{V1}/models", model="closed")
+    experiment = world.experiment("ada", "closed")
+    for method, path in (
+        ("PATCH", f"{V1}/models/closed"),
+        ("PUT", f"{V1}/models/closed/aliases/a"),
+        ("PATCH", f"{V1}/experiments/{experiment}"),
+        ("POST", f"{V1}/users"),
+        ("PATCH", f"{V1}/users/ada"),
+        ("POST", f"{V1}/roles"),
+    ):
+        world.ask("bob", method, path, 403, nonsense=1)
+        world.ask("root", method, path, 400, nonsense=1)
 
 
 def test_events_of_jobs(world: World) -> None:

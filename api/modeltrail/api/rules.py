@@ -6,7 +6,7 @@ as the endpoint reads them, otherwise the query and the path.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from modeltrail.api.gates import FILES
 from modeltrail.api.mlflow.acts import ENDPOINTS
 from modeltrail.api.mlflow.calls import EndpointRoute, Rule
 from modeltrail.api.native import page
-from modeltrail.api.registry.commands import act_of
+from modeltrail.api.registry.commands import Command, act_of
 from modeltrail.api.registry.commands import routes as command_routes
 from modeltrail.api.routing import PooledRoute
 
@@ -185,6 +185,24 @@ def _performs(type: str) -> Rule:
     return All((_does(type), *named)) if named else _does(type)
 
 
+def _of_commands(path: str, commands: Sequence[Command]) -> Rule:
+    """Require what the commands of a native route need, as far as its path tells.
+
+    The body is read after that, so others do not learn what is wrong with it. The rest is checked
+    when the command is performed.
+    """
+    act = commands[0].act
+    field = {Kind.EXPERIMENT: "experiment_id", Kind.MODEL: "model", Kind.ACCOUNT: "user"}.get(
+        act.kind
+    )
+    if act is acts.ADMIN:
+        return admin
+    # Creating a version may create its model.
+    if field is None or f"{{{field}}}" not in path or commands[0].type == "CreateModelVersion":
+        return InBody(tuple(one.type for one in commands))
+    return Asks(act.kind, min(one.act.level for one in commands), (field,))
+
+
 MLFLOW: Final[Mapping[str, Rule]] = {
     "GET server-info": signed_in,
     "POST experiments/create": _does("CreateExperiment"),
@@ -284,7 +302,7 @@ _VERSION = f"{_MODELS}/versions/{{version}}"
 
 OTHERS: Final[Mapping[str, Rule]] = {
     **{
-        f"{method} {path}": InBody(tuple(one.type for one in commands))
+        f"{method} {path}": _of_commands(path, commands)
         for (_, method, path), commands in command_routes().items()
     },
     # The HTML and the code of the page. They contain no data.

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from modeltrail.api.access import acts
 from modeltrail.api.access import admin as access_admin
+from modeltrail.api.access.acts import Level
 from modeltrail.api.access.admin import Holder, MadeToken, Updated
 from modeltrail.api.access.caller import Caller
 from modeltrail.api.access.rights import UserRights
 from modeltrail.api.answers import rows
-from modeltrail.api.errors import ApiError, InvalidRequest, Refused
+from modeltrail.api.errors import ApiError, InvalidRequest, NotFound, Refused
 from modeltrail.api.node import Node
 from modeltrail.api.registry import webhooks
 from modeltrail.api.registry.commands import Command, act_of
@@ -125,15 +127,38 @@ def _create_version(
     create_model: bool,
     **fields: Any,
 ) -> Verdict:
-    need = act_of("CreateModelVersion").level
-    if create_model:
-        caller.rights.model_or_new(model, need)
-    else:
-        caller.rights.model(model, need)
+    need, rights = act_of("CreateModelVersion").level, caller.rights
+    is_new = False
+    try:
+        rights.model(model, need)
+    except NotFound:
+        if not create_model:
+            raise
+        rights.new_model(model)
+        is_new = True
     given = Lineage(source, run_id or None, model_id or None)
-    origin, _ = origin_of(node, caller.rights, given, fields["tags"])
-    made = {"model": model, "create_model": create_model, **fields, **origin._asdict()}
+    origin, _ = origin_of(node, rights, given, fields["tags"])
+    if is_new:
+        _create_own_model(node, caller, model, need)
+    fields["create_model"] = create_model and rights.is_admin  # of others it exists by now
+    made = {"model": model, **fields, **origin._asdict()}
     return node.decide(caller, "CreateModelVersion", made)
+
+
+def _create_own_model(node: Node, caller: Caller, model: str, need: Level) -> None:
+    """Create a model by a request of its own, which is refused if another user was first.
+
+    Otherwise the version would become one of that user's model.
+    """
+    asker = replace(caller, idempotency_key=None)  # the key is that of the version
+    try:
+        node.decide(
+            asker, "CreateRegisteredModel", {"model": model, "description": None, "tags": {}}
+        )
+    except Refused as refused:
+        if refused.code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        caller.rights.model(model, need)
 
 
 def _create_user(
