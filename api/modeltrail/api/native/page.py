@@ -17,6 +17,7 @@ FOLDER: Final = Path(__file__).parents[1] / "page"
 
 PAGES: Final = {
     "/runs": "runs",
+    "/runs/{run}": "run",
     "/sql": "sql",
     "/status": "status",
     "/models": "models",

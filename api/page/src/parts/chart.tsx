@@ -80,7 +80,7 @@ export function Chart(props: ChartProps): JSX.Element {
   useSignalEffect(() => setThemed(theme()));
 
   const colours = useMemo(() => data.lines.map((line) => `--s${colourOf(line.about.run_id).slice(1)}`), [data]);
-  const labels = data.lines.length <= LABELS_MAX;
+  const labels = data.lines.length > 1 && data.lines.length <= LABELS_MAX;
   const height = props.height ?? 220;
   // A plot is made again if its lines are others; new points of the same lines are put into it.
   const shape = JSON.stringify([data.key, data.lines.map((line) => [line.about.run_id, line.about.model_id]), data.exact, x, log, smoothing > 0, themed, height]);
@@ -110,7 +110,9 @@ export function Chart(props: ChartProps): JSX.Element {
       if (smoothing > 0) series.push({ stroke: faint(stroke, 0.28), width: 1, points: { show: false } });
       if (!data.exact) {
         const at = series.length;
-        series.push({ width: 0, points: { show: false } }, { width: 0, points: { show: false } });
+        // The edge of the band is drawn as well: a spike of one bucket is too thin to be seen as an area.
+        const edge = { stroke: faint(stroke, 0.3), width: 1, points: { show: false } };
+        series.push(edge, { ...edge });
         bands.push({ series: [at, at + 1], fill: faint(stroke, 0.13) });
       }
     });
@@ -261,9 +263,11 @@ function hatch(u: uPlot, data: ChartData, colour: string): void {
   ctx.restore();
 }
 
-/** The decimal places that tell the lines of an axis apart. */
+/** The decimal places that the lines of an axis need: 0 for steps of 2, 1 for 2.5, 2 for 0.05. */
 function stepPlaces(step: number): number | null {
-  return step < 1e-4 || step >= 1e9 ? null : Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+  if (step < 1e-4 || step >= 1e9) return null;
+  for (let n = 0; n < 8; n += 1) if (Math.abs(step * 10 ** n - Math.round(step * 10 ** n)) < 1e-6) return n;
+  return 8;
 }
 
 function lastOf(u: uPlot, values: Values): { x: number; y: number } | null {

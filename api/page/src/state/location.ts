@@ -43,12 +43,13 @@ export function setQuery(changes: Record<string, string | null>, options = { rep
 
 /** The address of a page, at the same moment as this one. */
 export function linkTo(path: string, query: Record<string, string | null | undefined> = {}): string {
-  const found = new URLSearchParams();
+  const [bare = "", own] = path.split("?");
+  const found = new URLSearchParams(own);
   for (const [name, value] of Object.entries(query)) if (value != null) found.set(name, value);
   const at = place.value.query.get("at");
   if (at !== null && !found.has("at")) found.set("at", at);
   const text = readable(found);
-  return path + (text && `?${text}`);
+  return bare + (text && `?${text}`);
 }
 
 /** A query as people read and share it: `,`, `:`, `/` and `@` need no escape in it. */
