@@ -18,6 +18,7 @@ FOLDER: Final = Path(__file__).parents[1] / "page"
 PAGES: Final = {
     "/runs": "runs",
     "/runs/{run}": "run",
+    "/compare": "compare",
     "/sql": "sql",
     "/status": "status",
     "/models": "models",

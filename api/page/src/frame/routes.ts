@@ -5,6 +5,7 @@ import { match as matchIn, type Match, type Route } from "./match.ts";
 export const ROUTES: readonly Route[] = [
   { path: "/runs", under: "/runs", load: () => import("../pages/runs/index.tsx") },
   { path: "/runs/:run", under: "/runs", load: () => import("../pages/run/index.tsx") },
+  { path: "/compare", under: "/runs", load: () => import("../pages/compare/index.tsx") },
   { path: "/sql", under: "/sql", load: () => import("../pages/sql/index.tsx") },
   { path: "/status", under: "/status", load: () => import("../pages/status/index.tsx") },
   { path: "/models", under: "/models", load: () => import("../pages/models/index.tsx") },
