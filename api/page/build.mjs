@@ -13,7 +13,21 @@ const assets = join(out, "assets");
 rmSync(out, { recursive: true, force: true });
 mkdirSync(assets, { recursive: true });
 
+// What pages share is one file, not one for each set of pages that happens to use a part. Charts stay apart: they
+// bring uPlot and Arrow.
+const apart = /(charts?|series)\.tsx?$/;
+const shared = ["parts", "state", "client", "pure"]
+  .flatMap((folder) => readdirSync(join(here, "src", folder)).map((name) => `../../${folder}/${name}`))
+  .filter((path) => !apart.test(path))
+  .map((path) => `import "${path}";\n`)
+  .join("");
+const sharing = {
+  name: "sharing",
+  setup: (builder) => builder.onLoad({ filter: /src\/pages\/[\w-]+\/index\.tsx$/ }, ({ path }) => ({ contents: shared + readFileSync(path, "utf8"), loader: "tsx" })),
+};
+
 const { metafile } = await build({
+  plugins: [sharing],
   absWorkingDir: here,
   entryPoints: { main: "src/main.tsx" },
   bundle: true,

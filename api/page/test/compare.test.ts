@@ -27,6 +27,7 @@ test("axes hold numbers by size and names by order", () => {
   const names = axis("params.kind", ["mlp", "sgd", null], String);
   assert.deepEqual([names.at("mlp"), names.at("sgd"), names.at(undefined)], [0, 1, null]);
   assert.equal(axis("x", [5, 5], String).at(5), 0.5);
+  assert.deepEqual(axis("x", [0, 0.001, 0.5, 0.999, 1], String).marks.map((mark) => mark.text), ["0", "0.5", "1"]);
   assert.equal(asNumber("Infinity"), null);
   assert.equal(asNumber(" "), null);
 });

@@ -91,13 +91,13 @@ export function FilterBar(props: FilterProps): JSX.Element {
     const caret = caretIn(text, element.selectionStart ?? text.length);
     const next = text.slice(0, caret.from) + suggestion.insert + text.slice(caret.to).trimStart();
     const at = caret.from + suggestion.insert.length;
+    // At once, not with the next drawing: the reader may go on typing before that.
+    element.value = next;
+    element.focus();
+    element.setSelectionRange(at, at);
     setText(next);
     send(next, false);
-    requestAnimationFrame(() => {
-      element.focus();
-      element.setSelectionRange(at, at);
-      void offer(next, at);
-    });
+    void offer(next, at);
   }
 
   function close(): void {

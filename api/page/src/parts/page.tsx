@@ -43,7 +43,7 @@ export function Page({ crumbs, acts, children, fill = false }: {
       <TimeBar />
       <main class={fill ? "fill" : "scroll"} id="content" tabIndex={-1}>
         {fill && <h1 class="sr">{title}</h1>}
-        <Boundary>{fill ? children : <div class="body">{children}</div>}</Boundary>
+        <Boundary>{fill ? <><h1 class="sr">{title}</h1>{children}</> : <div class="body">{children}</div>}</Boundary>
       </main>
     </div>
   );

@@ -116,7 +116,7 @@ export function TimeBar(): JSX.Element | null {
     return `M${x.toFixed(1)} 20v-${h}h4v${h}z`;
   }).join("");
   return (
-    <div class="time" role="group" aria-label="The moment that is shown">
+    <section class="time" aria-label="The moment that is shown">
       <span class="when">
         {at === null || pulled !== null
           ? <><b>{label}</b>{pulled === null && found?.last && <span class="q"> {time(new Date(to), { seconds: false })} · {position(found.last.position)}</span>}</>
@@ -144,6 +144,6 @@ export function TimeBar(): JSX.Element | null {
             <button type="button" class="btn s go" onClick={() => showMoment(null)}>Back to now</button>
           </>
         )}
-    </div>
+    </section>
   );
 }

@@ -66,15 +66,27 @@ export function axis(id: string, values: readonly Cell[], format: (value: number
     const distinct = [...new Set(numbers as number[])].sort((a, b) => a - b);
     const back = (share: number): number => (log ? Math.exp(of(least) + share * span) : least + share * span);
     const marked = distinct.length <= 6 ? distinct : [0, 0.25, 0.5, 0.75, 1].map(back);
-    return { id, log, at: (value) => { const found = asNumber(value); return found === null ? null : place(found); }, marks: marked.map((value) => ({ at: place(value), text: format(value) })) };
+    return { id, log, at: (value) => { const found = asNumber(value); return found === null ? null : place(found); }, marks: apart(marked.map((value) => ({ at: place(value), text: format(value) }))) };
   }
   const names = [...new Set(there.map(String))].sort();
   const place = (name: string): number => (names.length > 1 ? names.indexOf(name) / (names.length - 1) : 0.5);
   return {
     id, log: false,
     at: (value) => (value === null || value === undefined ? null : place(String(value))),
-    marks: names.slice(0, 12).map((name) => ({ at: place(name), text: name })),
+    marks: apart(names.map((name) => ({ at: place(name), text: name }))),
   };
+}
+
+/** Marks that do not overlap: those at the ends, and between them those with room. */
+function apart(marks: { at: number; text: string }[]): { at: number; text: string }[] {
+  const room = 0.08;
+  const end = marks[marks.length - 1];
+  const kept: { at: number; text: string }[] = [];
+  for (const mark of marks) {
+    const last = kept[kept.length - 1];
+    if (mark === end || ((!last || mark.at - last.at >= room) && end!.at - mark.at >= room)) kept.push(mark);
+  }
+  return kept;
 }
 
 /** Quartiles of a box: least, lower, middle, upper, greatest. */

@@ -72,7 +72,7 @@ export function Parallel({ runs, axes }: { runs: readonly Run[]; axes: readonly 
     return text;
   };
   return (
-    <figure class="chart drawing">
+    <figure class="chart drawing" tabIndex={0}>
       <svg ref={drawing} viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={`${runs.length} runs over ${drawn.map((one) => titleOf(one.id)).join(", ")}`}>
         {runs.map((run, i) => !isIn(i) && <path key={String(run.run_id)} class="ln dim-ln" d={path(i)} />)}
         {runs.map((run, i) => isIn(i) && (
@@ -122,7 +122,7 @@ export function Scatter({ runs, axes }: { runs: readonly Run[]; axes: readonly D
   const [tall, top, foot] = [320, 12, 40];
   const py = (share: number): number => top + (1 - share) * (tall - top - foot);
   return (
-    <figure class="chart drawing">
+    <figure class="chart drawing" tabIndex={0}>
       <div class="chart-controls"><Pick label="across" value={across} ids={ids} onPick={(id) => setQuery({ sx: id }, { replace: true })} /><Pick label="up" value={up} ids={ids} onPick={(id) => setQuery({ sy: id }, { replace: true })} /></div>
       <svg viewBox={`0 0 ${WIDTH} ${tall}`} role="img" aria-label={`${titleOf(up)} by ${titleOf(across)} of ${runs.length} runs`}>
         {sy.marks.map((mark) => <g key={mark.text}><line class="grid" x1={90} x2={WIDTH - 40} y1={py(mark.at)} y2={py(mark.at)} /><text x={82} y={py(mark.at) + 4} text-anchor="end">{cut(mark.text, 12)}</text></g>)}
@@ -157,7 +157,7 @@ export function Boxes({ runs, axes, metrics }: { runs: readonly Run[]; axes: rea
   const py = (value: number): number => top + (1 - scale.at(value)!) * (tall - top - foot);
   const px = (i: number): number => 130 + ((i + 0.5) * (WIDTH - 180)) / names.length;
   return (
-    <figure class="chart drawing">
+    <figure class="chart drawing" tabIndex={0}>
       <div class="chart-controls"><Pick label="by" value={by} ids={params} onPick={(id) => setQuery({ sx: id }, { replace: true })} /><Pick label="of" value={of} ids={metrics.map((one) => one.id)} onPick={(id) => setQuery({ sy: id }, { replace: true })} /></div>
       <svg viewBox={`0 0 ${WIDTH} ${tall}`} role="img" aria-label={`${titleOf(of)} by ${titleOf(by)}: ${names.map((name) => `${name} middle ${short(box(groups.get(name)!)![2])}`).join(", ")}`}>
         {scale.marks.map((mark) => <g key={mark.text}><line class="grid" x1={90} x2={WIDTH - 40} y1={top + (1 - mark.at) * (tall - top - foot)} y2={top + (1 - mark.at) * (tall - top - foot)} /><text x={82} y={top + (1 - mark.at) * (tall - top - foot) + 4} text-anchor="end">{mark.text}</text></g>)}

@@ -35,7 +35,7 @@ export function FacetList({ facets, keys, filter, onFilter }: {
         const shown = all.has(name) ? values : values.filter((one, i) => i < SHOWN || chosen.includes(String(one.value)));
         return (
           <section key={name}>
-            <h3>{TITLES[name]}<span>runs</span></h3>
+            <h2>{TITLES[name]}<span>runs</span></h2>
             <ul>
               {shown.map(({ value, runs }) => {
                 const text = String(value);
@@ -62,7 +62,7 @@ export function FacetList({ facets, keys, filter, onFilter }: {
       })}
       {tags.length > 0 && (
         <section>
-          <h3>Tags<span>runs</span></h3>
+          <h2>Tags<span>runs</span></h2>
           <ul>
             {tags.slice(0, SHOWN).map(({ key, runs }) => (
               <li key={key} class={used.has(field("tags", key)) ? "on" : ""}>
