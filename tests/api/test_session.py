@@ -268,3 +268,13 @@ def test_whoami_says_what_the_caller_may_do(world: World) -> None:
         "create_models": False,
     }
     world.ask("ada", "POST", f"{V1}/models", 403, model="any")
+
+
+def test_the_status_has_findings_for_those_who_read_everything(world: World) -> None:
+    seen = world.ask("ada", "GET", f"{V1}/status")
+    assert "checks" not in seen
+    assert "newest_dead_letters" not in seen
+    status = world.ask("root", "GET", f"{V1}/status")
+    assert status["newest_dead_letters"] == []
+    assert "clock" in {check["name"] for check in status["checks"]}
+    assert all(set(check) == {"name", "ok", "found", "repair"} for check in status["checks"])

@@ -393,6 +393,11 @@ class Fold:
 
     # For readers
 
+    @property
+    def folder(self) -> Path | None:
+        """The data folder with the fold's file; None for a database in memory."""
+        return None if self._path is None else self._path.parent
+
     def positions(self) -> dict[Partition, int]:
         """For each partition, the next offset to fold. Everything before it can be queried."""
         return dict(self._positions)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from modeltrail.api import checks
+from modeltrail.api.checks import Check
 from modeltrail.api.commands.common import (
     ask_json,
     data_folder,
@@ -24,11 +23,7 @@ from modeltrail.api.commands.common import (
 )
 from modeltrail.api.data_folder import DataFolder
 from modeltrail.api.errors import ClientError
-from modeltrail.eventlog.private import close_to_others, too_open
 
-_FREE_BYTES_LOW = 2 * 1024**3
-_YEAR_MIN = 2025
-_AHEAD_S_MAX = 60.0
 _CONTRADICTED = (
     "see what differs (modeltrail audit verify), and restore the log from a backup; if this log is "
     "the right one, go on with: modeltrail serve --accept-log"
@@ -39,29 +34,20 @@ if TYPE_CHECKING:
     import duckdb
 
 
-class Check(NamedTuple):
-    """The result of a check."""
-
-    name: str
-    ok: bool
-    found: str
-    repair: str | None = None
-
-
 def doctor(args: argparse.Namespace) -> int:
     """Run and print all checks. The exit code is 1 if one failed."""
     folder = data_folder(args)
-    checks: list[Check] = []
+    found: list[Check] = []
     for look in (_folder, _disk, _clock, _log, _projections, _kept_aside, _outboxes, _server):
-        checks.extend(_safely(look, args, folder))
+        found.extend(_safely(look, args, folder))
     if args.json:
-        say_json([check._asdict() for check in checks])
+        say_json([check._asdict() for check in found])
     else:
-        for check in checks:
+        for check in found:
             say(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.found}")
             if check.repair is not None:
                 say(f"      -> {check.repair}")
-    return 0 if all(check.ok for check in checks) else 1
+    return 0 if all(check.ok for check in found) else 1
 
 
 Look = Callable[[argparse.Namespace, DataFolder], Iterator[Check]]
@@ -75,82 +61,19 @@ def _safely(look: Look, args: argparse.Namespace, folder: DataFolder) -> Iterato
 
 
 def _folder(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
-    path = folder.path
-    if not path.exists():
-        yield Check(
-            "data folder",
-            True,
-            f"{path} does not exist yet",
-            "modeltrail serve creates it; or choose another with --data",
-        )
-        return
-    try:
-        with tempfile.TemporaryFile(dir=path) as probe:
-            probe.write(b"x")
-            probe.flush()
-            os.fsync(probe.fileno())
-    except OSError as error:
-        yield Check(
-            "data folder",
-            False,
-            f"cannot write in {path}: {error.strerror}",
-            f"make yourself its owner (sudo chown -R $USER {path}), or choose another with --data",
-        )
-        return
-    yield Check("data folder", True, f"{path} can be written")
-    if args.repair:
-        close_to_others(path)
-    found = too_open(path)
-    if found:
-        names = ", ".join(one.name if one != path else "the folder itself" for one in found[:10])
-        yield Check(
-            "privacy",
-            False,
-            f"others can access {len(found)} files in {path}, which contains password hashes "
-            f"and keys: {names}",
-            f"modeltrail doctor --repair --data {path} (or, to share it with a group on purpose: "
-            f"chmod 2770 {path})",
-        )
-    else:
-        yield Check("privacy", True, "only its owner can access it")
+    return checks.folder(folder.path, repair=args.repair)
 
 
-def _disk(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
-    path = folder.path.absolute()
-    while not path.exists():
-        path = path.parent
-    usage = shutil.disk_usage(path)
-    low = usage.free < max(_FREE_BYTES_LOW, usage.total // 50)
-    yield Check(
-        "disk space",
-        not low,
-        f"{usage.free / 1024**3:.1f} GiB of {usage.total / 1024**3:.1f} GiB are free",
-        "free some space, or move the data folder to a larger disk" if low else None,
-    )
+def _disk(_: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
+    return checks.disk(folder.path)
 
 
 def _clock(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
-    now_s = time.time()
-    shown = _utc(now_s)
-    if time.gmtime(now_s).tm_year < _YEAR_MIN:
-        yield Check("clock", False, shown, "set the clock (timedatectl set-ntp true)")
-        return
-    yield Check("clock", True, shown)
-    last_s = _last_append_s(args, folder)
-    if last_s is not None and last_s - now_s > _AHEAD_S_MAX:
-        yield Check(
-            "append times",
-            False,
-            f"the log's last event is dated {_utc(last_s)}, {last_s - now_s:,.0f} s after now: the "
-            "clock was ahead then, or is behind now. Append times never go back, so every event "
-            f"until {_utc(last_s)} gets that time",
-            "set the clock if it is behind (timedatectl set-ntp true); else nothing is lost, and "
-            "append times are right again from then on",
-        )
+    return checks.clock(_last_append_s(args, folder))
 
 
-def _utc(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+def _kept_aside(_: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
+    return checks.kept_aside(folder.path)
 
 
 def _last_append_s(args: argparse.Namespace, folder: DataFolder) -> float | None:
@@ -241,16 +164,6 @@ def _contradiction(
         return None  # the check of the log reports it
     with closing(log):
         return contradiction(log, con)
-
-
-def _kept_aside(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:
-    for aside in sorted(folder.path.glob("*.contradicted-*")):
-        yield Check(
-            "kept aside",
-            True,
-            f"{aside} contradicted the log, which was accepted",
-            "keep it as evidence, or delete it when you no longer need it",
-        )
 
 
 def _outboxes(args: argparse.Namespace, folder: DataFolder) -> Iterator[Check]:

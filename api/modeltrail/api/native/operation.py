@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fastapi import APIRouter, Request
 from starlette.responses import PlainTextResponse, Response
 
+from modeltrail.api import checks
 from modeltrail.api.answers import page, rows
 from modeltrail.api.errors import Unavailable
 from modeltrail.api.guard import Counters
 from modeltrail.api.native.parameters import (
+    CallerHere,
     Limit,
     LogEnd,
     NodeHere,
@@ -27,6 +29,7 @@ from modeltrail.api.node import Node
 from modeltrail.api.pages import Pages
 from modeltrail.api.routing import PooledRoute
 from modeltrail.consumers.database import program_version
+from modeltrail.consumers.reading import sql
 from modeltrail.consumers.store import PROJECTION_VERSION
 from modeltrail.eventlog import LogError
 
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
 _DEAD_LETTERS = Pages("dead_letters")
+_DEAD_LETTERS_SHOWN = 20
 router = APIRouter(route_class=PooledRoute)
 
 
@@ -216,13 +220,30 @@ def _disk(node: Node) -> dict[str, int] | None:
             "log": "./modeltrail-data",
             "positions": {"registry:0": 17, "runs:0": 4711},
             "lag": {"registry:0": 0, "runs:0": 0},
-            "dead_letters": 0,
+            "dead_letters": 1,
             "fold_error": None,
+            "newest_dead_letters": [
+                {
+                    "stream": "runs",
+                    "partition": 0,
+                    "log_offset": 12,
+                    "appended_at": "2026-03-01T12:00:00.000000Z",
+                    "event_type": "MetricsLogged",
+                    "error": "the columns have different lengths",
+                }
+            ],
+            "checks": [
+                {"name": "disk space", "ok": True, "found": "80 GiB are free", "repair": None}
+            ],
         }
     ),
 )
-def status(node: NodeHere) -> Response:
-    """Versions, positions and lag of each partition, dead letters, errors, disk."""
+def status(node: NodeHere, caller: CallerHere) -> Response:
+    """Versions, positions and lag of each partition, dead letters, errors, disk.
+
+    For users who may read everything, also `checks`: what `modeltrail doctor` finds in the server's
+    data folder. For administrators, also the newest dead letters.
+    """
     found = node.fold.status()
     body: dict[str, Any] = {
         "version": program_version(),
@@ -241,6 +262,26 @@ def status(node: NodeHere) -> Response:
     except LogError as error:
         body["positions"] = {str(p): n for p, n in sorted(found.positions.items())}
         body["lag"], body["log_error"] = None, str(error)
+    if caller.rights.is_admin:
+        with node.cursor() as cursor:
+            body["newest_dead_letters"] = rows(
+                cursor,
+                "SELECT * EXCLUDE (payload_hex, payload_bytes) FROM dead_letters "
+                f"ORDER BY appended_at DESC, log_offset DESC LIMIT {_DEAD_LETTERS_SHOWN}",
+            )
+    if caller.rights.reads_everything():
+        with node.cursor() as cursor:
+            last = cursor.execute(sql("moments.last_append")).fetchone()
+        folder = node.fold.folder
+        body["checks"] = [
+            check._asdict()
+            for look in (
+                *(() if folder is None else (checks.folder(folder), checks.disk(folder))),
+                checks.clock(None if last is None or last[0] is None else last[0] / 1000),
+                *(() if folder is None else (checks.kept_aside(folder),)),
+            )
+            for check in look
+        ]
     return answer(body)
 
 

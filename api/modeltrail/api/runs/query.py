@@ -63,7 +63,10 @@ class OrderBy(BaseModel):
 class RunsQuery(BaseModel):
     """Which runs, and what of them."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"filter": "metrics.loss < 0.1", "limit": 50}},
+    )
 
     experiments: list[str] | None = Field(
         None, max_length=10_000, description="Ids of experiments; all that you may read if absent."

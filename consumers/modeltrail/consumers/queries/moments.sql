@@ -21,3 +21,6 @@ SELECT
     "offset" AS log_offset, fold.at(appended_at_ms) AS appended_at, type, actor,
     actor_verified AS verified, entity, experiment_id, model, version, alias, accepted, code
 FROM fold.requests WHERE {where} ORDER BY "offset" {order} LIMIT 1
+
+-- last_append: When the last folded event of any stream was appended.
+SELECT max(last_appended_at_ms) FROM fold.positions WHERE next_offset > 0
