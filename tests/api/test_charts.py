@@ -143,6 +143,20 @@ def test_gaps_are_where_events_are_missing(tmp_path: Path) -> None:
             assert relative["series"][0]["gaps"] == [[now - 91 - start, after - start]]
 
 
+def test_the_points_of_a_moment(charts: Charts) -> None:
+    now = charts.ask(runs=["whole", "odd"], keys=["loss"])
+    position = now["position"]["runs"][0]
+    for as_of in (position, "2999-01-01T00:00:00Z"):
+        then = charts.ask(runs=["whole", "odd"], keys=["loss"], as_of=as_of)
+        assert then["rows"] == now["rows"]
+    # After the first two events of "whole", which come first.
+    early = charts.ask(runs=["whole", "odd"], as_of="runs:0:1")
+    assert [(one["run_id"], one["status"]) for one in early["series"]] == [("whole", "RUNNING")]
+    assert early["series"][0]["ended_at_step"] is None
+    assert charts.ask(runs=["whole"], as_of="2001-01-01")["series"] == []
+    assert charts.ask(runs=["none"], as_of="runs:0:1")["series"] == []
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -154,6 +168,8 @@ def test_gaps_are_where_events_are_missing(tmp_path: Path) -> None:
         {"runs": ["whole"], "from": 5, "to": 4},
         {"runs": ["whole"], "from": 1e300},
         {"runs": ["whole"], "x": ""},
+        {"runs": ["whole"], "as_of": "yesterday"},
+        {"runs": ["whole"], "as_of": "runs:0:999"},
         {"runs": ["whole"], "keys": ["k" * 2_000]},
         {"query": {"filter": "metrics."}},
     ],

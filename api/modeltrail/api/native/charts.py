@@ -87,7 +87,7 @@ def charts(
     where events of a run are missing, from the last point before to the first one after.
     """
     with node.read(log_end=log_end) as cursor:
-        found = chart(cursor, caller.rights, asked)
+        found = chart(node, cursor, caller.rights, asked)
     if format == "arrow" or (format is None and _ARROW in accept):
         return Response(as_arrow(found), media_type=_ARROW)
     return answer(as_json(found))

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from modeltrail.api.access.rights import Rights
 from modeltrail.api.answers import plain
 from modeltrail.api.errors import InvalidRequest
+from modeltrail.api.node import Node
+from modeltrail.api.runs.moments import folded, moment_of
 from modeltrail.api.runs.query import Finder, RunsQuery, arrow_stream, position_of
 from modeltrail.consumers.charts import Drawing, Series, TooManyPoints, draw, draw_against
 from modeltrail.consumers.reading import sql
@@ -77,6 +79,11 @@ class ChartsQuery(BaseModel):
     high: float | None = Field(
         None, alias="to", description="Where x ends. The bucket there is whole."
     )
+    as_of: str | None = Field(
+        None,
+        description="The points that were there at a time or a position, such as "
+        "`2026-03-01T12:00:00Z` or `runs:0:41`. The query for runs has its own.",
+    )
     width: int = Field(500, ge=1, le=4_000, description="How many buckets are wanted at most.")
 
     @model_validator(mode="after")
@@ -127,9 +134,27 @@ class Chart(NamedTuple):
     buckets: pa.Table
 
 
-def chart(cursor: duckdb.DuckDBPyConnection, rights: Rights, asked: ChartsQuery) -> Chart:
-    """Answer a query. Raises ``InvalidRequest``."""
+def chart(
+    node: Node, cursor: duckdb.DuckDBPyConnection, rights: Rights, asked: ChartsQuery
+) -> Chart:
+    """Answer a query.
+
+    Raises:
+        InvalidRequest: it asks for too much, or for a moment that is not in the log.
+        Unavailable: the moment is to be read from a log that is out of reach.
+    """
     ids = _readable(cursor, rights, asked)
+    if asked.as_of is None:
+        return _chart(cursor, ids, asked)
+    moment = moment_of(cursor, asked.as_of)
+    numbers = [row[0] for row in cursor.execute(sql("charts.numbers"), [ids]).fetchall()]
+    if not numbers:
+        return _chart(cursor, [], asked)
+    with folded(node, cursor, numbers, moment) as then:
+        return _chart(then, ids, asked)
+
+
+def _chart(cursor: duckdb.DuckDBPyConnection, ids: list[str], asked: ChartsQuery) -> Chart:
     against = None if asked.x in _AXES else asked.x
     found = _series(cursor, ids, asked.keys, system=asked.system)
     if against is None:

@@ -12,6 +12,9 @@ WHERE {keys}
 ORDER BY wanted.place, s.key, s.model_id NULLS FIRST, s.dataset_name NULLS FIRST, s.dataset_digest
 LIMIT ?
 
+-- numbers: The numbers of runs in the other tables.
+SELECT run FROM fold.runs WHERE run_id IN (SELECT unnest(?::VARCHAR[]))
+
 -- end_row: The first row of the points that are in no block.
 SELECT coalesce(max(end_row), 0) FROM fold.blocks
 
