@@ -21,8 +21,10 @@ from modeltrail.api.artifacts.store import ArtifactStore
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.node import Node
 from modeltrail.api.runs import one as one_run
+from modeltrail.api.runs import query as runs_query
 from modeltrail.api.runs.query import Finder, RunsQuery
 from modeltrail.consumers import Fold
+from modeltrail.consumers import moments as moments_of_log
 from modeltrail.consumers.replay import bounds, parse_moment
 from modeltrail.eventlog import RUNS, EventLog, NewEvent, Position
 from modeltrail.eventlog.memory import MemoryLog
@@ -148,6 +150,47 @@ def _compare(
 
 def _query(**fields: Any) -> RunsQuery:
     return RunsQuery.model_validate(fields)
+
+
+def test_points_as_of_a_moment_and_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = MemoryLog(1)
+    run = RunWriter("r0")
+    log.append([run.started(), *(run.metric("loss", step, 1.0 / (step + 1)) for step in range(9))])
+    with (
+        a_node(log, tmp_path) as node,
+        TestClient(create_app(node), base_url="http://localhost") as client,
+    ):
+
+        def ask(path: str, as_of: str, **given: str) -> Any:
+            return client.get(f"{V1}/runs/{path}", params={"as_of": as_of, **given})
+
+        points = ask("r0/metrics/loss", "runs:0:4", limit="2").json()
+        assert [p["step"] for p in points["points"]] == [0, 1]
+        token = points["next_page_token"]
+        points = ask("r0/metrics/loss", "runs:0:4", page_token=token).json()
+        assert [p["step"] for p in points["points"]] == [2, 3]
+        assert ask("r0", "runs:0:4", extremes="true").json()["metrics"][0]["min"] == 0.25
+        assert ask("r0/metrics/loss", "2020-01-01").status_code == 404
+        assert ask("none", "runs:0:4").status_code == 404
+
+        def query(status: int, format: str = "json", **body: Any) -> Any:
+            path = f"{V1}/runs/query?format={format}"
+            answer = client.post(path, json={"as_of": "runs:0:4", **body})
+            assert answer.status_code == status, answer.text
+            return answer.json()
+
+        assert query(200, columns=["metrics.loss"])["rows"] == [{"metrics.loss": 0.25}]
+        assert "all rows" in query(400, format="csv")["message"]
+        monkeypatch.setattr(moments_of_log, "EVENTS_MAX", 4)
+        for answer in (ask("r0", "runs:0:4"), ask("r0/metrics/loss", "runs:0:4")):
+            assert answer.status_code == 400
+            assert "modeltrail replay" in answer.json()["message"]
+        assert "too many" in query(400, columns=["metrics.loss"])["message"]
+        assert query(200, columns=["run_id"])["rows"] == [{"run_id": "r0"}]
+        monkeypatch.setattr(moments_of_log, "BYTES_MAX", 200)
+        assert "bytes" in query(400, as_of="runs:0:3", columns=["metrics.loss"])["message"]
+        monkeypatch.setattr(runs_query, "FOLDED_MAX", 0)
+        assert "at most 0 rows" in query(400, columns=["metrics.loss"])["message"]
 
 
 def test_moments_that_are_none(tmp_path: Path) -> None:

@@ -272,10 +272,32 @@ def test_downloads_have_all_rows(runs: Runs) -> None:
         ({"limit": 10_001}, "less than or equal to 10000"),
         ({"offset": -1}, "greater than or equal to 0"),
         ({"wrong": 1}, "Extra inputs"),
+        ({"group": ["status"], "columns": [f"metrics.{n}" for n in range(60)]}, "50 params, tags"),
+        ({"filter": " OR ".join(["run_id = 'a'"] * 501)}, "500 conditions at most"),
+        ({"filter": " AND ".join(["params.x IS NULL"] * 51)}, "50 conditions on metrics"),
+        ({"filter": "tags.a = 1"}, "quoted string value"),
+        ({"as_of": "never"}, "as_of: not a time"),
     ],
 )
 def test_mistakes(runs: Runs, body: dict[str, Any], message: str) -> None:
     assert message in runs.ask(400, **body)["message"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"filter": "tags.a = '\ud800'"},
+        {"filter": "tags.`\ud800` = 'a'"},
+        {"columns": ["params.\ud800"]},
+        {"experiments": ["\ud800"]},
+        {"parent": "\ud800"},
+        {"keys": True, "key_prefix": "\ud800"},
+    ],
+)
+def test_text_that_is_no_text(runs: Runs, body: dict[str, Any]) -> None:
+    answer = runs.client.post(f"{API}/runs/query", content=json.dumps(body).encode())
+    assert answer.status_code in (200, 400), answer.text
+    assert "rows" not in answer.json() or answer.json()["keys"]["params"] == []
 
 
 def test_a_filter_of_mlflow_has_no_suffixes(runs: Runs) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, BinaryIO, Literal
 from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
-from modeltrail.api.answers import one, page, parse_time, rows
+from modeltrail.api.answers import page, parse_time, rows
 from modeltrail.api.artifacts.sending import InPieces, attachment
 from modeltrail.api.artifacts.storage import PIECE_BYTES, Pieces
 from modeltrail.api.errors import InvalidRequest
@@ -24,6 +24,7 @@ from modeltrail.api.native.parameters import (
 )
 from modeltrail.api.pages import Pages
 from modeltrail.api.routing import PooledRoute
+from modeltrail.api.runs.moments import number_of, run_then
 from modeltrail.api.runs.one import events_of, run_of
 from modeltrail.api.runs.query import Finder, RunsQuery, all_rows, as_arrow, as_json
 from modeltrail.api.sql.formats import FORMATS
@@ -329,13 +330,17 @@ def metric_history(
     log_end: LogEnd,
     limit: Annotated[int, Query(ge=1, le=1_000_000)] = 10_000,
     page_token: PageToken = None,
+    as_of: Annotated[str | None, _AS_OF] = None,
 ) -> Response:
     """Points by step, then timestamp, then value. NaN and infinities are text."""
     skip = max((_POINTS.last(page_token, int) or [0])[0], 0)
-    with node.read(log_end=log_end) as cursor:
-        one(cursor, "SELECT 1 FROM runs WHERE run_id = ?", [run_id], f"there is no run {run_id!r}")
+    with node.read(log_end=log_end) as cursor, ExitStack() as stack:
+        number_of(cursor, run_id)
+        then = cursor
+        if as_of is not None:
+            then, _ = stack.enter_context(run_then(node, cursor, run_id, as_of))
         points = rows(
-            cursor,
+            then,
             'SELECT step, "timestamp", value, model_id, dataset_name, dataset_digest, '
             f"row_number() OVER () + {skip} AS n FROM ("
             "SELECT * FROM metrics WHERE run_id = ? AND key = ? "

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import duckdb
 
 from modeltrail.api.answers import parse_time
-from modeltrail.api.errors import InvalidRequest, Unavailable
+from modeltrail.api.errors import InvalidRequest, NotFound, Unavailable
 from modeltrail.api.node import Node
 from modeltrail.api.registry.reading import offset_of
 from modeltrail.api.runs.live import among
@@ -62,6 +62,33 @@ def moment_of(cursor: duckdb.DuckDBPyConnection, as_of: str) -> Moment:
     if found is None:
         raise InvalidRequest(f"as_of: the registry has no event at offset {registry_offset}")
     return Moment(found[0], registry_offset)
+
+
+@contextmanager
+def run_then(
+    node: Node, cursor: duckdb.DuckDBPyConnection, run_id: str, as_of: str
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, Moment]]:
+    """Yield the fold's tables with one run alone, as it was at a moment, and the moment.
+
+    Raises:
+        NotFound: there is no such run, or was none.
+        InvalidRequest: ``as_of`` is neither a time nor a position, or the run had too many events.
+        Unavailable: the log is out of reach.
+    """
+    number = number_of(cursor, run_id)
+    moment = moment_of(cursor, as_of)
+    with folded(node, cursor, [number], moment) as then:
+        if then.execute(sql("runs.number"), [run_id]).fetchone() is None:
+            raise NotFound(f"there was no run {run_id!r} as of {as_of}")
+        yield then, moment
+
+
+def number_of(cursor: duckdb.DuckDBPyConnection, run_id: str) -> int:
+    """Return the number of a run. Raises ``NotFound``."""
+    found = cursor.execute(sql("runs.number"), [run_id]).fetchone()
+    if found is None:
+        raise NotFound(f"there is no run {run_id!r}")
+    return int(found[0])
 
 
 @contextmanager

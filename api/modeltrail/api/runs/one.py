@@ -9,10 +9,9 @@ import duckdb
 
 from modeltrail.api.access.rights import Rights
 from modeltrail.api.answers import plain, rows
-from modeltrail.api.errors import NotFound
 from modeltrail.api.node import Node
 from modeltrail.api.registry.reading import AS_OF_NOW
-from modeltrail.api.runs.moments import Moment, folded, moment_of
+from modeltrail.api.runs.moments import Moment, number_of, run_then
 from modeltrail.api.runs.query import Finder, RunsQuery, time_of
 from modeltrail.consumers.reading import sql
 from modeltrail.consumers.sequences import missing_in
@@ -53,19 +52,14 @@ def run_of(
         NotFound: there is no such run, or was none.
         InvalidRequest: ``as_of`` is neither a time nor a position, or too much had been logged.
     """
-    number = cursor.execute(sql("runs.number"), [run_id]).fetchone()
-    if number is None:
-        raise NotFound(f"there is no run {run_id!r}")
+    number = number_of(cursor, run_id)
     if as_of is None:
         run = _state(cursor, run_id, extremes)
         moment, before = None, "TRUE"
     else:
-        moment = moment_of(cursor, as_of)
-        before = moment.before()
-        with folded(node, cursor, [number[0]], moment) as then:
-            if not then.execute("SELECT 1 FROM runs WHERE run_id = ?", [run_id]).fetchone():
-                raise NotFound(f"there was no run {run_id!r} as of {as_of}")
+        with run_then(node, cursor, run_id, as_of) as (then, moment):
             run = _state(then, run_id, extremes)
+        before = moment.before()
         run |= _experiment(cursor, run_id, moment)
         run["as_of"] = {
             "time": plain(time_of(moment.at_ms)), "registry_offset": moment.registry_offset
@@ -85,7 +79,7 @@ def run_of(
         f"WHERE run_id = ? AND {readable.sql} ORDER BY model, version",
         [offset, run_id, *readable.params],
     )
-    last = cursor.execute(sql("runs.last_event", before=before), [number[0]]).fetchone()
+    last = cursor.execute(sql("runs.last_event", before=before), [number]).fetchone()
     run["last_event"] = None if last is None else last[0]
     return run
 
@@ -152,11 +146,9 @@ def events_of(
     Raises:
         NotFound: there is no such run.
     """
-    number = cursor.execute(sql("runs.number"), [run_id]).fetchone()
-    if number is None:
-        raise NotFound(f"there is no run {run_id!r}")
+    number = number_of(cursor, run_id)
     at, partition, offset = last or (None, None, None)
-    values = {"run": number[0], "at": at, "partition": partition, "offset": offset}
+    values = {"run": number, "at": at, "partition": partition, "offset": offset}
     found = cursor.execute(sql("runs.events"), {**values, "limit": limit + 1}).fetchall()
     places: dict[Partition, list[int]] = {}
     for partition, offset, *_ in found:

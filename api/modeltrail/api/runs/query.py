@@ -275,6 +275,12 @@ class Finder:
             raise InvalidRequest("give one of group, tree and parent")
         if any(c.kind == _CHILDREN for c in (*self._group, *self._facets)):
             raise InvalidRequest(f"{_CHILDREN}: it can be shown, not grouped or counted by")
+        keyed = sum(c.kind != "attribute" for c in (*self._group, *self._columns))
+        if asked.group and keyed > search.KEYED_CONDITIONS_MAX:
+            raise InvalidRequest(
+                f"groups can have {search.KEYED_CONDITIONS_MAX} params, tags and metrics at most, "
+                f"not {keyed}; ask for fewer columns"
+            )
         self._order = [] if asked.group else self._ordered()
         used = compile_node(QUERIED, self._filter).fields
         used |= {(c.kind, c.key) for c, _ in self._order}
