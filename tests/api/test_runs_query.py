@@ -75,6 +75,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
         ("", "edcba"),
         ("metrics.loss < 0.6", "dba"),
         ("NOT (metrics.loss < 0.6 OR params.lr = '0.4')", "c"),
+        ("metrics.loss.min IS NULL", "edc"),
         ("metrics.loss IS NULL OR metrics.loss.points = 2", "eda"),
         ("tags.team = 'x'' OR ''1''=''1'", "ed"),
         ("params.`a 'key' \"?` = '?' AND params.lr >= 0.3", "ed"),

@@ -600,7 +600,7 @@ def _comparison(entity: Entity, node: Comparison, params: list[Any]) -> str:
     rows = _rows(keyed, name.key, params)
     if node.op in _NULL_OPS:
         word = "NOT IN" if node.op == "IS NULL" else "IN"
-        return f"({entity.id} {word} (SELECT id FROM ({rows})))"
+        return f"({entity.id} {word} (SELECT id FROM ({rows}) WHERE value IS NOT NULL))"
     condition = _test("value", keyed.kind, node, params)
     return f"({entity.id} IN (SELECT id FROM ({rows}) WHERE {condition}))"
 
