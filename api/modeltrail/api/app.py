@@ -25,6 +25,7 @@ from modeltrail.api.native import (
     audit,
     charts,
     commands,
+    events,
     history,
     importing,
     ingest,
@@ -90,6 +91,7 @@ def create_app(
         version=program_version(),
         description=_DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,  # the page shows openapi.json, without another host
         redoc_url=None,
     )
     counters = Counters()
@@ -119,6 +121,7 @@ def create_app(
         registry,
         history,
         audit,
+        events,
         live,
         sql,
         webhooks,

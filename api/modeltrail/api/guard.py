@@ -45,11 +45,6 @@ _HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
 _POLICY = b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; style-src 'unsafe-inline'"
-_POLICY_OF_DOCS = (
-    b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; connect-src 'self'; "
-    b"img-src data: https://fastapi.tiangolo.com; script-src 'unsafe-inline' "
-    b"https://cdn.jsdelivr.net; style-src 'unsafe-inline' https://cdn.jsdelivr.net"
-)
 
 
 class Counters:
@@ -200,8 +195,7 @@ class Guard:
                 status = message["status"]
                 own = message.get("headers", [])
                 if all(name.lower() != b"content-security-policy" for name, _ in own):
-                    policy = _POLICY_OF_DOCS if path == "/docs" else _POLICY
-                    own = [*own, (b"content-security-policy", policy)]
+                    own = [*own, (b"content-security-policy", _POLICY)]
                 request_header = (b"x-request-id", request_id.encode())
                 message["headers"] = [*own, *_HEADERS, request_header]
             await send(message)

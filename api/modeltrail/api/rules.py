@@ -311,8 +311,6 @@ OTHERS: Final[Mapping[str, Rule]] = {
     **{f"GET {path}": public for path in page.PAGES},
     "GET /health": public,
     "GET /version": public,
-    "GET /docs": signed_in,
-    "GET /docs/oauth2-redirect": signed_in,
     "GET /openapi.json": signed_in,
     # Each field needs what its endpoint needs.
     "GET /graphql": signed_in,
@@ -341,6 +339,7 @@ OTHERS: Final[Mapping[str, Rule]] = {
     "GET /api/v1/runs": looks_itself,
     "POST /api/v1/charts": looks_itself,
     "GET /api/v1/live": looks_itself,
+    "GET /api/v1/events/{position}": looks_itself,
     "POST /api/v1/runs/query": looks_itself,
     "GET /api/v1/runs/{run_id}": _reads(Kind.RUN),
     "GET /api/v1/runs/{run_id}/events": _reads(Kind.RUN),

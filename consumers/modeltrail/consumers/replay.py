@@ -13,7 +13,7 @@ from modeltrail.eventlog import (
     LogMisconfigured,
     Partition,
     Position,
-    append_ms,
+    record_at,
 )
 
 Moment = datetime | Position | None
@@ -82,7 +82,7 @@ def bounds(log: EventLog, until: Moment) -> dict[Partition, int]:
             f"there is no event at {until}; "
             f"{until.within} ends before offset {end.get(until.within, 0)}"
         )
-    limit_ms = append_ms(log, until.within, until.offset, end)
+    limit_ms = record_at(log, until.within, until.offset, end).appended_at_ms
     found = {p: _first_after(log, p, n, limit_ms, end) for p, n in end.items()}
     found[until.within] = until.offset + 1
     return found
@@ -95,7 +95,7 @@ def _first_after(
     low, high = 0, end_offset
     while low < high:
         middle = (low + high) // 2
-        if append_ms(log, partition, middle, end) > limit_ms:
+        if record_at(log, partition, middle, end).appended_at_ms > limit_ms:
             high = middle
         else:
             low = middle + 1

@@ -17,8 +17,8 @@ from modeltrail.eventlog.base import (
     Partition,
     Position,
     Reader,
-    append_ms,
     last_append_ms,
+    record_at,
 )
 from modeltrail.eventlog.opening import open_log
 
@@ -38,8 +38,8 @@ __all__ = [
     "Partition",
     "Position",
     "Reader",
-    "append_ms",
     "last_append_ms",
     "mistake_in",
     "open_log",
+    "record_at",
 ]

@@ -208,13 +208,13 @@ class EventLog(Protocol):
         """Finish the appends in progress, and release all resources."""
 
 
-def append_ms(
+def record_at(
     log: EventLog, partition: Partition, offset: int, end: Mapping[Partition, int]
-) -> int:
-    """Return the append time of an event in the log, in ms since 1970 UTC.
+) -> LogRecord:
+    """Return one event of the log.
 
     Args:
-        log: The log, whose end is ``end``.
+        log: The log, whose end is ``end`` or later.
         partition: The event's partition.
         offset: The event's offset.
         end: For each partition, the offset after its last event.
@@ -226,7 +226,7 @@ def append_ms(
         for _ in range(60):
             for record in reader.poll(0.5, 1):
                 if record.position.within == partition:
-                    return record.appended_at_ms
+                    return record
     raise LogMisconfigured(f"cannot read the event at {partition}:{offset}")
 
 
@@ -236,4 +236,6 @@ def last_append_ms(log: EventLog) -> int | None:
     Raises ``LogError``.
     """
     end = log.end()
-    return max((append_ms(log, p, n - 1, end) for p, n in end.items() if n), default=None)
+    return max(
+        (record_at(log, p, n - 1, end).appended_at_ms for p, n in end.items() if n), default=None
+    )

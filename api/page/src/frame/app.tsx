@@ -19,6 +19,8 @@ import { switchTheme } from "../state/theme.ts";
 
 addToPalette([
   ...WORDS.filter(([path]) => match(path) !== null).map(([path, text]) => ({ text, hint: "page", href: path })),
+  { text: "Access", hint: "page", href: "/access" },
+  { text: "API reference", hint: "page", href: "/docs" },
   { text: "Light or dark theme", hint: "act", icon: "theme", run: switchTheme },
   { text: "Keys", hint: "act", run: () => (helpOpen.value = true) },
 ]);

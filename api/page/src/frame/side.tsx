@@ -4,7 +4,7 @@ import { Icon } from "../parts/icon.tsx";
 import { paletteOpen } from "../parts/palette.tsx";
 import { Actor } from "../parts/values.tsx";
 import { linkTo, place } from "../state/location.ts";
-import { me, signOut } from "../state/session.ts";
+import { may, me, signOut } from "../state/session.ts";
 import { switchTheme, theme } from "../state/theme.ts";
 import { helpOpen } from "./help.tsx";
 import { match, WORDS } from "./routes.ts";
@@ -23,7 +23,7 @@ export function Side(): JSX.Element {
         Modeltrail
       </a>
       <nav aria-label="Pages">
-        {WORDS.filter(([path]) => match(path) !== null).map(([path, word]) => (
+        {WORDS.filter(([path]) => match(path) !== null && (path !== "/sql" || may("sql"))).map(([path, word]) => (
           <a key={path} href={linkTo(path)} aria-current={under === path ? "page" : undefined}>{word}</a>
         ))}
       </nav>
@@ -33,6 +33,8 @@ export function Side(): JSX.Element {
         <button type="button" onClick={switchTheme}>
           <span>{theme() === "dark" ? "Light" : "Dark"} theme</span><Icon name="theme" />
         </button>
+        <a href={linkTo("/access")} aria-current={under === "/access" ? "page" : undefined}>Access</a>
+        <a href={linkTo("/docs")} aria-current={under === "/docs" ? "page" : undefined}>API</a>
         {me.value && (
           <div class="who">
             <Actor name={me.value.actor} verified={me.value.verified} />

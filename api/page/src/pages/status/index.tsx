@@ -154,7 +154,7 @@ function DeadLetters({ total }: { total: number }): JSX.Element {
     <section>
       <div class="head">
         <h2>Dead letters</h2><span class="q">events that the log took and that could not be applied; nothing is skipped silently</span><span class="gap" />
-        {total > 0 && <Writes><Act what={retry} act="Try again" label="Try the dead letters again" /></Writes>}
+        {total > 0 && <Writes><Act what={retry} act="Try again" label="Try again: the dead letters" /></Writes>}
       </div>
       {total === 0 ? <p class="q2">None.</p> : (
         <Loaded answer={answer} rows={3}>
@@ -180,7 +180,7 @@ function Letter({ letter }: { letter: DeadLetter }): JSX.Element {
         <span class="why"><Text>{letter.error}</Text></span>
       </summary>
       <p class="q s12">{count(letter.payload_bytes)} bytes{letter.payload_hex.length < letter.payload_bytes * 2 ? ", the first of them" : ""}</p>
-      <pre class="code bytes">{letter.payload_hex.replace(/(..)/g, "$1 ").trim()}</pre>
+      <pre class="code bytes">{letter.payload_hex.toLowerCase().replace(/(..)/g, "$1 ").trim()}</pre>
     </details>
   );
 }
@@ -257,7 +257,7 @@ function Deliveries({ names, delivery }: { names: ReadonlyMap<string, string>; d
                       <td class="num">{one.tries}</td>
                       <td class="q2"><Text title={one.error ?? undefined}>{[one.status, one.error].filter(Boolean).join(" ") || "–"}</Text></td>
                       <td><Time at={new Date(one.updated_ms).toISOString()} /></td>
-                      <td>{state === "dead" && <Writes><Act what={() => retry({ delivery: one.delivery_id })} act="Try again" label={`Try the delivery of ${one.position} again`} /></Writes>}</td>
+                      <td>{state === "dead" && <Writes><Act what={() => retry({ delivery: one.delivery_id })} act="Try again" label={`Try again: the delivery of ${one.position}`} /></Writes>}</td>
                     </tr>
                   );
                 })}
