@@ -10,6 +10,7 @@ import duckdb
 from modeltrail.api.access.credentials import hash_password
 from modeltrail.api.access.tokens import new_token, token_hash
 from modeltrail.api.actor import Actor, Asker
+from modeltrail.api.answers import rows
 from modeltrail.api.errors import Conflict, InvalidRequest, NotFound
 from modeltrail.api.node import Node
 from modeltrail.consumers.projections.access import SERVER, Token
@@ -224,7 +225,7 @@ def target_of(node: Node, resource: str, pattern: str) -> PermissionTarget:
 
 def users(cursor: duckdb.DuckDBPyConnection, name: str | None = None) -> list[dict[str, Any]]:
     """Return all users, or one."""
-    return _listed(
+    return rows(
         cursor,
         'SELECT "user", admin, has_password, created_at, updated_at, created_by, '
         "user_id::BIGINT AS user_id "
@@ -243,7 +244,7 @@ def user(cursor: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any]:
 
 def tokens(cursor: duckdb.DuckDBPyConnection, name: str | None = None) -> list[dict[str, Any]]:
     """Return tokens, of all users or of one, without their secrets."""
-    return _listed(
+    return rows(
         cursor,
         'SELECT token_id::BIGINT AS token_id, "user", description, expires_at, created_at, '
         "created_by, made_by_token::BIGINT AS made_by_token, kind "
@@ -272,24 +273,16 @@ def permissions(
             "AND p.entity_id IS NOT DISTINCT FROM ?"
         )
         params += target
-    return _listed(
+    return rows(
         cursor,
         sql("access.granted", conditions="".join(f" AND {one}" for one in where)),
         params,
     )
 
 
-def _listed(
-    cursor: duckdb.DuckDBPyConnection, query: str, params: list[Any]
-) -> list[dict[str, Any]]:
-    from modeltrail.api.answers import rows
-
-    return rows(cursor, query, params)
-
-
 def roles(cursor: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """Return all roles with their users."""
-    return _listed(
+    return rows(
         cursor,
         "SELECT role_id::BIGINT AS role_id, role, description, "
         'array(SELECT m."user" FROM role_members m WHERE m.role_id = r.role_id ORDER BY 1) '
