@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import httpx2 as httpx
 import pytest
@@ -99,6 +100,20 @@ def test_one_run(reader: Watched) -> None:
     chart.get_by_role("button", name="More of loss").click()
     page.get_by_role("menuitem", name="As a table").click()
     expect(chart.get_by_role("cell", name="300", exact=True)).to_be_visible()
+
+
+def test_nothing_writes_in_the_past(reader: Watched) -> None:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    page = reader.open(f"/runs?at={now}")
+    expect(page.get_by_role("link", name="trial-0", exact=True)).to_be_visible()
+    expect(page.get_by_text("You see")).to_be_visible()
+    page.keyboard.press("x")
+    expect(page.get_by_text("selected")).to_be_visible()
+    expect(page.get_by_role("button", name="Delete")).not_to_be_visible()
+    expect(page.get_by_text("Charts show all points up to now")).to_be_visible()
+    page.get_by_role("button", name="Back to now").click()
+    expect(page).not_to_have_url(re.compile("at="))
+    expect(page.get_by_role("button", name="Delete")).to_be_visible()
 
 
 def test_links_of_mlflow_and_of_last_month(reader: Watched) -> None:

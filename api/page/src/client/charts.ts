@@ -14,7 +14,6 @@ export interface ChartsQuery {
   to?: number;
   /** Wanted buckets. */
   width?: number;
-  as_of?: string;
 }
 
 const ARROW = "application/vnd.apache.arrow.stream";

@@ -40,7 +40,7 @@ export default function Charts(props: ChartsProps): JSX.Element {
   const width = props.columns ? 400 : 300;
   const body = {
     runs, width, x,
-    ...(keys ? { keys } : {}), ...(system ? { system } : {}), ...(zoom ? { from: zoom.from, to: zoom.to } : {}), ...(asOf ? { as_of: asOf } : {}),
+    ...(keys ? { keys } : {}), ...(system ? { system } : {}), ...(zoom ? { from: zoom.from, to: zoom.to } : {}),
   };
   const answer = useAnswer(runs.length ? JSON.stringify(body) : null, (signal) => askCharts(body, signal));
 
@@ -64,6 +64,7 @@ export default function Charts(props: ChartsProps): JSX.Element {
   return (
     <div class={props.columns ? "charts side-by-side" : "charts"}>
       {props.controls !== false && <Controls x={x} smoothing={smoothing} />}
+      {asOf !== null && runs.length > 0 && <p class="note">Charts show all points up to now, also those that came after this moment.</p>}
       {answer.error && <Failed error={answer.error} again={answer.again} at={answer.at} />}
       {shown
         ? shown.length === 0

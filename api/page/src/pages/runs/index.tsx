@@ -18,7 +18,7 @@ import { Table } from "../../parts/table.tsx";
 import { toast } from "../../parts/toast.tsx";
 import { field, keyOf, quoted, withCondition, type Suggestion } from "../../pure/filter.ts";
 import { count } from "../../pure/format.ts";
-import { ATTRIBUTES, columnOf, copies, defaultColumns, rowsQuery, viewOf, which, type Keys } from "../../pure/runs-query.ts";
+import { ATTRIBUTES, columnOf, copies, defaultColumns, rowsQuery, titleOf, viewOf, which, type Keys } from "../../pure/runs-query.ts";
 import { lineAt, lineCount, rowsIn, type Line, type Opened } from "../../pure/tree.ts";
 import { layoutText, type Layout, type Span } from "../../pure/window.ts";
 import { useKeys } from "../../state/keys.ts";
@@ -36,6 +36,8 @@ interface Found {
   sql: string | null;
   columns: { name: string; type: string }[];
   position: { registry: string | null; runs: string[] };
+  /** In the past: fields whose values are as they are now where they are searched or ordered by. */
+  as_of?: { searched_as_now?: string[] };
 }
 interface Shape {
   facets: Facets;
@@ -45,6 +47,8 @@ interface Shape {
 
 const ROUTE = "/api/v1/runs/query";
 const CHILDREN_MAX = 1_000;
+/** The server folds so many runs up to a moment in one answer. */
+const PAST_ROWS_MAX = 200;
 const LIVE_MS = 1_000;
 const OPEN_AT_FIRST = 3;
 const CHARTS_MAX = 4;
@@ -77,7 +81,7 @@ export default function Runs(): JSX.Element {
   const below = useBelow(view.mode === "tree" && !grouped, asked, asOf, rows.at, rows.count ?? 0);
   const pinned = useAnswer(
     view.pins.length && asked && !grouped ? `pins ${view.pins.join()} ${JSON.stringify(asked.columns)}` : null,
-    (signal) => query<Found>(ROUTE, { filter: `run_id IN (${view.pins.map(quoted).join(", ")})`, view: "all", columns: asked!.columns, limit: 100 }, signal),
+    (signal) => query<Found>(ROUTE, { filter: `run_id IN (${view.pins.map(quoted).join(", ")})`, view: "all", columns: asked!.columns, limit: 100, ...(asOf ? { as_of: asOf } : {}) }, signal),
   );
   const pinRows: readonly Row[] = view.pins.length && !grouped ? pinned.data?.rows ?? [] : [];
   const lines = lineCount(rows.count ?? 0, below.opened) + pinRows.length;
@@ -194,6 +198,9 @@ export default function Runs(): JSX.Element {
       <div class={`cols-runs${facetsOpen ? " facets-open" : ""}${withCharts ? " with-charts" : ""}`}>
         {shape.data ? <FacetList facets={shape.data.facets} keys={shape.data.keys} filter={view.filter} onFilter={(text) => setFilter(text)} /> : <aside class="facets" aria-label="Facets" />}
         <div class="mid">
+          {found?.as_of?.searched_as_now && found.as_of.searched_as_now.length > 0 && (
+            <p class="note as-now">Rows are as they were at this moment. They are found and ordered by {found.as_of.searched_as_now.map(titleOf).join(", ")} as now.</p>
+          )}
           {rows.error && rows.error.code !== "INVALID_PARAMETER_VALUE" && <Failed error={rows.error} again={rows.again} at={rows.since} />}
           {rows.count === null
             ? !rows.error && <Skeleton rows={24} />
@@ -283,7 +290,7 @@ function useBelow(active: boolean, asked: ReturnType<typeof rowsQuery> | null, a
     for (const id of open) load(id);
   }
   function load(id: string): void {
-    query<Found>(ROUTE, { ...plain, parent: id, limit: CHILDREN_MAX }).then(
+    query<Found>(ROUTE, { ...plain, parent: id, limit: asOf === null ? CHILDREN_MAX : PAST_ROWS_MAX }).then(
       (found) => { if (last.current === key) setChildren((old) => new Map(old).set(id, found.rows)); },
       // A filter that is refused says so in its bar.
       (error: ApiError) => { if (error.status !== 400) toast(error.message, { kind: "bad" }); },
