@@ -234,6 +234,7 @@ FIELDS: Mapping[str, Callable[[Estate], Any]] = {
     "experiment_id": lambda e: e.experiment_id,
     "experiment_ids": lambda e: [e.experiment_id],
     "experiment_name": lambda e: e.experiment,
+    "run": lambda e: e.run_id,
     "run_id": lambda e: e.run_id,
     "run_ids": lambda e: [e.run_id],
     "model_id": lambda e: e.model_id,
