@@ -106,6 +106,7 @@ def test_for_all_readers(browser: Browser, world: Server, ill: str, width: int, 
         for path, shown in (
             ("/status", ill),
             (f"/live?event={ill}", "no effect"),
+            ("/live?event=registry:0:0", "nothing"),
             ("/docs?op=POST%20/api/v1/sql", "Run a query"),
             ("/access", "without --auth"),
         ):

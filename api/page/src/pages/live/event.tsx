@@ -65,7 +65,7 @@ function Opened({ event, line }: { event: EventAnswer; line: Line | null }): JSX
         {fields.map(([name, value]) => [
           <dt key={`${name}-t`} title={docs.get(name)?.doc ?? undefined}><code>{name}</code></dt>,
           <dd key={`${name}-d`}>{typeof value === "object" && value !== null
-            ? <pre class="code">{JSON.stringify(value, null, 1)}</pre>
+            ? <pre class="code" tabIndex={0}>{JSON.stringify(value, null, 1)}</pre>
             : <Text>{value === null ? <span class="q">null</span> : String(value)}</Text>}</dd>,
         ])}
       </dl>

@@ -180,7 +180,7 @@ function Letter({ letter }: { letter: DeadLetter }): JSX.Element {
         <span class="why"><Text>{letter.error}</Text></span>
       </summary>
       <p class="q s12">{count(letter.payload_bytes)} bytes{letter.payload_hex.length < letter.payload_bytes * 2 ? ", the first of them" : ""}</p>
-      <pre class="code bytes">{letter.payload_hex.toLowerCase().replace(/(..)/g, "$1 ").trim()}</pre>
+      <pre class="code bytes" tabIndex={0}>{letter.payload_hex.toLowerCase().replace(/(..)/g, "$1 ").trim()}</pre>
     </details>
   );
 }
