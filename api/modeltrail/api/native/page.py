@@ -27,6 +27,10 @@ PAGES: Final = {
     "/models": "models",
     "/models/{model}": "model",
     "/models/{model}/versions/{version}": "version",
+    "/audit": "audit",
+    "/audit/{offset}": "audit",
+    "/diff": "diff",
+    "/incident": "incident",
 }
 """The page that is shown at each address. `src/frame/routes.ts` has the same addresses."""
 

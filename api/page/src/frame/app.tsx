@@ -92,7 +92,15 @@ function CurrentPage(): JSX.Element {
   const shown = component ? { match: found, component } : last;
   if (!shown) return <div class="main"><header class="bar" /><div class="body"><Skeleton /></div></div>;
   const { component: Shown } = shown;
-  return <Boundary key={shown.match.route.path}><Shown params={shown.match.params} /></Boundary>;
+  return <Boundary key={idOf(Shown)}><Shown params={shown.match.params} /></Boundary>;
+}
+
+const ids = new Map<ComponentType<PageProps>, number>();
+
+/** A number for a page, the same at all its addresses: it then stays while one leads to another. */
+function idOf(page: ComponentType<PageProps>): number {
+  if (!ids.has(page)) ids.set(page, ids.size);
+  return ids.get(page)!;
 }
 
 /** Let clicks on links to our own pages change the address without a new load. */

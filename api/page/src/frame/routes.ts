@@ -14,6 +14,10 @@ export const ROUTES: readonly Route[] = [
   { path: "/models", under: "/models", load: () => import("../pages/models/index.tsx") },
   { path: "/models/:model", under: "/models", load: () => import("../pages/model/index.tsx") },
   { path: "/models/:model/versions/:version", under: "/models", load: () => import("../pages/version/index.tsx") },
+  { path: "/audit", under: "/audit", load: () => import("../pages/audit/index.tsx") },
+  { path: "/audit/:offset", under: "/audit", load: () => import("../pages/audit/index.tsx") },
+  { path: "/diff", under: "/audit", load: () => import("../pages/diff/index.tsx") },
+  { path: "/incident", under: "/audit", load: () => import("../pages/incident/index.tsx") },
 ];
 
 /** The side bar: shown are those that have a page. */

@@ -12,6 +12,7 @@ export interface Cause {
 export interface Change {
   entity: string;
   experiment_id: string | null;
+  experiment_name?: string | null;
   model: string | null;
   version: number | null;
   attribute: string;
@@ -33,7 +34,7 @@ export function groups(changes: readonly Change[]): Group[] {
   const found = new Map<string, Group>();
   for (const change of changes) {
     const title = change.model !== null ? `model ${change.model}`
-      : change.experiment_id !== null ? `experiment ${change.experiment_id}` : change.entity;
+      : change.experiment_id !== null ? `experiment ${change.experiment_name ?? change.experiment_id}` : change.entity;
     const group = found.get(title) ?? { title, model: change.model, changes: [] };
     group.changes.push(change);
     found.set(title, group);

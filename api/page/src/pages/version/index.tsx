@@ -370,7 +370,7 @@ function Lineage({ why }: { why: Why }): JSX.Element {
                   <text x={node.x + 10} y={node.y + 35}><title>{node.note}</title>{shorten(node.note, Math.floor(node.width / 7.2))}</text>
                 </>
               );
-              return node.href ? <a key={node.id} class="node-link" href={node.href} aria-label={`${node.title}, ${node.note}`}>{body}</a> : <g key={node.id}>{body}</g>;
+              return node.href ? <a key={node.id} class="node-link" href={node.href}>{body}</a> : <g key={node.id}>{body}</g>;
             })}
           </svg>
         )}
