@@ -68,6 +68,7 @@ export function Table<Row>(props: TableProps<Row>): JSX.Element {
   const boxes = onSelect ? BOX_WIDTH : 0;
   const pinned = layout?.pinned ?? 1;
   const lefts = widths.reduce<number[]>((sums, width) => [...sums, sums[sums.length - 1]! + width], [boxes || 0]);
+  const total = lefts[lefts.length - 1]! + 16;
   const template = `${boxes ? `${boxes}px ` : ""}${widths.map((width) => `${width}px`).join(" ")} minmax(16px, 1fr)`;
 
   const look = useCallback(() => {
@@ -142,6 +143,20 @@ export function Table<Row>(props: TableProps<Row>): JSX.Element {
     act();
   }
 
+  // While only the position changes, a row that stays in sight is not drawn again: its element is kept.
+  const acts = useRef({ toggle, open });
+  acts.current = { toggle, open };
+  const kept = useRef(new Map<string, { of: readonly unknown[]; element: JSX.Element }>());
+  const keeping = new Map<string, { of: readonly unknown[]; element: JSX.Element }>();
+  function keep(key: string, of: readonly unknown[], draw: () => JSX.Element): JSX.Element {
+    const old = kept.current.get(key);
+    const same = old !== undefined && old.of.every((value, i) => value === of[i]);
+    const one = same ? old : { of, element: draw() };
+    keeping.set(key, one);
+    return one.element;
+  }
+  useEffect(() => void (kept.current = keeping));
+
   const indexes = Array.from({ length: Math.max(0, span.to - span.from) }, (_, i) => span.from + i);
   const allOn = onSelect !== undefined && count > 0 && indexes.every((i) => { const row = at(i); return row === null || selected?.has(keyOf(row)); });
   const id = `grid-${label.toLowerCase().replace(/\W+/g, "-")}`;
@@ -159,7 +174,7 @@ export function Table<Row>(props: TableProps<Row>): JSX.Element {
       onScroll={look}
       onKeyDown={onKeyDown}
     >
-      <div class="grid-head" role="row" aria-rowindex={1} style={{ gridTemplateColumns: template }}>
+      <div class="grid-head" role="row" aria-rowindex={1} style={{ gridTemplateColumns: template, minWidth: `${total}px` }}>
         {onSelect && (
           <div role="columnheader" class="cell stay" style={{ left: 0 }}>
             <input
@@ -178,25 +193,25 @@ export function Table<Row>(props: TableProps<Row>): JSX.Element {
           />
         ))}
       </div>
-      <div class="grid-body" role="rowgroup" style={{ height: `${count * rowHeight}px` }}>
+      <div class="grid-body" role="rowgroup" style={{ height: `${count * rowHeight}px`, minWidth: `${total}px` }}>
         {indexes.map((index) => {
           const row = at(index);
           const key = row ? keyOf(row) : `at-${index}`;
           const on = row !== null && (selected?.has(key) ?? false);
-          return (
+          return keep(key, [row, index, on, index === cursor, all, template, pinned, rowClass, rowHeight, open !== undefined], () => (
             <div
               key={key} id={`${id}-${index}`} role="row" aria-rowindex={index + 2} aria-selected={onSelect ? on : undefined}
               class={`grid-row${on ? " on" : ""}${index === cursor ? " cur" : ""}${row && rowClass ? ` ${rowClass(row)}` : ""}`}
               style={{ gridTemplateColumns: template, transform: `translateY(${index * rowHeight}px)`, height: `${rowHeight}px` }}
               onClick={() => setCursor(index)}
-              onDblClick={row && open ? () => open(row) : undefined}
+              onDblClick={row && open ? () => acts.current.open?.(row) : undefined}
             >
               {onSelect && (
                 <div role="gridcell" class="cell stay" style={{ left: 0 }}>
                   {row && (
                     <input
                       type="checkbox" tabIndex={-1} aria-label="Select the row" checked={on}
-                      onClick={(event) => { event.stopPropagation(); event.preventDefault(); setCursor(index); toggle(index, event.shiftKey); }}
+                      onClick={(event) => { event.stopPropagation(); event.preventDefault(); setCursor(index); acts.current.toggle(index, event.shiftKey); }}
                     />
                   )}
                 </div>
@@ -211,7 +226,7 @@ export function Table<Row>(props: TableProps<Row>): JSX.Element {
                 </div>
               ))}
             </div>
-          );
+          ));
         })}
       </div>
     </div>

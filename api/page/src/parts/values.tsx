@@ -13,11 +13,12 @@ export function Num({ value, decimals }: { value: format.Value | null | undefine
 }
 
 const inUtc = signal(false);
+// Made once: to make one takes longer than to draw a row.
+const zones = new Intl.DateTimeFormat("en-GB", { timeZoneName: "short" });
 /** The zone's name, as in "CET". */
 function zone(at: Date): string {
   if (inUtc.value) return "UTC";
-  const parts = new Intl.DateTimeFormat("en-GB", { timeZoneName: "short" }).formatToParts(at);
-  return parts.find((part) => part.type === "timeZoneName")?.value ?? "";
+  return zones.formatToParts(at).find((part) => part.type === "timeZoneName")?.value ?? "";
 }
 
 /** A time of the log, absolute; how long ago beside it if asked. A click switches between local and UTC. */
