@@ -137,7 +137,7 @@ function TimelineSection({ timeline, looked }: { timeline: Timeline; looked: num
         </span>
         <span class="gap" />
         {timeline.metrics.length > 1 && (
-          <label class="pick"><span class="sr">Metric</span>
+          <label><span class="sr">Metric</span>
             <select class="field s" value={timeline.metric ?? ""} onChange={(event) => setQuery({ metric: event.currentTarget.value })}>
               {timeline.metrics.map((key) => <option key={key} value={key}>{key}</option>)}
             </select>
