@@ -264,6 +264,18 @@ def test_another_metric_as_x() -> None:
     folded.close()
 
 
+@pytest.mark.parametrize("xs", [[0.0, 0.0], [0.5, 0.5], [5e-324, -5e-324], [-1.7e308, 1.7e308]])
+def test_constant_tiny_and_huge_values_as_x(xs: list[float]) -> None:
+    points: list[Point] = [("x", n, START, x) for n, x in enumerate(xs)]
+    folded = Folded([[*points, ("y", 0, START, 1.0), ("y", 1, START, 2.0)]])
+    pair = [(folded.numbers["y"], folded.numbers["x"])]
+    for width in (1, 500):
+        rows = draw_against(folded.cursor, pair, 4, None, None, width).buckets.to_pylist()
+        assert sum(row["n"] for row in rows) == 2
+        assert all(math.isfinite(row["bucket"]) for row in rows)
+    folded.close()
+
+
 def test_nothing_to_draw() -> None:
     folded = Folded([[("a", 0, START, 1.0)]])
     for drawing in (

@@ -26,6 +26,7 @@ POINTS_MAX: Final = 4_000_000
 _LEVEL_MAX: Final = 62
 _FAR: Final = 2**62
 _SOON: Final = 2**53
+_TINY: Final = 2.0**-1_000
 _INTEGERS: Final = np.iinfo(np.int64)
 _FIRST, _LAST = "step_min, first_time, first", "step_max, last_time, last"
 
@@ -189,14 +190,18 @@ def draw_against(
         return Drawing(1, True, _table(_nothing(), np.zeros(0)))
     batch, xs = _batch(columns).take(inside), xs[inside]
     least, greatest = float(xs.min()), float(xs.max())
-    span = max(greatest - least, np.spacing(max(abs(least), abs(greatest))))
-    level = math.ceil(math.log2(span / min(width, max(1, ROWS_MAX // len(pairs)))))
+    buckets = min(width, max(1, ROWS_MAX // len(pairs)))
+    # Constant, tiny and huge values, too, have a width that is a float.
+    span = max(greatest / 2 - least / 2, np.spacing(max(abs(least), abs(greatest))), _TINY)
+    level = min(math.ceil(math.log2(span / buckets)) + 1, 1_023)
     cells = np.floor(xs / 2.0**level)
     order = np.lexsort((batch.values, batch.times, batch.steps, cells, batch.series))
     batch, cells = batch.take(order), cells[order]
     of = _places(numbers)(batch.series)
     found = _summarized(batch, of, cells).sort_by([("series", "ascending"), ("cell", "ascending")])
-    return Drawing(2.0**level, _exact(found), _table(found, found["cell"].to_numpy() * 2.0**level))
+    with np.errstate(over="ignore"):  # the least bucket may begin before the least float
+        begins = np.maximum(found["cell"].to_numpy() * 2.0**level, np.finfo(np.float64).min)
+    return Drawing(2.0**level, _exact(found), _table(found, begins))
 
 
 def _one(cursor: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
