@@ -62,6 +62,7 @@ class Estate(NamedTuple):
     role_id: int
     role_permission_id: int
     token_id: int
+    view_id: int
 
     @property
     def experiment(self) -> str:
@@ -111,6 +112,7 @@ def estates(world: World, prefix: str, n: int) -> list[Estate]:
             expires_at_ms=None,
         )
         registers("CreateRole", role=f"role-{number}", description=None)
+        registers("SaveView", name="view", page="runs", query="", experiment_id=id, shared=True)
         runs.append(
             event(
                 *(RUNS, run_id, "RunStarted"),
@@ -132,12 +134,12 @@ def estates(world: World, prefix: str, n: int) -> list[Estate]:
                 tags={"tag": "1"},
             )
         )
-        made.append(Estate(prefix, number, id, run_id, model_id, model, user, 0, 0, 0))
+        made.append(Estate(prefix, number, id, run_id, model_id, model, user, 0, 0, 0, 0))
     positions = world.node.append(registry)
     per = len(registry) // n
     for at, one in enumerate(made):
         offsets = [position.offset for position in positions[at * per : (at + 1) * per]]
-        made[at] = one._replace(token_id=offsets[4], role_id=offsets[5])
+        made[at] = one._replace(token_id=offsets[4], role_id=offsets[5], view_id=offsets[6])
     granted = [
         event(
             *(REGISTRY, "", "GrantPermission"),
@@ -251,6 +253,7 @@ FIELDS: Mapping[str, Callable[[Estate], Any]] = {
     "role_id": lambda e: e.role_id,
     "role_permission_id": lambda e: e.role_permission_id,
     "token_id": lambda e: e.token_id,
+    "view_id": lambda e: e.view_id,
     "workspace": lambda _: "default",
     "resource_type": lambda _: "experiment",
     "resource_id": lambda e: e.experiment_id,
@@ -343,6 +346,9 @@ BODIES: Mapping[str, Callable[[Estate], Any]] = {
     "POST /api/v1/users": lambda _: {"user": f"new-{next(NUMBERS)}"},
     "PATCH /api/v1/users/{user}": lambda _: {"admin": False},
     "POST /api/v1/tokens": lambda e: {"user": e.user},
+    "POST /api/v1/views": lambda e: {
+        "name": "x", "page": "runs", "query": "", "experiment_id": e.experiment_id, "shared": True
+    },
     "POST /api/v1/session": lambda e: {"user": e.user, "password": "no password of theirs"},
     "PUT /api/v1/roles/{role_id}/users/{user}": lambda _: {},
     "POST /api/v1/roles": lambda _: {"role": f"new-{next(NUMBERS)}"},

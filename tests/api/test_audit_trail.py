@@ -73,6 +73,8 @@ def test_every_kind_of_request_says_what_it_is_about() -> None:
     keep = dict.fromkeys(("url", "description", "events", "stage_transitions", "secret", "status"))
     do("UpdateWebhook", "webhook talk", name="talk", **keep, **of)
     do("DeleteWebhook", "webhook talk", **of)
+    do("SaveView", "view mine", name="mine", page="runs", query="a=b", shared=False)
+    do("DeleteView", "view mine", view_id=last("SELECT view_id::BIGINT FROM saved_views"))
     do("CreateUser", "user ada", user="ada", password_hash=None, admin=True)
     do("CreateUser", "user bob", user="bob", password_hash=None, admin=True)
     do("UpdateUser", "user ada", user="ada", password_hash=None, admin=None)

@@ -331,6 +331,7 @@ OTHERS: Final[Mapping[str, Rule]] = {
     "GET /api/v1/audit": looks_itself,
     "GET /api/v1/audit/{offset}": looks_itself,
     "GET /api/v1/moments": looks_itself,
+    "GET /api/v1/views": looks_itself,
     "GET /api/v1/moments/near": looks_itself,
     "GET /api/v1/diff": looks_itself,
     "GET /api/v1/incident": looks_itself,

@@ -321,6 +321,7 @@ _DEFINITIONS = (
     "registry_views",
     "access",
     "webhooks",
+    "saved_views",
     "views",
 )
 _COMMENT = re.compile(r"^COMMENT ON (?:[^';]|'[^']*')+;$", re.M)

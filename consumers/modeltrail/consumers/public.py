@@ -26,8 +26,8 @@ READER_VIEWS: Final = words("""
     """)
 """Views for users who may read everything that is tracked."""
 ADMIN_VIEWS: Final = words("""
-    dead_letters permissions permissions_history role_members roles tokens users users_history
-    webhooks webhooks_history
+    dead_letters permissions permissions_history role_members roles saved_views tokens users
+    users_history webhooks webhooks_history
     """)
 """Views for administrators, as in the rest of the API."""
 IMPORT_TABLES: Final = words("""

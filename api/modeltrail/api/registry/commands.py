@@ -53,6 +53,7 @@ LIMITS: Final[Mapping[str, Mapping[str, Any]]] = {
     "expected_version": {"ge": 0, "le": INT64_MAX},
     "role_id": {"ge": 0, "le": 2**62},
     "token_id": {"ge": 0, "le": 2**62},
+    "view_id": {"ge": 0, "le": 2**62},
     "expires_at_ms": {"ge": 0, "le": 2**53},
     "evidence": {"max_length": EVIDENCE_MAX},
 }
@@ -88,6 +89,10 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "user": "ada",
     "user_id": 17,
     "version": 3,
+    "page": "runs",
+    "query": "filter=metrics.loss%20%3C%200.1&columns=params.lr",
+    "shared": True,
+    "view_id": 31,
     "webhook_id": "0195a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b",
 }
 """Examples of fields and answers, by name."""
@@ -311,6 +316,9 @@ COMMANDS: Final = (
         returns=("token", "token_id", "expires_at_ms", "user"),
     ),
     Command("RevokeToken", _OWN, "DELETE /tokens/{token_id}"),
+    # A view without an experiment may be shared by administrators; one's own needs READ only.
+    Command("SaveView", _EDIT_EXPERIMENT, "POST /views", returns=("view_id",)),
+    Command("DeleteView", _EDIT_EXPERIMENT, "DELETE /views/{view_id}"),
     Command("CreateRole", ADMIN, "POST /roles", "role create", returns=("role_id",)),
     Command("UpdateRole", ADMIN, f"PATCH {_ROLE}", "role update"),
     Command("DeleteRole", ADMIN, f"DELETE {_ROLE}", "role delete"),

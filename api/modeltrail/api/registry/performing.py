@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from modeltrail.api.access import acts
 from modeltrail.api.access import admin as access_admin
@@ -28,8 +28,6 @@ from modeltrail.consumers.projections.registry_rules import CONFLICT
 from modeltrail.consumers.projections.requests import Verdict
 from modeltrail.consumers.reading import sql
 from modeltrail.eventlog import REGISTRY, Position
-
-Done = Verdict | MadeToken | Updated
 
 _NAMED_BY: Final[Mapping[acts.Kind, str]] = {
     acts.Kind.EXPERIMENT: "experiment_id",
@@ -239,14 +237,60 @@ def _grant(
     return access_admin.grant(node, caller, holder, target, permission)
 
 
+def _check_view(caller: Caller, experiment_id: str | None, shared: bool) -> None:
+    if experiment_id is not None:
+        need = act_of("SaveView").level if shared else acts.READ
+        caller.rights.experiment(experiment_id, need)
+    elif shared:
+        caller.rights.admin()
+
+
+class SavedView(NamedTuple):
+    """A view that was saved."""
+
+    verdict: Verdict
+    view_id: int
+
+
+def _save_view(
+    node: Node, caller: Caller, *, experiment_id: str | None, shared: bool, **fields: Any
+) -> SavedView:
+    _check_view(caller, experiment_id, shared)
+    made = {"experiment_id": experiment_id, "shared": shared, **fields}
+    verdict = node.decide(caller, "SaveView", made)
+    with node.registry() as registry:
+        view = registry.views.named(
+            fields["name"], experiment_id, None if shared else verdict.actor
+        )
+    # Another request may have deleted it at once.
+    return SavedView(verdict, verdict.offset if view is None else int(view.view_id))
+
+
+def _delete_view(node: Node, caller: Caller, view_id: int) -> Verdict:
+    with node.registry() as registry:
+        view = registry.views.view(view_id)
+        of = None if view is None else (view.experiment_id, view.shared, view.owner)
+    if of is not None:
+        experiment_id, shared, owner = of
+        if shared:
+            _check_view(caller, experiment_id, shared)
+        elif owner != caller.actor.name:
+            caller.rights.admin()
+    return node.decide(caller, "DeleteView", {"view_id": view_id})
+
+
+Done = Verdict | MadeToken | SavedView | Updated
+
 _SPECIAL: Final[Mapping[str, Callable[..., Done]]] = {
     "CreateModelVersion": _create_version,
     "CreateToken": _create_token,
     "CreateUser": _create_user,
     "CreateWebhook": webhooks.create,
+    "DeleteView": _delete_view,
     "GrantPermission": _grant,
     "RevokePermission": _grant,
     "RevokeToken": _revoke_token,
+    "SaveView": _save_view,
     "UpdateUser": _update_user,
     "UpdateWebhook": webhooks.update,
 }

@@ -126,7 +126,7 @@ def facets(
     return found
 
 
-_IDS = ("experiment_id", "webhook_id", "role_id", "token_id", "entity_id")
+_IDS = ("experiment_id", "webhook_id", "role_id", "token_id", "entity_id", "view_id")
 
 
 def _names(
@@ -158,6 +158,9 @@ def _about(event: dict[str, Any], names: Mapping[tuple[str, str], str]) -> str:
         case "webhook":
             id = request.get("webhook_id")
             return f"webhook {request['name'] if id is None else named('webhook', id)}"
+        case "view":
+            id = request.get("view_id")
+            return f"view {request['name'] if id is None else named('view', id)}"
         case "user":
             return f"user {request['user']}"
         case "token":

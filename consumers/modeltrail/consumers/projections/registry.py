@@ -14,6 +14,7 @@ from modeltrail.consumers.projections.ledger import Ledger
 from modeltrail.consumers.projections.models import Models
 from modeltrail.consumers.projections.registry_rules import Rejected
 from modeltrail.consumers.projections.requests import Requests, Verdict
+from modeltrail.consumers.projections.saved_views import SavedViews
 from modeltrail.consumers.projections.webhooks import Webhooks
 from modeltrail.consumers.sequences import KnownProducer
 from modeltrail.eventlog import REGISTRY, LogRecord
@@ -55,7 +56,8 @@ class RegistryProjection:
         access = self._access = Access(ledger)
         self._experiments = Experiments(ledger, access)
         self.models = Models(ledger, access)
-        self._parts = (access, self._experiments, self.models, Webhooks(ledger))
+        self.views = SavedViews(ledger, self._experiments)
+        self._parts = (access, self._experiments, self.models, Webhooks(ledger), self.views)
         self.decisions = {
             type: (entity, decide)
             for part in self._parts

@@ -115,6 +115,7 @@ SELECT * FROM (
     UNION ALL SELECT 'registered_model', model_key, model FROM fold.models
     UNION ALL SELECT 'webhook', webhook_id, name FROM fold.webhooks
     UNION ALL SELECT 'role', role_id, name FROM fold.roles
+    UNION ALL SELECT 'view', view_id, name FROM fold.views
     UNION ALL SELECT 'token', token_id, u.name FROM fold.tokens JOIN fold.users u USING (user_id)
 ) AS names(kind, id, name) WHERE id IN (SELECT unnest(?))
 
