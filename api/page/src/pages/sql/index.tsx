@@ -11,7 +11,7 @@ import { useLate } from "../../parts/states.tsx";
 import { Actor } from "../../parts/values.tsx";
 import type { Table } from "../../pure/chart.ts";
 import { count, duration, position } from "../../pure/format.ts";
-import { asCommand, asCurl, asPython, errorPlace, errorText, lineOf, titleOf } from "../../pure/sql.ts";
+import { asCommand, asCurl, asPython, errorPlace, errorText, lineOf, titleOf, type Span } from "../../pure/sql.ts";
 import { useKeys } from "../../state/keys.ts";
 import { place, setQuery } from "../../state/location.ts";
 import { moment } from "../../state/moment.ts";
@@ -87,11 +87,17 @@ function Workbench(): JSX.Element {
   const views = useAnswer("views", readViews);
   const macros = useMemo(() => macrosAt(moment.value, new Date()), [moment.value]);
 
+  // The answer may come before the editor's code.
+  const wrong = useRef<Span | null>(null);
+  function show(place: Span | null): void {
+    wrong.current = place;
+    editor.current?.mark(place);
+  }
   async function run(statement: string): Promise<void> {
     running.current?.abort();
     const mine = new AbortController();
     running.current = mine;
-    editor.current?.mark(null);
+    show(null);
     setOutcome({ state: "running" });
     const began = performance.now();
     try {
@@ -102,7 +108,7 @@ function Workbench(): JSX.Element {
       if (mine.signal.aborted || running.current !== mine) return;
       if (!(error instanceof ApiError)) throw error;
       setOutcome({ state: "failed", error, statement });
-      if (error.code === "SQL_ERROR") editor.current?.mark(errorPlace(statement, error.message));
+      if (error.code === "SQL_ERROR") show(errorPlace(statement, error.message));
     }
   }
   function runText(): void {
@@ -140,6 +146,7 @@ function Workbench(): JSX.Element {
           <Writing text={text} setText={setText} run={() => latest.current()} made={(one) => {
             editor.current = one;
             if (one && views.data) one.complete({ views: views.data, macros });
+            one?.mark(wrong.current);
           }} />
           <div class="run-row">
             {outcome.state === "running"
