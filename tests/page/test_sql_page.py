@@ -58,6 +58,7 @@ def test_the_analyst_by_keyboard(reader: Watched, tmp_path: Path) -> None:
     page.keyboard.press("Control+a")
     page.keyboard.type("SELECT status, count(*) AS n FROM ru")
     expect(page.get_by_role("option").filter(has_text="runs")).to_be_visible()
+    page.wait_for_timeout(300)  # the list ignores keys that come right after it opens
     page.keyboard.press("Enter")
     page.keyboard.type(" GROUP BY 1 ORDER BY 2 DESC")
     page.keyboard.press("Escape")
