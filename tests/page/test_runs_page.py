@@ -110,7 +110,7 @@ def test_nothing_writes_in_the_past(reader: Watched) -> None:
     page.keyboard.press("x")
     expect(page.get_by_text("selected")).to_be_visible()
     expect(page.get_by_role("button", name="Delete")).not_to_be_visible()
-    expect(page.get_by_text("Charts show all points up to now")).to_be_visible()
+    expect(page.get_by_role("figure", name=re.compile("^loss of"))).to_be_visible()
     page.get_by_role("button", name="Back to now").click()
     expect(page).not_to_have_url(re.compile("at="))
     expect(page.get_by_role("button", name="Delete")).to_be_visible()

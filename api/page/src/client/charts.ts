@@ -14,6 +14,8 @@ export interface ChartsQuery {
   to?: number;
   /** Wanted buckets. */
   width?: number;
+  /** A time or a position: the points that were there. */
+  as_of?: string;
 }
 
 const ARROW = "application/vnd.apache.arrow.stream";

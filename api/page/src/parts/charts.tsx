@@ -1,8 +1,8 @@
 // Charts of some runs, one for each metric, with one cursor and one zoom. From `POST /api/v1/charts`.
 // Fetched when it is shown: uPlot and Arrow are not in the first load.
-import { useEffect, useRef } from "preact/hooks";
-import type { JSX } from "preact";
-import { askCharts } from "../client/charts.ts";
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { JSX, RefObject } from "preact";
+import { askCharts, type ChartsQuery } from "../client/charts.ts";
 import { useLive } from "../client/live.ts";
 import { place, setQuery } from "../state/location.ts";
 import { moment } from "../state/moment.ts";
@@ -13,37 +13,29 @@ import { Failed, Skeleton } from "./states.tsx";
 
 export interface ChartsProps {
   runs: readonly string[];
-  /** Absent: all keys, or with `system` those of the machine. */
-  keys?: readonly string[];
+  keys: readonly string[];
+  /** The keys begin with `system/`, which the titles leave out. */
   system?: boolean;
   nameOf: (runId: string) => string;
   /** Side by side where there is room. */
   columns?: boolean;
   height?: number;
   focus?: string | null;
-  /** Keys to begin with; the others are asked for as they come into sight. */
+  /** Charts with one name share the cursor. */
   sync?: string;
   controls?: boolean;
 }
 
 const LIVE_MS = 1_000;
 const SMOOTHINGS = [0, 0.3, 0.6, 0.9, 0.97];
+/** How far below the window a chart is asked for, so that it is there when it comes into sight. */
+const AHEAD = "400px";
 
 export default function Charts(props: ChartsProps): JSX.Element {
-  const { runs, keys, system, nameOf } = props;
-  const query = place.value.query;
-  const x = query.get("x") ?? "step";
-  const smoothing = Math.min(0.99, Math.max(0, Number(query.get("smooth")) || 0));
-  const logs = new Set((query.get("log") ?? "").split(",").filter(Boolean));
-  const zoom = zoomOf(query.get("zoom"));
+  const { runs, keys } = props;
   const asOf = moment.value;
-  const width = props.columns ? 400 : 300;
-  const body = {
-    runs, width, x,
-    ...(keys ? { keys } : {}), ...(system ? { system } : {}), ...(zoom ? { from: zoom.from, to: zoom.to } : {}),
-  };
-  const answer = useAnswer(runs.length ? JSON.stringify(body) : null, (signal) => askCharts(body, signal));
-
+  /** Goes up when the runs have grown: the charts ask again. */
+  const [round, setRound] = useState(0);
   const timer = useRef<ReturnType<typeof setTimeout> | null>(null);
   const mine = new Set(runs);
   useLive(asOf === null && runs.length ? { runs } : null, {
@@ -51,36 +43,79 @@ export default function Charts(props: ChartsProps): JSX.Element {
       if (!grew.run_ids.some((id) => mine.has(id))) return;
       timer.current ??= setTimeout(() => {
         timer.current = null;
-        answer.again();
+        setRound((last) => last + 1);
       }, LIVE_MS);
     },
-    resumed: answer.again,
+    resumed: () => setRound((last) => last + 1),
   });
   useEffect(() => () => { if (timer.current) clearTimeout(timer.current); }, []);
 
-  const onZoom = (next: Zoom | null): void => setQuery({ zoom: next && `${short(next.from)},${short(next.to)}` });
-  const found = answer.data;
-  const shown = found && (keys ? keys.filter((key) => found.has(key)) : [...found.keys()].sort());
+  const query = place.value.query;
+  const smoothing = Math.min(0.99, Math.max(0, Number(query.get("smooth")) || 0));
   return (
     <div class={props.columns ? "charts side-by-side" : "charts"}>
-      {props.controls !== false && <Controls x={x} smoothing={smoothing} />}
-      {asOf !== null && runs.length > 0 && <p class="note">Charts show all points up to now, also those that came after this moment.</p>}
-      {answer.error && <Failed error={answer.error} again={answer.again} at={answer.at} />}
-      {shown
-        ? shown.length === 0
-          ? <p class="q">{runs.length ? "No points of these runs." : "Select runs to see their charts."}</p>
-          : shown.map((key) => (
+      {props.controls !== false && <Controls x={query.get("x") ?? "step"} smoothing={smoothing} />}
+      {runs.length === 0
+        ? <p class="q">Select runs to see their charts.</p>
+        : keys.length === 0
+          ? <p class="q">No points of these runs.</p>
+          : keys.map((key) => (
             <Boundary key={key}>
-              <Chart
-                data={found.get(key)!} x={x} nameOf={nameOf} smoothing={smoothing} zoom={zoom} onZoom={onZoom} sync={props.sync ?? "charts"} focus={props.focus}
-                title={system ? key.replace(/^system\//, "") : key} height={props.height}
-                log={logs.has(key)} onLog={(on) => setQuery({ log: [...logs].filter((one) => one !== key).concat(on ? [key] : []).join(",") || null }, { replace: true })}
-              />
+              <OneChart {...props} metric={key} smoothing={smoothing} round={round} />
             </Boundary>
-          ))
-        : runs.length > 0 && !answer.error ? <Skeleton rows={6} /> : <p class="q">Select runs to see their charts.</p>}
+          ))}
     </div>
   );
+}
+
+/** A chart with a question of its own, so that its buckets are as wide as its own points want. */
+function OneChart(props: ChartsProps & { metric: string; smoothing: number; round: number }): JSX.Element {
+  const { runs, metric, system, nameOf } = props;
+  const query = place.value.query;
+  const x = query.get("x") ?? "step";
+  const logs = new Set((query.get("log") ?? "").split(",").filter(Boolean));
+  const zoom = zoomOf(query.get("zoom"));
+  const asOf = moment.value;
+  const box = useRef<HTMLDivElement>(null);
+  const seen = useSight(box);
+  const body: ChartsQuery = {
+    runs, keys: [metric], width: props.columns ? 400 : 300, x,
+    ...(zoom ? { from: zoom.from, to: zoom.to } : {}), ...(asOf === null ? {} : { as_of: asOf }),
+  };
+  const answer = useAnswer(seen ? `${JSON.stringify(body)} ${props.round}` : null, (signal) => askCharts(body, signal));
+  const title = system ? metric.replace(/^system\//, "") : metric;
+  const data = answer.data?.get(metric);
+  const onZoom = (next: Zoom | null): void => setQuery({ zoom: next && `${short(next.from)},${short(next.to)}` });
+  return (
+    <div class="one-chart" ref={box}>
+      {answer.error && <Failed error={answer.error} again={answer.again} at={answer.at} />}
+      {data
+        ? (
+          <Chart
+            data={data} x={x} nameOf={nameOf} smoothing={props.smoothing} zoom={zoom} onZoom={onZoom} sync={props.sync ?? "charts"} focus={props.focus}
+            title={title} height={props.height}
+            log={logs.has(metric)} onLog={(on) => setQuery({ log: [...logs].filter((one) => one !== metric).concat(on ? [metric] : []).join(",") || null }, { replace: true })}
+          />
+        )
+        : answer.data
+          ? <p class="q">No points of {title}{asOf === null ? "" : " at this moment"}.</p>
+          : !answer.error && <Skeleton rows={6} />}
+    </div>
+  );
+}
+
+/** True from when an element comes near the window. */
+function useSight(box: RefObject<HTMLElement | null>): boolean {
+  const [seen, setSeen] = useState(false);
+  useEffect(() => {
+    if (seen || box.current === null) return;
+    const observer = new IntersectionObserver((entries) => {
+      if (entries.some((entry) => entry.isIntersecting)) setSeen(true);
+    }, { rootMargin: AHEAD });
+    observer.observe(box.current);
+    return () => observer.disconnect();
+  }, [seen]);
+  return seen;
 }
 
 function Controls({ x, smoothing }: { x: string; smoothing: number }): JSX.Element {
