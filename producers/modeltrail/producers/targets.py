@@ -52,7 +52,7 @@ class EventRefused(LogRefused):
     """The server refuses the events because of their content, not because of the caller."""
 
 
-class Stored(NamedTuple):
+class Uploaded(NamedTuple):
     """An artifact in its store."""
 
     size_bytes: int
@@ -66,7 +66,7 @@ class Target(Protocol):
     def append(self, frames: list[Frame]) -> None:
         """Append events in order, and return when they are durable. Raises ``LogError``."""
 
-    def upload(self, owner: str, path: str, file: str) -> Stored:
+    def upload(self, owner: str, path: str, file: str) -> Uploaded:
         """Store a file as the artifact at ``path``. Raises ``LogError`` or ``OSError``.
 
         The owner is the id of a run, or ``models/`` and the id of a logged model.
@@ -105,7 +105,7 @@ class LogTarget:
         with self._gate:
             self._log.append(events)
 
-    def upload(self, owner: str, path: str, file: str) -> Stored:
+    def upload(self, owner: str, path: str, file: str) -> Uploaded:
         if self._store is None:
             self._store = self._open_store()
         return self._store.upload(owner, path, file)
@@ -145,7 +145,7 @@ class FolderStore:
         """Use a folder, which is created at the first upload."""
         self._folder = folder
 
-    def upload(self, owner: str, path: str, file: str) -> Stored:
+    def upload(self, owner: str, path: str, file: str) -> Uploaded:
         """Write the file beside its destination, fsync and rename it; see ``Target.upload``."""
         final = Path(self._folder, *owner.split("/"), *path.split("/"))
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -155,7 +155,7 @@ class FolderStore:
                 digest.update(chunk)
                 copy.write(chunk)
                 size += len(chunk)
-        return Stored(size, digest.hexdigest(), "file://" + quote(str(final)))
+        return Uploaded(size, digest.hexdigest(), "file://" + quote(str(final)))
 
 
 class HttpTarget:
@@ -210,7 +210,7 @@ class HttpTarget:
             return
         raise LogRefused(f"{self._name} does not know the events' schema: {answer}")
 
-    def upload(self, owner: str, path: str, file: str) -> Stored:
+    def upload(self, owner: str, path: str, file: str) -> Uploaded:
         kind, slash, name = owner.partition("/")
         kind, name = ("logged-models", name) if slash else ("runs", kind)
         digest = hashlib.sha256()
@@ -228,7 +228,7 @@ class HttpTarget:
         self._check(status, answer)
         if answer.get("sha256") != digest.hexdigest():
             raise LogUnavailable(f"{self._name} stored different bytes than {path} has")
-        return Stored(size, digest.hexdigest(), str(answer.get("location", "")))
+        return Uploaded(size, digest.hexdigest(), str(answer.get("location", "")))
 
     def _connection(self) -> http.client.HTTPConnection:
         import http.client

@@ -13,7 +13,7 @@ from modeltrail.schemas import Malformed, pack
 _ALWAYS = 3  # key, value, timestamp
 
 
-class Points(NamedTuple):
+class MetricColumns(NamedTuple):
     """Checked metrics, in the form of a ``MetricsLogged``."""
 
     size: int
@@ -24,7 +24,7 @@ class Points(NamedTuple):
 
 
 def points_or(read: wire.Reader) -> wire.Reader:
-    """Return a reader that turns a list of metrics into ``Points``, or else uses another reader.
+    """Return a reader that makes ``MetricColumns`` of a list, or else uses another reader.
 
     For a batch of a thousand this costs a tenth of reading each metric field by field. The other
     reader handles what is unusual or wrong.
@@ -38,7 +38,7 @@ def points_or(read: wire.Reader) -> wire.Reader:
     return read_points
 
 
-def _points(metrics: Any) -> Points | None:
+def _points(metrics: Any) -> MetricColumns | None:
     """Return the points, or None unless all have the usual fields and types."""
     if type(metrics) is not list or not metrics:
         return None
@@ -69,4 +69,4 @@ def _points(metrics: Any) -> Points | None:
         columns = pack([numbers[key] for key in keys], steps, times, values)
     except (InvalidRequest, Malformed, OverflowError):
         return None
-    return Points(len(keys), {"series": [{"key": key} for key in numbers], **columns})
+    return MetricColumns(len(keys), {"series": [{"key": key} for key in numbers], **columns})

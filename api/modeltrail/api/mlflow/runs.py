@@ -15,7 +15,7 @@ from modeltrail.api.mlflow import wire
 from modeltrail.api.mlflow.calls import Call, Endpoints
 from modeltrail.api.mlflow.experiments import tags_of
 from modeltrail.api.mlflow.names import made_up_name
-from modeltrail.api.mlflow.points import Points, points_or
+from modeltrail.api.mlflow.points import MetricColumns, points_or
 from modeltrail.api.mlflow.run_answers import COLUMNS, info_of, runs_of
 from modeltrail.api.runs.fields import RUN, RUN_NAME, run_entity, source_of
 from modeltrail.api.runs.live import (
@@ -81,8 +81,8 @@ def _check_metric(metric: dict[str, Any], path: str = "") -> None:
         )
 
 
-def _metrics_event(metrics: Points | list[dict[str, Any]]) -> Event:
-    if isinstance(metrics, Points):
+def _metrics_event(metrics: MetricColumns | list[dict[str, Any]]) -> Event:
+    if isinstance(metrics, MetricColumns):
         return "MetricsLogged", metrics.event
     series: dict[tuple[str, str | None, str | None, str | None], int] = {}
     index = [
@@ -352,7 +352,7 @@ def log_batch(call: Call) -> dict[str, Any]:
     """Log metrics, params and tags together. A refused batch logs nothing."""
     wire.check_run_id(call["run_id"])
     metrics, params, tags = (call.get(name, []) for name in ("metrics", "params", "tags"))
-    for n, metric in enumerate(() if isinstance(metrics, Points) else metrics):
+    for n, metric in enumerate(() if isinstance(metrics, MetricColumns) else metrics):
         for name in ("key", "value", "timestamp"):
             if metric.get(name) in (None, ""):
                 raise wire.missing(f"metrics[{n}].{name}")

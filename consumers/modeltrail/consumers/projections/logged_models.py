@@ -45,7 +45,7 @@ _TYPES = {
 }
 
 
-class LoggedModels:
+class LoggedModelTables:
     """Folds the events of logged models, for the projection of the runs stream."""
 
     def __init__(self) -> None:

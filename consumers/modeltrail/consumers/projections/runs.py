@@ -15,7 +15,7 @@ import pyarrow as pa
 from modeltrail.consumers import tables
 from modeltrail.consumers.chain import shortened
 from modeltrail.consumers.projections import Incoming, check_entries, check_path
-from modeltrail.consumers.projections.logged_models import LoggedModels
+from modeltrail.consumers.projections.logged_models import LoggedModelTables
 from modeltrail.consumers.projections.points import PointsWriter, SeriesKey
 from modeltrail.consumers.sequences import KnownProducer
 from modeltrail.eventlog import RUNS, LogRecord
@@ -111,7 +111,7 @@ class RunsProjection:
         self._run_count = 0
         self._environments: set[str] = set()
         self._points = PointsWriter()
-        self._models = LoggedModels()
+        self._models = LoggedModelTables()
         self.asks_for_registry = False
         """Set if runs request something from the registry. Its reader resets it."""
         self._clear_batch()
