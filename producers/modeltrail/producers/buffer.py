@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 if TYPE_CHECKING:
+    from array import array
+
     from modeltrail.producers.channel import Channel
     from modeltrail.producers.environment import Git
 
@@ -35,7 +37,58 @@ class Series(NamedTuple):
 
 
 Point = tuple["Producer", str | Series, int, int, float]
-Entry = tuple["Producer", str, Any, int]
+
+
+class Event(NamedTuple):
+    """An event, without its envelope and the id of what it is about."""
+
+    type: str
+    fields: dict[str, Any]
+
+
+class SeriesPoints(NamedTuple):
+    """Many points of one metric, as columns."""
+
+    key: str
+    steps: array[int]
+    times_ms: array[int]
+    values: array[float]
+
+
+class ArtifactOrder(NamedTuple):
+    """An artifact to upload."""
+
+    path: str
+    spooled: str
+    """Name of its copy in the outbox."""
+
+
+class Notice(NamedTuple):
+    """A warning. The writer gives it, because logging may do I/O."""
+
+    text: str
+
+
+class Mark:
+    """Asks the writer for the outbox's position once everything before the mark was written."""
+
+    appended: tuple[int, int] | None = None
+
+
+class Entry(NamedTuple):
+    """What a training thread hands to the writer, other than a point."""
+
+    producer: Producer
+    what: Event | SeriesPoints | ArtifactOrder | Notice | Mark
+    at_ms: int
+
+
+class Pending(NamedTuple):
+    """What the writer has yet to put into the outbox."""
+
+    what: Event | ArtifactOrder | Mark
+    at_ms: int
+    points: int
 
 
 def take(items: list[Any]) -> list[Any]:
@@ -62,12 +115,6 @@ class Tally:
         value = next(self._count) - self._reads
         self._reads += 1
         return value
-
-
-class Mark:
-    """Asks the writer for the outbox's position once everything before the mark was written."""
-
-    appended: tuple[int, int] | None = None
 
 
 class Buffer:
@@ -123,7 +170,9 @@ class Producer:
         """Params, tags, artifacts and other events that were dropped, likewise."""
         self._counting = threading.Lock()
         self._refused = 0
-        self.pending: deque[tuple[str, Any, int, int]] = deque()
+        self.pending: deque[Pending] = deque()
+        self.code_folder = ""
+        """Where the code of the run is, for what git says of it."""
         self.git: Git | None = None
         self.ended = False
         self.beat_at = 0.0

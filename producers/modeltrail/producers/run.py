@@ -17,7 +17,18 @@ from modeltrail.limits import (
     is_too_long,
 )
 from modeltrail.producers import process
-from modeltrail.producers.buffer import POINTS_MAX, SERIES_CHUNK, Mark, Producer, Series
+from modeltrail.producers.buffer import (
+    POINTS_MAX,
+    SERIES_CHUNK,
+    ArtifactOrder,
+    Entry,
+    Event,
+    Mark,
+    Notice,
+    Producer,
+    Series,
+    SeriesPoints,
+)
 from modeltrail.producers.settings import Settings, read_settings
 from modeltrail.producers.values import (
     artifact_name,
@@ -26,7 +37,6 @@ from modeltrail.producers.values import (
     as_text,
     is_key,
 )
-from modeltrail.schemas import now_ms
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -179,14 +189,14 @@ class Run:
             "experiment_id": experiment_id,
             "name": self.name,
             "parent_run_id": self._text("parent", parent_run_id),
-            "started_at_ms": now_ms() if started_at_ms is None else started_at_ms,
-            "_code_folder": code_folder(),
+            "started_at_ms": _now_ms() if started_at_ms is None else started_at_ms,
             "heartbeat_interval_ms": self._heartbeat_ms,
         }
         texts = {"params": self._texts(params, "param"), "tags": self._texts(tags, "tag")}
         if sum(len(v) for t in texts.values() for v in t.values()) <= _START_TEXTS_CHARS_MAX:
             fields |= texts
             texts = {}
+        self._producer.code_folder = code_folder()
         self.record("RunStarted", fields)
         self.log_params(texts.get("params", {}))
         self.set_tags(texts.get("tags", {}))
@@ -411,7 +421,7 @@ class Run:
             when = None if timestamps_ms is None else _column("q", timestamps_ms, as_step)
             where = _column("q", steps, as_step)
             if when is None:
-                when = array("q", [now_ms()]) * len(numbers)
+                when = array("q", [_now_ms()]) * len(numbers)
             if not is_key(key):
                 self._drop("key", f"not a metric key of 1 to 250 characters: {key!r:.100}")
                 return
@@ -424,11 +434,11 @@ class Run:
         deadline = time.monotonic() + _SERIES_WAIT_S
         for at in range(0, len(numbers), SERIES_CHUNK):
             part = slice(at, at + SERIES_CHUNK)
-            fields = (str(key), where[part], when[part], numbers[part])
-            size = 24 * len(fields[3])
-            while not self._put("series", fields, size):
+            points = SeriesPoints(str(key), where[part], when[part], numbers[part])
+            size = 24 * len(points.values)
+            while not self._put(points, size):
                 if time.monotonic() > deadline:
-                    for _ in fields[3]:
+                    for _ in points.values:
                         self._drop("full", "metric points arrive faster than they can be written")
                     break
                 self._process.wake()
@@ -552,7 +562,7 @@ class Run:
         to = artifact_name(to)
         self._process.start()
         spooled = self._producer.channel.spool(os.fspath(path))
-        self.record("artifact", {"path": to, "spooled": spooled})
+        self._hand_over("artifact", ArtifactOrder(to, spooled))
 
     def register_model(
         self,
@@ -623,7 +633,7 @@ class Run:
                 known = "FINISHED"
             fields = {
                 "status": known,
-                "ended_at_ms": now_ms() if ended_at_ms is None else ended_at_ms,
+                "ended_at_ms": _now_ms() if ended_at_ms is None else ended_at_ms,
                 "message": None if message is None else as_text(message)[:_MESSAGE_CHARS_MAX],
             }
             self.status = known
@@ -657,7 +667,7 @@ class Run:
         if id(self) not in self._process.open_runs:
             return None
         mark = Mark()
-        self._put("Mark", mark, force=True)
+        self._put(mark, force=True)
         self._process.wake()
         return mark
 
@@ -712,9 +722,15 @@ class Run:
             self._drop("text", f"{kind}s that cannot be read: {error!r:.200}")
         return clean
 
-    def _put(self, type: str, fields: Any, size: int = 0, *, force: bool = False) -> bool:
+    def _put(
+        self,
+        what: Event | SeriesPoints | ArtifactOrder | Mark,
+        size: int = 0,
+        *,
+        force: bool = False,
+    ) -> bool:
         self._process.open_runs[id(self)] = self
-        entry = (self._producer, type, fields, now_ms())
+        entry = Entry(self._producer, what, _now_ms())
         if force:
             self._process.buffer.entries.append(entry)
         elif not self._process.buffer.put(entry, size):
@@ -731,11 +747,17 @@ class Run:
             size: Approximate number of characters in it, if it may be large.
             force: Append it even if the buffer is full.
         """
+        self._hand_over(type, Event(type, fields), size, force=force)
+
+    def _hand_over(
+        self, name: str, what: Event | ArtifactOrder, size: int = 0, *, force: bool = False
+    ) -> None:
+        """Put something into the buffer, or count that it is lost. Never raises."""
         try:
-            if not self._put(type, fields, size, force=force):
-                self._drop("text", f"{type} is lost: events arrive faster than they can be written")
+            if not self._put(what, size, force=force):
+                self._drop("text", f"{name} is lost: events arrive faster than they can be written")
         except Exception as error:  # for example, no more threads can be started
-            self._drop("text", f"{type} is lost: {error!r:.200}")
+            self._drop("text", f"{name} is lost: {error!r:.200}")
 
     def _drop(self, reason: str, what: str) -> None:
         self._process.lossy[id(self._producer)] = self._producer
@@ -745,8 +767,7 @@ class Run:
     def _warn(self, kind: str, what: str) -> None:
         if kind not in self._producer.warned:
             self._producer.warned.add(kind)
-            # Through the writer, because logging may do I/O and this is a training thread.
-            self._process.buffer.put((self._producer, "warn", what, 0))
+            self._process.buffer.put(Entry(self._producer, Notice(what), 0))
 
 
 def _unpickle(run_id: str, settings: Settings, user: str | None) -> Run:
@@ -767,6 +788,11 @@ def _is_run_id(text: Any) -> bool:
         and text.strip(".") != ""
         and all(c.isalnum() or c in "._-" for c in text)
     )
+
+
+def _now_ms() -> int:
+    # Not that of the schemas: with them comes fastavro, whose import takes most of the time.
+    return time.time_ns() // 1_000_000
 
 
 def _column(kind: str, items: Iterable[Any], convert: Callable[[Any], Any]) -> Any:

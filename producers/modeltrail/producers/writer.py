@@ -13,11 +13,22 @@ import os
 import queue
 import threading
 import time
-from array import array
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from modeltrail.producers.buffer import Buffer, Point, Producer, take
+from modeltrail.producers.buffer import (
+    ArtifactOrder,
+    Buffer,
+    Entry,
+    Event,
+    Mark,
+    Notice,
+    Pending,
+    Point,
+    Producer,
+    SeriesPoints,
+    take,
+)
 from modeltrail.producers.environment import Git, describe, packages, user_name
 from modeltrail.producers.notices import warn
 from modeltrail.producers.outbox import pack_frame
@@ -32,7 +43,6 @@ PENDING_POINTS_MAX = 200_000
 PENDING_EVENTS_MAX = 10_000
 
 _FIRST = ("RunStarted", "RunUpdated")
-_NO_EVENTS = ("Mark", "warn", "Heartbeat")
 _INTERVAL_S = 0.025
 _LINGER_S = 0.1
 _LINGER_POINTS = 1_000
@@ -88,13 +98,13 @@ class Writer(threading.Thread):
         for point in list(self._buffer.points):
             count(point[0], 1, 0)
         for entry in list(self._buffer.entries):
-            if entry is not None and entry[1] == "series":
-                count(entry[0], len(entry[2][3]), 0)
-            elif entry is not None and entry[1] not in _NO_EVENTS:
-                count(entry[0], 0, 1)
+            if entry is not None and isinstance(entry.what, SeriesPoints):
+                count(entry.producer, len(entry.what.values), 0)
+            elif entry is not None and _is_kept(entry.what):
+                count(entry.producer, 0, 1)
         for producer in list(self._producers.values()):
-            for type, _, _, points in list(producer.pending):
-                if type not in _NO_EVENTS:
+            for what, _, points in list(producer.pending):
+                if _is_kept(what):
                     count(producer, points, not points)
         return found
 
@@ -120,8 +130,8 @@ class Writer(threading.Thread):
         # written before it. So no point of a run comes after its end.
         entries = take(self._buffer.entries)
         for entry in entries:
-            if entry is not None and entry[1] in _FIRST:
-                self._stage_entry(*entry)
+            if entry is not None and _is_first(entry.what):
+                self._stage_entry(entry)
         due = self._hurry or now - self._written_at >= _LINGER_S
         if entries or due or len(self._buffer.points) >= _LINGER_POINTS:
             points = take(self._buffer.points)
@@ -129,8 +139,8 @@ class Writer(threading.Thread):
                 self._written_at = now
                 self._stage_points(points)
         for entry in entries:
-            if entry is not None and entry[1] not in _FIRST:
-                self._stage_entry(*entry)
+            if entry is not None and not _is_first(entry.what):
+                self._stage_entry(entry)
         for producer in list(self._producers.values()):
             self._beat(producer, now)
         if self._pending_events and (now >= self._retry_at or self._hurry):
@@ -152,9 +162,11 @@ class Writer(threading.Thread):
         listed = [{"key": key} if isinstance(key, str) else key._asdict() for key in series]
         fields = {"series": listed, **columns}
         producers[0].points_logged += len(group)
-        self._stage(producers[0], "MetricsLogged", fields, times[-1], len(group))
+        self._stage(producers[0], Event("MetricsLogged", fields), times[-1], len(group))
 
-    def _stage(self, producer: Producer, type: str, fields: Any, at_ms: int, points: int) -> None:
+    def _stage(
+        self, producer: Producer, what: Event | ArtifactOrder | Mark, at_ms: int, points: int = 0
+    ) -> None:
         if self._producers.setdefault(id(producer), producer).beat_at == 0.0:
             producer.beat_at = time.monotonic()
         if self._pending_points + points > PENDING_POINTS_MAX // 2:
@@ -162,11 +174,12 @@ class Writer(threading.Thread):
             if now >= self._retry_at:
                 self._write(now)  # a long series does not fit into memory at once
         if (points and self._pending_points + points > PENDING_POINTS_MAX) or (
-            self._pending_events >= PENDING_EVENTS_MAX and type not in ("RunEnded", "Mark")
+            self._pending_events >= PENDING_EVENTS_MAX
+            and not (isinstance(what, Mark) or _type_of(what) == "RunEnded")
         ):
             self._lose(producer, points)
             return
-        producer.pending.append((type, fields, at_ms, points))
+        producer.pending.append(Pending(what, at_ms, points))
         self._pending_points += points
         self._pending_events += 1
 
@@ -177,32 +190,28 @@ class Writer(threading.Thread):
         producer.others_lost += not points
         self._lossy[id(producer)] = producer
 
-    def _stage_entry(self, producer: Producer, type: str, fields: Any, at_ms: int) -> None:
-        if type == "warn":
-            warn(f"run {producer.run_id}: {fields}")
-        elif type == "series":
-            self._stage_series(producer, *fields)
-        elif type in ("ParamsLogged", "TagsChanged"):
-            (name, texts), *rest = fields.items()
-            for part in _parts(texts):
-                self._stage(producer, type, {name: part, **dict(rest)}, at_ms, 0)
-        else:
-            if type == "RunStarted":
-                producer.git = self._git(fields.pop("_code_folder"))
-            self._stage(producer, type, fields, at_ms, 0)
+    def _stage_entry(self, entry: Entry) -> None:
+        producer, what, at_ms = entry
+        match what:
+            case Notice(text):
+                warn(f"run {producer.run_id}: {text}")
+            case SeriesPoints():
+                self._stage_series(producer, what)
+            case Event("ParamsLogged" | "TagsChanged" as type, fields):
+                (name, texts), *rest = fields.items()
+                for part in _parts(texts):
+                    self._stage(producer, Event(type, {name: part, **dict(rest)}), at_ms)
+            case _:
+                if _type_of(what) == "RunStarted":
+                    producer.git = self._git(producer.code_folder)
+                self._stage(producer, what, at_ms)
 
-    def _stage_series(
-        self,
-        producer: Producer,
-        key: str,
-        steps: array[int],
-        times: array[int],
-        values: array[float],
-    ) -> None:
+    def _stage_series(self, producer: Producer, points: SeriesPoints) -> None:
+        key, steps, times, values = points
         columns = pack([0] * len(values), steps, times, values)
         producer.points_logged += len(values)
         fields = {"series": [{"key": key}], **columns}
-        self._stage(producer, "MetricsLogged", fields, times[-1], len(values))
+        self._stage(producer, Event("MetricsLogged", fields), times[-1], len(values))
 
     def _git(self, folder: str) -> Git:
         if folder not in self._gits:
@@ -215,7 +224,7 @@ class Writer(threading.Thread):
         if now < producer.beat_at + producer.channel.settings.heartbeat_s:
             return
         producer.beat_at = now
-        self._stage(producer, "Heartbeat", {}, time.time_ns() // 1_000_000, 0)
+        self._stage(producer, Event("Heartbeat", {}), time.time_ns() // 1_000_000)
 
     def _write(self, now: float) -> None:
         written: set[Channel] = set()
@@ -248,11 +257,11 @@ class Writer(threading.Thread):
         """Write a few pending events with one system call; each call releases the interpreter."""
         frames: list[bytes] = []
         size = points = taken = 0
-        for type, fields, at_ms, n in islice(producer.pending, _WRITE_EVENTS_MAX):
-            if type in ("Mark", "artifact") or size >= _WRITE_BYTES_MAX:
+        for what, at_ms, n in islice(producer.pending, _WRITE_EVENTS_MAX):
+            if not isinstance(what, Event) or size >= _WRITE_BYTES_MAX:
                 break
             try:
-                payload = self._encode(producer, type, fields, at_ms, len(frames))
+                payload = self._encode(producer, what, at_ms, len(frames))
             except SchemaError as error:
                 warn(f"run {producer.run_id}: {error}")
                 break
@@ -276,29 +285,32 @@ class Writer(threading.Thread):
     def _give_way(self, producer: Producer, n: int) -> None:
         """Write what fits, and drop the points that other events wait behind."""
         for _ in range(n):
-            type, fields, at_ms, points = producer.pending[0]
+            what, at_ms, points = producer.pending[0]
+            assert isinstance(what, Event)  # the others are written one by one
             # Encode it again: numbers and counts depend on what was dropped since.
-            payload = self._encode(producer, type, fields, at_ms, 0)
+            payload = self._encode(producer, what, at_ms, 0)
             try:
                 producer.channel.put_events([pack_frame(producer.run_id, payload, points)], points)
                 producer.sequence += 1
             except OSError:
-                if not points or all(waiting[3] for waiting in producer.pending):
+                if not points or all(waiting.points for waiting in producer.pending):
                     raise
                 self._lose(producer, points)
             self._pop(producer)
 
     def _write_special(self, producer: Producer) -> None:
-        type, fields, at_ms, points = producer.pending[0]
-        if type == "Mark":
-            fields.appended = producer.channel.appended()
-        elif type == "artifact":
-            self._write_artifact(producer, fields, at_ms)
-        else:  # the event does not fit its schema
-            self._lose(producer, points)
+        what, at_ms, points = producer.pending[0]
+        match what:
+            case Mark():
+                what.appended = producer.channel.appended()
+            case ArtifactOrder():
+                self._write_artifact(producer, what, at_ms)
+            case Event():  # it does not fit its schema
+                self._lose(producer, points)
 
     def _pop(self, producer: Producer) -> None:
-        type, _, _, points = producer.pending.popleft()
+        what, _, points = producer.pending.popleft()
+        type = _type_of(what)
         self._pending_events -= 1
         self._pending_points -= points
         if type == "RunStarted":
@@ -308,9 +320,8 @@ class Writer(threading.Thread):
         elif type == "RunUpdated":
             producer.ended = False
 
-    def _encode(
-        self, producer: Producer, type: str, fields: dict[str, Any], at_ms: int, ahead: int
-    ) -> bytes:
+    def _encode(self, producer: Producer, event: Event, at_ms: int, ahead: int) -> bytes:
+        type, fields = event
         if type == "RunStarted":
             git = producer.git.facts if producer.git else {}
             fields = {**fields, "source": {**describe(), **git}, "user": self._actor(producer)}
@@ -326,11 +337,13 @@ class Writer(threading.Thread):
         head = self._envelope(producer, producer.id, producer.sequence + ahead, at_ms)
         return encode(type, {"envelope": head, producer.subject: producer.run_id, **fields})
 
-    def _write_artifact(self, producer: Producer, order: dict[str, str], at_ms: int) -> None:
+    def _write_artifact(self, producer: Producer, order: ArtifactOrder, at_ms: int) -> None:
         head = self._envelope(producer, producer.artifacts_id, producer.artifacts_sequence, at_ms)
         for name in ("event_id", "producer_id"):
             head[name] = head[name].hex()
-        text = json.dumps({**order, "subject": producer.subject, "envelope": json.dumps(head)})
+        text = json.dumps(
+            {**order._asdict(), "subject": producer.subject, "envelope": json.dumps(head)}
+        )
         producer.channel.put_artifact(producer.run_id, text.encode())
         producer.artifacts_sequence += 1
 
@@ -363,6 +376,21 @@ class Writer(threading.Thread):
             self._user = user_name()
             self._client = f"modeltrail-producers/{packages().get('modeltrail', '0')}"
         return producer.user or self._user or ""
+
+
+def _type_of(what: object) -> str | None:
+    """Return the type of an event; None for everything else."""
+    return what.type if isinstance(what, Event) else None
+
+
+def _is_first(what: object) -> bool:
+    """Return whether something comes before the points that were logged before it."""
+    return _type_of(what) in _FIRST
+
+
+def _is_kept(what: object) -> bool:
+    """Return whether something is missed when it is lost: an artifact, or an event but a beat."""
+    return isinstance(what, ArtifactOrder) or _type_of(what) not in (None, "Heartbeat")
 
 
 def _parts(texts: dict[str, str | None]) -> list[dict[str, str | None]]:
