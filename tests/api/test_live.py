@@ -244,6 +244,7 @@ def test_limits(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
         third.close()
     deadline = time.monotonic() + WAIT_S
     while (answer := Listener(place.port, "", place.world.headers["ada"])).answer.status == 429:
+        answer.close()
         assert time.monotonic() < deadline
         time.sleep(0.05)
     answer.close()

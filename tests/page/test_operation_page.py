@@ -83,6 +83,7 @@ def test_the_tail_shows_what_is_written_and_opens_it(reader: Watched, world: Ser
     opened.locator("summary").click()
     expect(opened).to_contain_text("series")
     assert "event=runs:0:" in page.url
+    world.ingest(job.event("RunDeleted"))  # other tests count the runs
 
 
 def test_the_api_reference_tries_a_request(reader: Watched, world: Server) -> None:

@@ -64,6 +64,7 @@ def test_a_sweep_by_keyboard(reader: Watched) -> None:
     page.keyboard.press("c")
     expect(page.get_by_role("heading", name="2 runs")).to_be_visible()
     page.keyboard.press("Control+k")
+    expect(page.get_by_role("combobox", name="Go to")).to_be_focused()
     page.keyboard.type("trial-7")
     expect(page.get_by_role("option", name=re.compile("trial-7"))).to_be_visible()
     page.keyboard.press("Enter")

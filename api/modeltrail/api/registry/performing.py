@@ -67,6 +67,8 @@ def perform(
 
 def _explain(node: Node, refused: Refused) -> None:
     """Add to a refusal its offset, and who changed what the request expected otherwise."""
+    if "position" not in refused.details:  # refused before it was appended
+        return
     offset = Position.parse(refused.details["position"]).offset
     refused.details["log_offset"] = offset
     if refused.code != CONFLICT:

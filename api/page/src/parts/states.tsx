@@ -56,7 +56,7 @@ function sentence(text: string): string {
 export function Skeleton({ rows = 8 }: { rows?: number }): JSX.Element {
   const late = useLate();
   return (
-    <div class="skeleton" aria-busy="true" aria-label="Loading">
+    <div class="skeleton" role="status" aria-busy="true" aria-label="Loading">
       {late && Array.from({ length: rows }, (_, i) => <div key={i} class="skel-row"><span class={`skel w${i % 4}`} /></div>)}
     </div>
   );
