@@ -20,11 +20,17 @@ _MS_MIN, _MS_MAX = -62_135_596_800_000, 253_402_300_799_999
 """The years 1 to 9999, as in the views."""
 
 
-def time_of(ms: int | None) -> str | None:
-    """Return milliseconds since 1970 as a time for JSON; None if it is out of range."""
+def datetime_of(ms: float | None) -> datetime | None:
+    """Return milliseconds since 1970 as a time in UTC, without a zone; None if out of range."""
     if ms is None or not _MS_MIN <= ms <= _MS_MAX:
         return None
-    return str(plain(EPOCH + timedelta(milliseconds=ms)))
+    return EPOCH + timedelta(milliseconds=ms)
+
+
+def time_of(ms: float | None) -> str | None:
+    """Return milliseconds since 1970 as a time for JSON; None if it is out of range."""
+    moment = datetime_of(ms)
+    return None if moment is None else str(plain(moment))
 
 
 def plain(value: Any) -> Any:

@@ -16,19 +16,18 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from modeltrail.api.access.acts import Level
 from modeltrail.api.access.rights import EXPERIMENT, MODEL, Rights
-from modeltrail.api.answers import plain
+from modeltrail.api.answers import time_of
 from modeltrail.api.errors import InvalidRequest, TooBusy, Unauthenticated
 from modeltrail.api.gates import READS
 from modeltrail.api.node import Node
 from modeltrail.consumers.database import News
 from modeltrail.consumers.projections.requests import Verdict, verdicts_since
 from modeltrail.consumers.reading import sql
-from modeltrail.eventlog import REGISTRY, REGISTRY_PARTITION, RUNS, Partition
+from modeltrail.eventlog import REGISTRY, REGISTRY_PARTITION, RUNS, Partition, Position
 from modeltrail.limits import RUN_ENDED
 from modeltrail.schemas import points
 
@@ -198,7 +197,7 @@ def _line(one: News, verdicts: Mapping[int, Verdict]) -> _Line:
     shown: dict[str, Any] = {
         "position": str(record.position),
         "stream": record.stream,
-        "appended_at": _time(record.appended_at_ms),
+        "appended_at": time_of(record.appended_at_ms),
         "type": one.type,
         "actor": envelope.get("actor"),
         "actor_verified": envelope.get("actor_verified"),
@@ -232,7 +231,7 @@ def _about(verdict: Verdict) -> dict[str, Any]:
     )  # fmt: skip
     return {
         "log_offset": verdict.offset,
-        "appended_at": _time(verdict.appended_at_ms),
+        "appended_at": time_of(verdict.appended_at_ms),
         **{name: getattr(verdict, name) for name in names},
     }
 
@@ -427,7 +426,7 @@ class Stream:
         return runs, verdicts
 
     def _state(self) -> dict[str, Any]:
-        return {"time": _time(time.time_ns() / 1e6), "lag_ms": self.live.lag_ms}
+        return {"time": time_of(time.time_ns() / 1e6), "lag_ms": self.live.lag_ms}
 
     def _message(
         self, name: str, body: Mapping[str, Any], positions: Mapping[Partition, int]
@@ -444,33 +443,25 @@ def _event(name: str, data: str, id: str | None) -> bytes:
     return f"{head}data: {data}\n\n".encode("utf-8", "replace")
 
 
-def _time(ms: float) -> str | None:
-    try:
-        return str(plain(datetime.fromtimestamp(ms / 1000, UTC)))
-    except (ValueError, OverflowError, OSError):
-        return None
-
-
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def position_text(positions: Mapping[Partition, int]) -> str:
     """Return the last offset of each partition as text, such as ``registry:0:31,runs:0:7``."""
-    return ",".join(f"{p.stream}:{p.partition}:{n - 1}" for p, n in sorted(positions.items()) if n)
+    return ",".join(str(Position(*p, n - 1)) for p, n in sorted(positions.items()) if n)
 
 
 def parse_position(text: str) -> dict[Partition, int]:
     """Parse what ``position_text`` made. Raises ``InvalidRequest``."""
     found: dict[Partition, int] = {}
     for part in filter(None, text.split(",")):
-        stream, _, rest = part.partition(":")
-        partition, _, offset = rest.partition(":")
-        known = stream in (REGISTRY, RUNS)
-        if not (known and len(rest) < 40 and partition.isdecimal() and offset.isdecimal()):
+        try:
+            position = Position.parse(part)
+        except ValueError:
             raise InvalidRequest(
                 f"after: not a position: {part[:100]!r}; expected the id of an event of this "
                 "stream, such as registry:0:31,runs:0:7"
-            )
-        if int(partition) < 2**31 and int(offset) < 2**62:
-            found[Partition(stream, int(partition))] = int(offset)
+            ) from None
+        if position.partition < 2**31 and position.offset < 2**62:
+            found[position.within] = position.offset
     return found

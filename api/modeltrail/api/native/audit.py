@@ -10,6 +10,7 @@ from starlette.responses import Response
 from modeltrail.api.answers import page
 from modeltrail.api.artifacts import check
 from modeltrail.api.errors import InvalidRequest, NotFound
+from modeltrail.api.native.history import CHANGE
 from modeltrail.api.native.parameters import (
     AsOf,
     CallerHere,
@@ -22,7 +23,7 @@ from modeltrail.api.native.parameters import (
 )
 from modeltrail.api.pages import Pages
 from modeltrail.api.registry.difference import changes
-from modeltrail.api.registry.reading import offset_of
+from modeltrail.api.registry.reading import offset_of, registry_position
 from modeltrail.api.registry.trail import FACETS, trail
 from modeltrail.api.registry.trail import facets as counted
 from modeltrail.api.routing import PooledRoute
@@ -215,21 +216,7 @@ def audit_chain(
             **_EVENT,
             "position": "registry:0:17",
             "previous_hash": "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
-            "changes": [
-                {
-                    "entity": "alias",
-                    "experiment_id": None,
-                    "experiment_name": None,
-                    "model": "digits",
-                    "version": None,
-                    "attribute": "alias",
-                    "key": "champion",
-                    "before": "2",
-                    "after": "3",
-                    "model_key": "4",
-                    "events": [],
-                }
-            ],
+            "changes": [{**CHANGE, "events": []}],
         }
     ),
 )
@@ -246,10 +233,10 @@ def audit_event(
     with node.read(log_end=log_end) as cursor:
         found = trail(cursor, {"offset": offset}, 1, None, caller.rights)
         if not found:
-            raise NotFound(f"there is no event at registry:0:{offset}")
+            raise NotFound(f"there is no event at {registry_position(offset)}")
         (event,) = found
         before = links(cursor, REGISTRY_PARTITION, offset - 1, offset - 1, 1)
-        event["position"] = f"registry:0:{offset}"
+        event["position"] = registry_position(offset)
         event["previous_hash"] = before[0].hash.hex() if before else None
         event["changes"] = changes(cursor, caller.rights, offset - 1, offset, _CHANGES_MAX)
     return answer(event)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import duckdb
@@ -11,7 +10,7 @@ from fastapi import APIRouter, Path
 from starlette.responses import Response
 
 from modeltrail.api.access.rights import Rights
-from modeltrail.api.answers import plain
+from modeltrail.api.answers import plain, time_of
 from modeltrail.api.errors import InvalidRequest, NotFound, Unavailable
 from modeltrail.api.native.parameters import CallerHere, LogEnd, NodeHere, answer, json_example
 from modeltrail.api.node import Node
@@ -87,7 +86,7 @@ def one_event(
     return answer(
         {
             "position": str(at),
-            "appended_at": plain(datetime.fromtimestamp(record.appended_at_ms / 1000, UTC)),
+            "appended_at": time_of(record.appended_at_ms),
             "type": kind,
             "bytes": len(record.payload),
             "schema": _schema(node, record.payload[2:10]),

@@ -292,6 +292,31 @@ def near_moment(
         return answer(near(cursor, caller.rights, at, int(step)))
 
 
+CHANGE = {
+    "entity": "alias",
+    "experiment_id": None,
+    "experiment_name": None,
+    "model": "digits",
+    "version": None,
+    "attribute": "alias",
+    "key": "champion",
+    "before": "2",
+    "after": "3",
+    "model_key": "4",
+    "events": [
+        {
+            "log_offset": 17,
+            "appended_at": "2026-03-01T12:00:00.000000Z",
+            "type": "SetRegisteredModelAlias",
+            "actor": "ada",
+            "verified": True,
+            "reason": "beats the champion by 2 points",
+        }
+    ],
+}
+"""An example of what ``changes`` of the registry returns."""
+
+
 @router.get(
     "/diff",
     tags=["audit"],
@@ -304,30 +329,7 @@ def near_moment(
                     "example": {
                         "from": {"position": "registry:0:12", "offset": 12, "time": None},
                         "to": {"position": "registry:0:17", "offset": 17, "time": None},
-                        "changes": [
-                            {
-                                "entity": "alias",
-                                "experiment_id": None,
-                                "experiment_name": None,
-                                "model": "digits",
-                                "version": None,
-                                "attribute": "alias",
-                                "key": "champion",
-                                "before": "2",
-                                "after": "3",
-                                "model_key": "4",
-                                "events": [
-                                    {
-                                        "log_offset": 17,
-                                        "appended_at": "2026-03-01T12:00:00.000000Z",
-                                        "type": "SetRegisteredModelAlias",
-                                        "actor": "ada",
-                                        "verified": True,
-                                        "reason": "beats the champion by 2 points",
-                                    }
-                                ],
-                            }
-                        ],
+                        "changes": [CHANGE],
                         "more": False,
                     }
                 },

@@ -74,7 +74,10 @@ class _Html(NamedTuple):
 
 
 class Built:
-    """The built files in memory. A server keeps serving those it began with until it restarts."""
+    """The built files in memory, read again after each build.
+
+    Assets of earlier builds stay: pages that are open may still ask for them.
+    """
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._folder = folder
@@ -83,7 +86,6 @@ class Built:
         self._assets: dict[str, bytes] = {}
 
     def _read(self) -> None:
-        """Read the files, again after each build, so that the page can be worked on."""
         try:
             time = (self._folder / "index.html").stat().st_mtime
         except FileNotFoundError:

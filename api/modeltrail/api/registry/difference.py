@@ -10,7 +10,7 @@ from modeltrail.api.access.rights import Rights
 from modeltrail.api.answers import rows
 from modeltrail.api.registry import visible
 from modeltrail.api.registry.markdown import table, text
-from modeltrail.api.registry.reading import last_offset, offset_of, time_at
+from modeltrail.api.registry.reading import last_offset, offset_of, registry_position, time_at
 from modeltrail.consumers.reading import sql
 
 
@@ -49,7 +49,7 @@ def difference(
 
 def _moment(cursor: duckdb.DuckDBPyConnection, offset: int) -> dict[str, Any]:
     return {
-        "position": None if offset < 0 else f"registry:0:{offset}",
+        "position": registry_position(offset),
         "offset": offset,
         "time": time_at(cursor, offset),
     }
@@ -116,4 +116,4 @@ def _at(moment: dict[str, Any]) -> str:
 def _last(events: list[dict[str, Any]]) -> tuple[Any, ...]:
     """Return who, when, why and where, of the last event."""
     last = events[-1]
-    return last["actor"], last["appended_at"], last["reason"], f"registry:0:{last['log_offset']}"
+    return last["actor"], last["appended_at"], last["reason"], registry_position(last["log_offset"])

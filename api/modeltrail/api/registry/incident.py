@@ -12,7 +12,7 @@ from modeltrail.api.answers import rows, time_of
 from modeltrail.api.registry import visible
 from modeltrail.api.registry.markdown import table, text
 from modeltrail.api.registry.moments import moment_ms
-from modeltrail.api.registry.reading import offset_by, position_in
+from modeltrail.api.registry.reading import offset_by, position_in, registry_position
 from modeltrail.api.registry.trail import trail
 from modeltrail.consumers.reading import sql
 
@@ -58,7 +58,7 @@ def incident(
     )
     body = {
         "at": time_of(at_ms),
-        "position": None if offset < 0 else f"registry:0:{offset}",
+        "position": registry_position(offset),
         "from": time_of(since_ms),
         "holders": holders,
         "changes": [event for event in events[:EVENTS_MAX] if event["accepted"]],
@@ -93,7 +93,7 @@ def _markdown(body: dict[str, Any], minutes: int) -> str:
                 ("position", "when (UTC)", "who", "what", "about", "why", "answer"),
                 [
                     (
-                        *(f"registry:0:{one['log_offset']}", one["appended_at"], one["actor"]),
+                        *(registry_position(one["log_offset"]), one["appended_at"], one["actor"]),
                         *(one["type"], one["about"], one["reason"], one["message"]),
                     )
                     for one in events

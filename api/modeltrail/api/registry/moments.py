@@ -12,7 +12,7 @@ from modeltrail.api.access.rights import Rights
 from modeltrail.api.answers import EPOCH, parse_time, rows, time_of
 from modeltrail.api.errors import InvalidRequest
 from modeltrail.api.registry import visible
-from modeltrail.api.registry.reading import AS_OF_NOW, position_in
+from modeltrail.api.registry.reading import AS_OF_NOW, position_in, registry_position
 from modeltrail.consumers.reading import sql
 
 
@@ -76,7 +76,7 @@ def moments(
 def _moment(offset: int | None, ms: int | None) -> dict[str, Any] | None:
     if offset is None:
         return None
-    return {"position": f"registry:0:{offset}", "log_offset": offset, "time": time_of(ms)}
+    return {"position": registry_position(offset), "log_offset": offset, "time": time_of(ms)}
 
 
 def moment_ms(cursor: duckdb.DuckDBPyConnection, text: str | None, name: str) -> int:
@@ -125,7 +125,7 @@ def near(
     )
     event = found[0] if found else None
     return {
-        "position": None if event is None else f"registry:0:{event['log_offset']}",
+        "position": None if event is None else registry_position(event["log_offset"]),
         "time": None if event is None else event["appended_at"],
         "event": event,
     }

@@ -12,7 +12,7 @@ from modeltrail.api.answers import parse_time, rows, time_of
 from modeltrail.api.errors import InvalidRequest, NotFound
 from modeltrail.api.node import Node
 from modeltrail.consumers.reading import sql
-from modeltrail.eventlog import REGISTRY, Position
+from modeltrail.eventlog import REGISTRY, REGISTRY_PARTITION, Position
 
 AS_OF_NOW = 2**62
 
@@ -67,6 +67,11 @@ def offset_by(cursor: duckdb.DuckDBPyConnection, ms: int) -> int:
     """Return the last offset that the log had taken by a time, in ms since 1970; -1 for none."""
     found = cursor.execute(sql("registry.offset_by"), [ms]).fetchone()
     return -1 if found is None else int(found[0])
+
+
+def registry_position(offset: int | None) -> str | None:
+    """Return the position of a registry event as text; None for none, and before the first."""
+    return None if offset is None or offset < 0 else str(Position(*REGISTRY_PARTITION, offset))
 
 
 def time_at(cursor: duckdb.DuckDBPyConnection, offset: int) -> str | None:

@@ -10,7 +10,7 @@ import duckdb
 from modeltrail.api.access.rights import Rights
 from modeltrail.api.answers import plain, rows
 from modeltrail.api.registry import visible
-from modeltrail.api.registry.reading import last_offset, offset_of
+from modeltrail.api.registry.reading import last_offset, offset_of, registry_position
 from modeltrail.consumers.reading import sql
 
 BARS_MAX: Final = 10_000
@@ -54,12 +54,11 @@ def timeline(
     )
     metric, metrics = _add_metrics(cursor, rights, versions, metric)
     _add_aliases(versions, bars)
-    position = min(at, last_offset(cursor))
     return {
         "model": model,
         "from": since,
         "to": until,
-        "position": f"registry:0:{position}" if position >= 0 else None,
+        "position": registry_position(min(at, last_offset(cursor))),
         "lanes": _lanes(bars),
         "refused": _refused(cursor, key, after, at),
         "versions": versions,
@@ -100,7 +99,7 @@ def _refused(
 ) -> list[dict[str, Any]]:
     """Return refused requests about the model, oldest first; the newest if there are too many."""
     span = {"key": key, "after": after, "at": at, "limit": REFUSALS_MAX}
-    return rows(cursor, sql("history.refused"), span)[::-1]
+    return rows(cursor, sql("history.refused", which='"offset" > $after'), span)[::-1]
 
 
 def _add_aliases(versions: list[dict[str, Any]], bars: list[dict[str, Any]]) -> None:

@@ -22,6 +22,7 @@ _IN_PRODUCTION: Final = ("champion", "production", "prod", "live")
 """Aliases that people mean by "in production", before all others."""
 _STAGES: Final = {"Production": 10, "Staging": 12, "Archived": 13}
 """The order of stages after those aliases; other aliases come after Production."""
+_ABOUT_VERSION: Final = "(version = $version OR list_contains($aliases::VARCHAR[], alias))"
 _REFUSALS_MAX = 50
 _RACE_MAX = 10
 _FILES_MAX = 1_000
@@ -57,7 +58,7 @@ def why(
     holds = _holds(cursor, key, now)
     aliases = [one["name"] for one in holds if one["kind"] == "alias"]
     about = {"key": key, "at": at, "version": version, "aliases": aliases, "limit": _REFUSALS_MAX}
-    refused = rows(cursor, sql("history.refused_of_version"), about)
+    refused = rows(cursor, sql("history.refused", which=_ABOUT_VERSION), about)
     main = holds[0] if holds else None
     run_id = found["run_id"]
     other = None if main is None or main["before"] is None else main["before"]["version"]

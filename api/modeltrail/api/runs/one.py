@@ -8,11 +8,11 @@ from typing import Any
 import duckdb
 
 from modeltrail.api.access.rights import Rights
-from modeltrail.api.answers import plain, rows
+from modeltrail.api.answers import rows, time_of
 from modeltrail.api.node import Node
 from modeltrail.api.registry.reading import AS_OF_NOW
 from modeltrail.api.runs.moments import Moment, number_of, run_then
-from modeltrail.api.runs.query import Finder, RunsQuery, time_of
+from modeltrail.api.runs.query import Finder, RunsQuery
 from modeltrail.consumers.reading import sql
 from modeltrail.consumers.sequences import missing_in
 from modeltrail.eventlog import RUNS, LogRecord, Partition, Position
@@ -62,7 +62,7 @@ def run_of(
         before = moment.before()
         run |= _experiment(cursor, run_id, moment)
         run["as_of"] = {
-            "time": plain(time_of(moment.at_ms)), "registry_offset": moment.registry_offset
+            "time": time_of(moment.at_ms), "registry_offset": moment.registry_offset
         }  # fmt: skip
     run["children"], run["children_count"] = [], 0
     if cursor.execute(sql("runs.has_children"), [run_id]).fetchone():
@@ -157,7 +157,7 @@ def events_of(
     return [
         {
             "position": str(position := Position(RUNS, partition, offset)),
-            "appended_at": plain(time_of(appended_at_ms)),
+            "appended_at": time_of(appended_at_ms),
             **_described(node.codec, records[position]),
             "error": error,
             "place": [appended_at_ms, partition, offset],
@@ -177,7 +177,7 @@ def _described(codec: Codec, record: LogRecord) -> dict[str, Any]:
         "event_id": envelope["event_id"].hex(),
         "producer": envelope["producer_id"].hex(),
         "sequence": envelope["sequence"],
-        "occurred_at": plain(time_of(envelope["occurred_at_ms"])),
+        "occurred_at": time_of(envelope["occurred_at_ms"]),
         "actor": envelope["actor"],
         "actor_verified": envelope["actor_verified"],
         "client": envelope["client"],

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 
 import duckdb
@@ -17,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from modeltrail.api import search
 from modeltrail.api.access.rights import EVERYTHING, Rights
-from modeltrail.api.answers import plain
+from modeltrail.api.answers import datetime_of, plain, time_of
 from modeltrail.api.errors import Forbidden, InvalidRequest
 from modeltrail.api.node import Node
 from modeltrail.api.runs.fields import IN_VIEWS, QUERIED, SHOWN, Type, run_entity
@@ -26,6 +25,7 @@ from modeltrail.api.runs.moments import Moment, folded, moment_of
 from modeltrail.api.search import Entity, compile_node, order_of, parse_filter
 from modeltrail.api.sql.formats import Result, pieces
 from modeltrail.consumers.reading import sql
+from modeltrail.eventlog import Position
 from modeltrail.limits import KEY_CHARACTERS_MAX
 
 if TYPE_CHECKING:
@@ -42,9 +42,6 @@ FOLDED_MAX = 200
 """Most rows as of a moment with columns that need the run's own events."""
 _CHUNK_ROWS = 10_000
 _OFFSET_MAX = 2**40
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TIMES_MS = range(-62_135_596_800_000, 253_402_300_800_000)
-"""Times of the years 1 to 9999; the rest is shown as none, as in the views."""
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=KEY_CHARACTERS_MAX + 20)]
 
@@ -472,7 +469,7 @@ class Finder:
             if kind != _CHILDREN and (kind != "attribute" or key not in _KNOWN_THEN)
         }
         return {
-            "time": plain(time_of(moment.at_ms)),
+            "time": time_of(moment.at_ms),
             "registry_offset": moment.registry_offset,
             "searched_as_now": sorted(now),
         }
@@ -702,22 +699,17 @@ def _literal(value: Any) -> str:
     return f"'{value!r}'" if isinstance(value, float) else repr(value)
 
 
-def time_of(ms: int | None) -> datetime | None:
-    """Return a time from ms since 1970, or None if it is absurd."""
-    return None if ms is None or ms not in _TIMES_MS else _EPOCH + timedelta(milliseconds=ms)
-
-
 def position_of(cursor: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """Return how far the streams are folded: the position of the last event of each partition."""
     found: dict[str, list[str]] = {"registry": [], "runs": []}
     for stream, partition, next_offset in cursor.execute(sql("runs.positions")).fetchall():
-        found[stream].append(f"{stream}:{partition}:{next_offset - 1}")
+        found[stream].append(str(Position(stream, partition, next_offset - 1)))
     return {"registry": next(iter(found["registry"]), None), "runs": found["runs"]}
 
 
 def _shown(column: Column, value: Any) -> Any:
     """Return a value of a column for JSON."""
-    return plain(time_of(value) if column.type == "time" else value)
+    return time_of(value) if column.type == "time" else plain(value)
 
 
 def as_json(answer: Answer) -> dict[str, Any]:
@@ -766,7 +758,7 @@ def _batch(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> pa.Recor
     values = zip(*rows, strict=True) if rows else ([] for _ in columns)
     arrays = [
         pa.array(
-            map(time_of, some) if column.type == "time" else some,
+            map(datetime_of, some) if column.type == "time" else some,
             types[column.type],
         )
         for column, some in zip(columns, values, strict=True)

@@ -54,14 +54,14 @@ WHERE entity_id = $key AND (entity = 'alias' OR (entity = 'model_version' AND at
     AND from_offset <= $at AND (to_offset IS NULL OR to_offset > $after)
 ORDER BY from_offset, version LIMIT $limit
 
--- refused: Refused requests about a model in a span of offsets, newest first.
+-- refused: Some of the refused requests about a model up to an offset, newest first.
 SELECT
     "offset" AS log_offset, fold.at(appended_at_ms) AS appended_at, type, actor,
     actor_verified AS verified, alias, request->>'stage' AS stage, version,
     request->>'expected_version' AS expected_version, request->>'expected_stage' AS expected_stage,
     code, message, reason
 FROM fold.requests
-WHERE model_key = $key AND accepted = false AND "offset" > $after AND "offset" <= $at
+WHERE model_key = $key AND accepted = false AND "offset" <= $at AND {which}
 ORDER BY "offset" DESC LIMIT $limit
 
 -- request: The request at an offset.
@@ -71,17 +71,6 @@ FROM fold.requests WHERE "offset" = ?
 -- version: Where a version of a model comes from.
 SELECT source, run_id, model_id, run_link, fold.at(created_at_ms) AS created_at, created_by
 FROM fold.model_versions WHERE model_key = ? AND version = ?
-
--- refused_of_version: Refused requests about a version, or about aliases, up to an offset.
-SELECT
-    "offset" AS log_offset, fold.at(appended_at_ms) AS appended_at, type, actor,
-    actor_verified AS verified, alias, request->>'stage' AS stage, version,
-    request->>'expected_version' AS expected_version, request->>'expected_stage' AS expected_stage,
-    code, message, reason
-FROM fold.requests
-WHERE model_key = $key AND accepted = false AND "offset" <= $at
-    AND (version = $version OR list_contains($aliases::VARCHAR[], alias))
-ORDER BY "offset" DESC LIMIT $limit
 
 -- before: What held an alias or a stage of a model before an offset.
 SELECT
