@@ -14,7 +14,7 @@ import pytest
 from api_server import Server, modeltrail
 from modeltrail.api import QueryResult, query
 from modeltrail.api.results import _cell
-from modeltrail.producers import Run, notebook, start_run
+from modeltrail.producers import Run, active_run, notebook, process, start_run
 from modeltrail.producers.notebook import link, run_html, sparkline
 
 
@@ -29,9 +29,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(autouse=True)
-def outbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def outbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An outbox of the test's own. Runs that it leaves open end with it."""
     monkeypatch.setenv("MODELTRAIL_OUTBOX", str(tmp_path / "outbox"))
     monkeypatch.delenv("MODELTRAIL_URL", raising=False)
+    yield
+    state = process.current()
+    state.shutdown("FINISHED", None)
+    state.open_runs.clear()
+    assert active_run() is None
 
 
 class _Tags(HTMLParser):
@@ -96,10 +102,12 @@ def test_a_server_that_is_silent_or_gone_delays_a_notebook_briefly(tmp_path: Pat
     assert "RUNNING" in run_html(run)  # now nobody listens
 
 
-def test_a_run_never_raises_in_a_notebook(tmp_path: Path) -> None:
+def test_a_run_never_raises_in_a_notebook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = start_run(name="<i>", url=str(tmp_path / "data"))
-    run.settings = None  # type: ignore[assignment]
-    run.__class__ = type("Odd", (Run,), {"__repr__": lambda self: "<odd>"})
+    monkeypatch.setattr(run, "settings", None)
+    monkeypatch.setattr(Run, "__repr__", lambda self: "<odd>")
     assert run_html(run) == "<pre>&lt;odd&gt;</pre>"
 
 
