@@ -102,9 +102,7 @@ def test_a_server_that_is_silent_or_gone_delays_a_notebook_briefly(tmp_path: Pat
     assert "RUNNING" in run_html(run)  # now nobody listens
 
 
-def test_a_run_never_raises_in_a_notebook(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_never_raises_in_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = start_run(name="<i>", url=str(tmp_path / "data"))
     monkeypatch.setattr(run, "settings", None)
     monkeypatch.setattr(Run, "__repr__", lambda self: "<odd>")
