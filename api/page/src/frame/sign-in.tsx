@@ -46,7 +46,7 @@ export function SignIn(): JSX.Element {
           </p>
         )}
         <button class="btn main-act" disabled={waiting}>Sign in</button>
-        <p class="q s12">Programs use a token instead: <code>modeltrail tokens create</code>.</p>
+        <p class="q s12">Programs use a token instead: <code>modeltrail token create</code>.</p>
       </form>
     </main>
   );

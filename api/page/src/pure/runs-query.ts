@@ -141,7 +141,7 @@ export function copies(query: RunsQuery, sql: string | null, origin: string): Re
   return {
     ...(sql ? { SQL: () => sql } : {}),
     curl: () => `curl -s ${origin}/api/v1/runs/query -H 'Content-Type: application/json' -d ${shell(JSON.stringify(query))}`,
-    ...(sql ? { Python: () => `from modeltrail.api import query\n\nquery("""\n${sql}\n""", url=${python(origin)}).to_pandas()\n` } : {}),
+    ...(sql ? { Python: () => `from modeltrail.api import query\n\nquery("""\n${sql}\n""", url=${python(origin)}).df()\n` } : {}),
     MLflow: () =>
       `import mlflow\n\nmlflow.set_tracking_uri(${python(origin)})\nmlflow.search_runs(\n    search_all_experiments=True,\n` +
       `    filter_string=${python(query.filter)},\n${order.length ? `    order_by=${JSON.stringify(order)},\n` : ""})\n`,

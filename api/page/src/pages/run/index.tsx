@@ -304,7 +304,7 @@ function copies(run: Run): Record<string, () => string> {
     "Run id": () => id,
     SQL: () => `SELECT key, step, value FROM metrics WHERE run_id = ${quoted(id)} ORDER BY key, step`,
     curl: () => `curl -s '${location.origin}/api/v1/runs/${encodeURIComponent(id)}'`,
-    Python: () => `from modeltrail.api import query\n\nquery("FROM metrics WHERE run_id = ${quoted(id).replaceAll('"', '\\"')}", url=${origin}).to_pandas()\n`,
+    Python: () => `from modeltrail.api import query\n\nquery("FROM metrics WHERE run_id = ${quoted(id).replaceAll('"', '\\"')}", url=${origin}).df()\n`,
     MLflow: () => `import mlflow\n\nmlflow.set_tracking_uri(${origin})\nmlflow.get_run(${JSON.stringify(id)})\n`,
   };
 }
