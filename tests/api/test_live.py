@@ -251,6 +251,7 @@ def test_limits(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     for query in (
         "?after=nonsense",
         "?after=runs:0:-1",
+        f"?after=runs:0:{'1' * 40}",
         f"?runs={','.join(map(str, range(1001)))}",
     ):
         refused = Listener(place.port, query, place.world.headers["ada"])

@@ -14,8 +14,9 @@ import pytest
 from api_server import Server, modeltrail
 from modeltrail.api import QueryResult, query
 from modeltrail.api.results import _cell
-from modeltrail.producers import Run, active_run, notebook, process, start_run
+from modeltrail.producers import Run, active_run, notebook, start_run
 from modeltrail.producers.notebook import link, run_html, sparkline
+from open_runs import end_open_runs
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +35,7 @@ def outbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("MODELTRAIL_OUTBOX", str(tmp_path / "outbox"))
     monkeypatch.delenv("MODELTRAIL_URL", raising=False)
     yield
-    state = process.current()
-    state.shutdown("FINISHED", None)
-    state.open_runs.clear()
+    end_open_runs()
     assert active_run() is None
 
 
@@ -104,9 +103,10 @@ def test_a_server_that_is_silent_or_gone_delays_a_notebook_briefly(tmp_path: Pat
 
 def test_a_run_never_raises_in_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = start_run(name="<i>", url=str(tmp_path / "data"))
-    monkeypatch.setattr(run, "settings", None)
-    monkeypatch.setattr(Run, "__repr__", lambda self: "<odd>")
-    assert run_html(run) == "<pre>&lt;odd&gt;</pre>"
+    with monkeypatch.context() as broken:
+        broken.setattr(run, "settings", None)
+        broken.setattr(Run, "__repr__", lambda self: "<odd>")
+        assert run_html(run) == "<pre>&lt;odd&gt;</pre>"
 
 
 def test_a_result_links_to_the_page_that_shows_it(server: Server) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from modeltrail.eventlog import RUNS, open_log
-from modeltrail.producers import process
 from modeltrail.schemas import Codec
+from open_runs import end_open_runs
 
 Event = tuple[str, dict[str, Any]]
 
@@ -42,14 +42,6 @@ class Home:
     def outboxes(self) -> list[str]:
         """Names of the outboxes that are left."""
         return sorted(os.listdir(self.outbox)) if self.outbox.exists() else []
-
-    def stop(self) -> None:
-        """Do what the interpreter's exit would do."""
-        state = process.current()
-        for run in list(state.open_runs.values()):
-            run.channel.settings = run.settings._replace(finish_timeout_s=0.5)
-        state.shutdown("FINISHED", None)
-        state.open_runs.clear()
 
     def script(
         self, text: str, *, check: bool = True, **env: str
@@ -89,4 +81,4 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     monkeypatch.delenv("MODELTRAIL_URL", raising=False)
     monkeypatch.delenv("MODELTRAIL_TOKEN", raising=False)
     yield here
-    here.stop()
+    end_open_runs()

@@ -8,6 +8,7 @@ from typing import Any
 from modeltrail.eventlog import RUNS, open_log
 from modeltrail.producers import start_run, sync
 from modeltrail.schemas import Codec
+from open_runs import end_open_runs
 
 
 def test_a_run_and_its_artifacts(home: Any, kafka: str, monkeypatch: Any, caplog: Any) -> None:
@@ -19,7 +20,7 @@ def test_a_run_and_its_artifacts(home: Any, kafka: str, monkeypatch: Any, caplog
         run.log_artifact("model.bin")
         assert not run.finish(timeout_s=40), "artifacts have no place to go to yet"
     assert caplog.text.count("MODELTRAIL_ARTIFACTS") == 1
-    home.stop()
+    end_open_runs()
     monkeypatch.setenv("MODELTRAIL_ARTIFACTS", str(home.folder / "store"))
     done = sync()
     assert [(r.artifacts, r.left_bytes, r.error) for r in done] == [(1, 0, None)]

@@ -14,6 +14,7 @@ from modeltrail.eventlog import LogMisconfigured, mistake_in, open_log
 from modeltrail.eventlog.address import absolute_url
 from modeltrail.producers import settings, start_run, sync
 from modeltrail.producers.settings import VARIABLES, read_settings
+from open_runs import end_open_runs
 from reference_docs import ROOT
 
 
@@ -82,7 +83,7 @@ def test_events_wait_for_the_right_url(
     run.log({"m": 1.0})
     assert not run.finish(timeout_s=1)
     assert "did you mean 'http://bad'" in caplog.text
-    home.stop()
+    end_open_runs()
     assert [(r.error, r.events) for r in sync(url=str(home.data))] == [(None, 3)]
 
 

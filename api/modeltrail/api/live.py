@@ -42,6 +42,8 @@ RUNS_MAX: Final = 10_000
 """How many runs wait for a client, or are named after a resumption."""
 _WAITING_MAX: Final = 100_000
 _KEPT_MAX: Final = 100_000
+_POSITION_CHARACTERS_MAX: Final = 45
+"""Enough for any partition and offset, so that no endless number is read."""
 
 
 class Interest(NamedTuple):
@@ -456,6 +458,8 @@ def parse_position(text: str) -> dict[Partition, int]:
     found: dict[Partition, int] = {}
     for part in filter(None, text.split(",")):
         try:
+            if len(part) >= _POSITION_CHARACTERS_MAX:
+                raise ValueError(f"{len(part)} characters")
             position = Position.parse(part)
         except ValueError:
             raise InvalidRequest(

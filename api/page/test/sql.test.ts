@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { draw, guess, sentence, type Table } from "../src/pure/chart.ts";
-import { asCommand, asCurl, asPython, errorPlace, errorText, lineOf, titleOf } from "../src/pure/sql.ts";
+import { asPython } from "../src/pure/copies.ts";
+import { asCommand, asCurl, errorPlace, errorText, lineOf, titleOf } from "../src/pure/sql.ts";
 
 const mark = (statement: string, message: string): string | null => {
   const place = errorPlace(statement, message);

@@ -42,7 +42,8 @@ export function Page({ crumbs, acts, children, fill = false }: {
       </header>
       <TimeBar />
       <main class={fill ? "fill" : "scroll"} id="content" tabIndex={-1}>
-        <Boundary>{fill ? <><h1 class="sr">{title}</h1>{children}</> : <div class="body">{children}</div>}</Boundary>
+        {fill && <h1 class="sr">{title}</h1>}
+        <Boundary>{fill ? children : <div class="body">{children}</div>}</Boundary>
       </main>
     </div>
   );

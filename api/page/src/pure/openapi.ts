@@ -1,4 +1,5 @@
 // The API as the server's openapi.json describes it: operations, their fields, and the request that tries one.
+import { shellText } from "./copies.ts";
 
 export interface Schema {
   $ref?: string;
@@ -187,10 +188,9 @@ export function filled(one: Operation, values: Readonly<Record<string, string>>)
 
 /** The same request for a shell. */
 export function curl(method: string, url: string, body: string | null, auth: boolean): string {
-  const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
-  const words = ["curl", ...(method === "GET" ? [] : ["-X", method]), quoted(url)];
+  const words = ["curl", ...(method === "GET" ? [] : ["-X", method]), shellText(url)];
   if (auth) words.push('-H "Authorization: Bearer $MODELTRAIL_TOKEN"');
-  if (body !== null) words.push("-H 'Content-Type: application/json'", "-d", quoted(body));
+  if (body !== null) words.push("-H 'Content-Type: application/json'", "-d", shellText(body));
   return words.join(" ");
 }
 

@@ -1,4 +1,5 @@
 // What the Runs page shows, as its address says it, and the request that asks for it.
+import { asPython, shellText } from "./copies.ts";
 import { keyOf, type FieldType } from "./filter.ts";
 import { layoutOf, type Layout } from "./window.ts";
 
@@ -135,13 +136,12 @@ export const ATTRIBUTES: ReadonlyMap<string, FieldType> = new Map<string, FieldT
 
 /** The same question for other tools. */
 export function copies(query: RunsQuery, sql: string | null, origin: string): Record<string, () => string> {
-  const shell = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
   const python = (text: string): string => JSON.stringify(text);
   const order = (query.order ?? []).map((one) => `${one.column}${one.descending ? " DESC" : ""}`);
   return {
     ...(sql ? { SQL: () => sql } : {}),
-    curl: () => `curl -s ${origin}/api/v1/runs/query -H 'Content-Type: application/json' -d ${shell(JSON.stringify(query))}`,
-    ...(sql ? { Python: () => `from modeltrail.api import query\n\nquery("""\n${sql}\n""", url=${python(origin)}).df()\n` } : {}),
+    curl: () => `curl -s ${origin}/api/v1/runs/query -H 'Content-Type: application/json' -d ${shellText(JSON.stringify(query))}`,
+    ...(sql ? { Python: () => asPython(sql, origin) } : {}),
     MLflow: () =>
       `import mlflow\n\nmlflow.set_tracking_uri(${python(origin)})\nmlflow.search_runs(\n    search_all_experiments=True,\n` +
       `    filter_string=${python(query.filter)},\n${order.length ? `    order_by=${JSON.stringify(order)},\n` : ""})\n`,

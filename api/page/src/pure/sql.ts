@@ -1,4 +1,5 @@
 // A query beside its answer: where its error is, and how to ask it without the page.
+import { shellText } from "./copies.ts";
 
 export interface Span {
   from: number;
@@ -51,24 +52,14 @@ export function titleOf(statement: string): string {
   return first.length > 60 ? `${first.slice(0, 59)}…` : first;
 }
 
-const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
-
 /** The command for a shell that asks the same of the same server. */
 export function asCommand(statement: string, origin: string): string {
-  return `modeltrail sql --server ${origin} ${quoted(statement)}`;
+  return `modeltrail sql --server ${origin} ${shellText(statement)}`;
 }
 
 /** The same with curl. With --auth it needs a token. */
 export function asCurl(statement: string, origin: string, auth: boolean): string {
   const token = auth ? ' -H "Authorization: Bearer $MODELTRAIL_TOKEN"' : "";
   const body = JSON.stringify({ statement });
-  return `curl ${origin}/api/v1/sql${token} -H 'Content-Type: application/json' -d ${quoted(body)}`;
-}
-
-/** The same in Python. */
-export function asPython(statement: string, origin: string): string {
-  // A JSON string is a Python string, but unreadable in several lines.
-  const isRaw = statement.includes("\n") && !/\\|"""|"$/.test(statement);
-  const text = isRaw ? `"""\n${statement}\n"""` : JSON.stringify(statement);
-  return `from modeltrail.api import query\n\nquery(${text}, url="${origin}").df()`;
+  return `curl ${origin}/api/v1/sql${token} -H 'Content-Type: application/json' -d ${shellText(body)}`;
 }

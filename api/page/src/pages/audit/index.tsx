@@ -11,6 +11,7 @@ import { Page } from "../../parts/page.tsx";
 import { Empty, Failed, Loaded, NothingFound } from "../../parts/states.tsx";
 import { Actor, Position, Reason, Time } from "../../parts/values.tsx";
 import { Version } from "../../parts/version.tsx";
+import { shellText, sqlText } from "../../pure/copies.ts";
 import { asked, body, claimedAt, eventSentence, outcome, race, subject, type Outcome, type TrailEvent } from "../../pure/events.ts";
 import { name, type Change } from "../../pure/diff.ts";
 import { count, duration, position } from "../../pure/format.ts";
@@ -78,13 +79,12 @@ export default function Audit({ params }: PageProps): JSX.Element {
       <a class="btn desk" href={linkTo("/diff", { from: at ?? undefined })}>{at === null ? "Diff of two moments…" : "What differs from now"}</a>
       <a class="btn desk" href={linkTo("/incident")}>Incident…</a>
       <span class="desk"><CopyAs texts={{
-        curl: () => `curl -s '${location.origin}/api/v1/audit?${query}'`,
+        curl: () => `curl -s ${shellText(`${location.origin}/api/v1/audit?${query}`)}`,
         SQL: () => `SELECT log_offset, appended_at, actor, type, model, version, accepted, reason FROM audit${where(asking)} ORDER BY log_offset DESC LIMIT 100`,
         Python: () => `import json, urllib.request\n\nevents = json.load(urllib.request.urlopen(${JSON.stringify(`${location.origin}/api/v1/audit?${query}`)}))["events"]`,
       }} /></span>
       <button class="btn desk" type="button" onClick={() => print()}>Print</button>
     </>}>
-      <h1 class="sr">Audit</h1>
       <Filter asking={asking} facets={first.data?.facets} total={total} />
       <div class={open === null ? "trail" : "trail opened"}>
         <aside class="facets" aria-label="Facets"><h2 class="sr">Facets</h2>{FACETS.map((one) => <Facet key={one} name={one} values={first.data?.facets?.[one]} chosen={asking[one]} />)}
@@ -115,7 +115,7 @@ export default function Audit({ params }: PageProps): JSX.Element {
 function where(asking: Record<string, string>): string {
   const columns: Record<string, string> = { actor: "actor", model: "model", type: "type", alias: "alias", experiment: "experiment_id" };
   const parts = Object.entries(asking).flatMap(([one, value]) => {
-    if (columns[one]) return [`${columns[one]} = '${value.replaceAll("'", "''")}'`];
+    if (columns[one]) return [`${columns[one]} = ${sqlText(value)}`];
     if (one === "version") return [`version = ${Number(value)}`];
     if (one === "outcome" && (value === "accepted" || value === "refused")) return [`accepted = ${value === "accepted"}`];
     return [];
@@ -224,7 +224,7 @@ function Event({ offset, events, close }: { offset: number; events: readonly Tra
         <Menu icon="copy" title="Copy" quiet small items={[
           { text: "Link", run: () => void copyText(location.href) },
           { text: "Event as JSON", run: () => void copyText(JSON.stringify(answer.data, null, 2)) },
-          { text: "curl", run: () => void copyText(`curl -s '${location.origin}/api/v1/audit/${offset}'`) },
+          { text: "curl", run: () => void copyText(`curl -s ${shellText(`${location.origin}/api/v1/audit/${offset}`)}`) },
         ]} />
         <button class="btn bare s sq" type="button" aria-label="Close" onClick={close}><Icon name="cross" /></button>
       </div>

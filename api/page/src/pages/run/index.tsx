@@ -13,6 +13,7 @@ import { CopyAs } from "../../parts/menu.tsx";
 import { Page } from "../../parts/page.tsx";
 import { Loaded, NothingFound } from "../../parts/states.tsx";
 import { Actor, colourOf, Duration, Num, Status, Text, Time } from "../../parts/values.tsx";
+import { asPython, shellText, sqlText } from "../../pure/copies.ts";
 import { quoted } from "../../pure/filter.ts";
 import { count, places, type Value } from "../../pure/format.ts";
 import { linkTo, place } from "../../state/location.ts";
@@ -302,9 +303,9 @@ function copies(run: Run): Record<string, () => string> {
   const origin = JSON.stringify(location.origin);
   return {
     "Run id": () => id,
-    SQL: () => `SELECT key, step, value FROM metrics WHERE run_id = ${quoted(id)} ORDER BY key, step`,
-    curl: () => `curl -s '${location.origin}/api/v1/runs/${encodeURIComponent(id)}'`,
-    Python: () => `from modeltrail.api import query\n\nquery("FROM metrics WHERE run_id = ${quoted(id).replaceAll('"', '\\"')}", url=${origin}).df()\n`,
+    SQL: () => `SELECT key, step, value FROM metrics WHERE run_id = ${sqlText(id)} ORDER BY key, step`,
+    curl: () => `curl -s ${shellText(`${location.origin}/api/v1/runs/${encodeURIComponent(id)}`)}`,
+    Python: () => asPython(`FROM metrics WHERE run_id = ${sqlText(id)}`, location.origin),
     MLflow: () => `import mlflow\n\nmlflow.set_tracking_uri(${origin})\nmlflow.get_run(${JSON.stringify(id)})\n`,
   };
 }

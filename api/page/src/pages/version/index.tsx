@@ -13,6 +13,7 @@ import { Failed, Loaded } from "../../parts/states.tsx";
 import { Actor, Duration, Num, Position, Reason, Status, Text, Time } from "../../parts/values.tsx";
 import { Holds, Version } from "../../parts/version.tsx";
 import { useWidth } from "../../parts/width.ts";
+import { shellText, sqlText } from "../../pure/copies.ts";
 import { betterIs, differing, weigh, type RunValues } from "../../pure/evidence.ts";
 import { bytes, count, duration, number, position } from "../../pure/format.ts";
 import { place as placeGraph } from "../../pure/lineage.ts";
@@ -38,8 +39,8 @@ export default function VersionPage({ params }: PageProps): JSX.Element {
       crumbs={[{ text: "Models", href: "/models" }, { text: model, href: `/models/${encodeURIComponent(model)}` }, { text: `version ${params.version}` }]}
       acts={<>
         <span class="desk"><CopyAs texts={{
-          curl: () => `curl -s '${location.origin}${url}${query}'`,
-          SQL: () => `SELECT * FROM aliases_history WHERE model = '${model.replaceAll("'", "''")}' AND version = ${version} ORDER BY from_offset`,
+          curl: () => `curl -s ${shellText(`${location.origin}${url}${query}`)}`,
+          SQL: () => `SELECT * FROM aliases_history WHERE model = ${sqlText(model)} AND version = ${version} ORDER BY from_offset`,
           MLflow: () => `mlflow.MlflowClient("${location.origin}").get_model_version(${JSON.stringify(model)}, "${version}")`,
         }} /></span>
         <button class="btn desk" type="button" onClick={() => print()}>Print</button>
